@@ -1,0 +1,153 @@
+//! The contract between the engine and whatever injects: Init → Inject → Recover → Verify.
+//!
+//! ```text
+//! plan     what would be done, to what exactly, and how it is undone; touches nothing
+//! (log)    the engine writes the plan's undo records to its log and syncs them
+//! inject   acts, and says for each part what was acknowledged
+//! adjust   changes what is armed, live
+//! recover  undoes one record, from the record alone, also in another process after a crash; verified by looking
+//! ```
+#![forbid(unsafe_code)]
+
+use model::{Evidence, Fault, Problem, Sample, Target, TargetKind, TargetRef, sample::TargetState};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+/// A future that can be sent and stored.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A fault to be armed, complete: every choice that was left open has been made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// The fault's id, unique in the agent.
+    pub id: String,
+    /// What is ordered.
+    pub fault: Fault,
+    /// The target with what stands behind its name.
+    pub target: Target,
+    /// The seed of every decision of this fault.
+    pub seed: u64,
+}
+
+/// What will happen. Made without touching anything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What it was made for.
+    pub order: Order,
+    /// The acts, one per part of the target that is hit (a process, a listener), each with its undo.
+    pub acts: Vec<UndoRecord>,
+    /// What a person should know before saying yes.
+    pub warnings: Vec<String>,
+}
+
+/// One act and its undo, as written to the log before the act. It must be enough to undo the act in another process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UndoRecord {
+    /// The injector that can undo it: the word of [`Injector::name`].
+    pub injector: String,
+    /// The act in words: `stop process 4711 (nginx)`.
+    pub act: String,
+    /// Its undo in words: `continue process 4711 with SIGCONT`.
+    pub undo: String,
+    /// What identifies the thing beyond confusion: pid with start time, mount id, boot id, …
+    pub data: serde_json::Value,
+    /// The act ends by itself when the agent's process ends; nothing needs to be done for it by anyone else.
+    pub ends_with_agent: bool,
+}
+
+/// Where records go that are known only while acting. Every call returns after the record is on disk.
+pub trait UndoLog: Send + Sync {
+    /// Replaces the data of the act with that index in the plan, now that an id (child, mount, interface) is known.
+    fn effect<'a>(&'a self, act: usize, data: serde_json::Value) -> BoxFuture<'a, Result<(), InjectError>>;
+}
+
+/// What came of each act of a plan, in its order; as long as the plan's acts.
+pub type Outcomes = Vec<Result<(), InjectError>>;
+
+/// A fault that is on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Armed {
+    /// What was ordered.
+    pub order: Order,
+    /// What undoes it, with everything that became known while acting; only acts that were done.
+    pub acts: Vec<UndoRecord>,
+}
+
+/// What came of an undo.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Recovered {
+    /// Undone, and seen to be undone.
+    Undone,
+    /// There was nothing left to undo: `process 4711 is gone`. As good as undone.
+    Gone(String),
+    /// It could not be undone, or not be seen to be: why, as a sentence.
+    Failed(String),
+}
+
+/// Why an order cannot be carried out; nothing was touched.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub Problem);
+
+impl Refusal {
+    /// What is wrong and what to do.
+    pub fn new(what: impl Into<String>, hint: impl Into<String>) -> Refusal {
+        Refusal(Problem::new(what).hint(hint))
+    }
+}
+
+/// Why an act failed: what was attempted, on what, why, and what to do next.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct InjectError(pub Problem);
+
+impl InjectError {
+    /// What was attempted and why it failed.
+    pub fn new(what: impl Into<String>) -> InjectError {
+        InjectError(Problem::new(what))
+    }
+
+    /// The same with advice.
+    pub fn hint(self, hint: impl Into<String>) -> InjectError {
+        InjectError(self.0.hint(hint))
+    }
+}
+
+/// What injects faults into targets of some kinds.
+pub trait Injector: Send + Sync {
+    /// The word under which undo records name it.
+    fn name(&self) -> &'static str;
+
+    /// The kinds of targets it serves.
+    fn kinds(&self) -> &'static [TargetKind];
+
+    /// Makes a target ready: opens a listener, looks that processes are there. Opening it again as it is changes nothing;
+    /// opening it otherwise is refused.
+    fn open<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<TargetState, Refusal>>;
+
+    /// Closes a target and whatever it holds; unknown ones are ignored.
+    fn close<'a>(&'a self, target: &'a TargetRef) -> BoxFuture<'a, ()>;
+
+    /// The open targets.
+    fn states(&self) -> Vec<TargetState>;
+
+    /// Counters of the open targets since they were opened; whoever samples subtracts. Empty when there is nothing to count.
+    fn totals(&self) -> BTreeMap<TargetRef, Sample>;
+
+    /// What would be done. Checks everything that can be checked, touches nothing.
+    fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>>;
+
+    /// Acts. Must be complete when it returns: what is open already has the fault.
+    fn inject<'a>(&'a self, plan: &'a Plan, log: &'a dyn UndoLog) -> BoxFuture<'a, Outcomes>;
+
+    /// Changes parameters, share, matcher or ramp of what is armed, live.
+    fn adjust<'a>(&'a self, armed: &'a Armed, fault: &'a Fault) -> BoxFuture<'a, Result<(), InjectError>>;
+
+    /// Undoes one act, newest first, idempotently, and looks that it is undone. Never waits for the fault itself.
+    fn recover<'a>(&'a self, act: &'a UndoRecord) -> BoxFuture<'a, Recovered>;
+
+    /// What an armed fault has done so far.
+    fn evidence(&self, armed: &Armed) -> Evidence;
+}

@@ -1,0 +1,76 @@
+//! Faults on processes and on the machine.
+
+use super::{FaultDef, Layer, ParamDef, optional, with_default};
+use crate::target::TargetKind;
+use crate::value::ParamType::{Choice, Float, Int, Percent};
+
+const NODE: FaultDef = FaultDef {
+    name: "",
+    layer: Layer::Node,
+    targets: &[TargetKind::Process],
+    params: &[],
+    summary: "",
+    detail: "",
+    counts: None,
+    one_shot: false,
+    irreversible: false,
+    ends: "",
+    needs: &[],
+};
+
+/// The signals that can be sent, by their names.
+const SIGNALS: &[&str] = &[
+    "SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGABRT", "SIGSEGV", "SIGUSR1", "SIGUSR2",
+    "SIGPIPE", "SIGALRM", "SIGBUS", "SIGFPE", "SIGILL",
+];
+
+const LOAD: ParamDef = with_default(
+    "load",
+    Percent,
+    "80%",
+    "how busy each core is made (add), or how busy it should become in all (reach)",
+);
+
+pub(super) const FAULTS: &[FaultDef] = &[
+    FaultDef {
+        name: "pause",
+        summary: "Stops processes with SIGSTOP and continues them afterwards.",
+        detail: "Connections stay open and nothing answers: what a long garbage collection or a frozen machine looks like. \
+                 Undone through a pidfd and only for the very process that was stopped (pid and start time).",
+        ends: "nothing: a stopped process stays stopped when agent and watchdog are both killed, until `murphy recover`",
+        needs: &["CAP_KILL for other users' processes"],
+        ..NODE
+    },
+    FaultDef {
+        name: "kill",
+        params: &[with_default("signal", Choice(SIGNALS), "SIGKILL", "the signal that is sent")],
+        summary: "Sends a signal to processes, once.",
+        detail: "Whether a supervisor starts them again is what the experiment finds out. A process that is already gone is \
+                 reported, not counted as hit.",
+        one_shot: true,
+        irreversible: true,
+        ends: "it happens once and cannot be undone",
+        needs: &["CAP_KILL for other users' processes"],
+        ..NODE
+    },
+    FaultDef {
+        name: "cpu",
+        targets: &[TargetKind::Node],
+        params: &[
+            LOAD,
+            optional("cores", Float { min: 0.01, max: 4096.0 }, "2", "how many cores; all when absent"),
+            with_default(
+                "mode",
+                Choice(&["add", "reach"]),
+                "add",
+                "add burns so much on top; reach burns what is missing to it",
+            ),
+            with_default("nice", Int { min: -20, max: 19 }, "0", "the niceness of the burning processes"),
+        ],
+        summary: "Burns processor time.",
+        detail: "Runs in child processes of ours, regulated on the processor time they really got. They die with the agent \
+                 (PR_SET_PDEATHSIG) and are the first to go when memory is short (oom_score_adj 1000).",
+        ends: "the kernel kills the burning children when the agent dies",
+        ..NODE
+    },
+];

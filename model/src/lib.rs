@@ -1,0 +1,26 @@
+//! The vocabulary of murphy: what can go wrong, on what, when, and what came of it.
+//!
+//! Pure: no sockets, no files, no clocks. Whatever depends on time takes it as an argument.
+#![forbid(unsafe_code)]
+
+pub mod catalogue;
+pub mod draw;
+pub mod event;
+pub mod fault;
+pub mod histogram;
+pub mod matcher;
+pub mod problem;
+pub mod sample;
+pub mod target;
+pub mod units;
+pub mod value;
+
+pub use catalogue::{FaultDef, ParamDef};
+pub use event::{Event, EventKind};
+pub use fault::{Fault, Injection, Ramp, Share};
+pub use histogram::Histogram;
+pub use matcher::Matcher;
+pub use problem::{Problem, Problems};
+pub use sample::{Evidence, Sample};
+pub use target::{Target, TargetKind, TargetRef, TargetSpec};
+pub use value::{ParamType, Value};

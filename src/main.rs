@@ -1,0 +1,2 @@
+//! murphy
+fn main() {}
