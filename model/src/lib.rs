@@ -6,6 +6,7 @@
 pub mod catalogue;
 pub mod draw;
 pub mod event;
+pub mod experiment;
 pub mod fault;
 pub mod histogram;
 pub mod matcher;
@@ -14,13 +15,17 @@ pub mod sample;
 pub mod target;
 pub mod units;
 pub mod value;
+pub mod verdict;
+pub mod yaml;
 
 pub use catalogue::{FaultDef, ParamDef};
 pub use event::{Event, EventKind};
+pub use experiment::Experiment;
 pub use fault::{Fault, Injection, Ramp, Share};
 pub use histogram::Histogram;
 pub use matcher::Matcher;
 pub use problem::{Problem, Problems};
 pub use sample::{Evidence, Sample};
 pub use target::{Target, TargetKind, TargetRef, TargetSpec};
+pub use verdict::{RunRecord, Verdict};
 pub use value::{ParamType, Value};
