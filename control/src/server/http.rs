@@ -2,11 +2,11 @@
 
 use crate::routes::{Route, decode};
 use crate::wire::{Code, Failure};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +16,9 @@ use std::time::Duration;
 
 /// The largest body.
 pub(super) const BODY_LIMIT: usize = 1024 * 1024;
+
+/// How much of a body that is too large is still read.
+const THROWN_LIMIT: usize = 16 * BODY_LIMIT;
 
 /// How long a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,15 +65,32 @@ async fn read_bytes(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Failur
         return Err(Failure::new(Code::UnsupportedMediaType, "the body is not declared as JSON")
             .hint("send content-type: application/json"));
     }
-    let whole = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_LIMIT).collect());
-    match whole.await {
-        Err(_) => Err(Failure::new(Code::Timeout, "the body did not come within 10s")),
-        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => {
-            Err(Failure::new(Code::TooLarge, "the body is larger than 1 MiB"))
+    tokio::time::timeout(BODY_TIMEOUT, collect(body))
+        .await
+        .unwrap_or_else(|_| Err(Failure::new(Code::Timeout, "the body did not come within 10s")))
+}
+
+/// Reads a body to its end. One that is too large is read on for a while and thrown away: a connection that is closed
+/// while the client still sends is reset, and the client never sees why.
+async fn collect(mut body: Incoming) -> Result<Bytes, Failure> {
+    let mut bytes = BytesMut::new();
+    let mut thrown = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| Failure::new(Code::BadRequest, format!("the body broke off: {e}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if thrown > 0 || bytes.len() + data.len() > BODY_LIMIT {
+            thrown += data.len();
+            if thrown > THROWN_LIMIT {
+                break;
+            }
+        } else {
+            bytes.extend_from_slice(&data);
         }
-        Ok(Err(e)) => Err(Failure::new(Code::BadRequest, format!("the body broke off: {e}"))),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
     }
+    if thrown > 0 {
+        return Err(Failure::new(Code::TooLarge, "the body is larger than 1 MiB"));
+    }
+    Ok(bytes.freeze())
 }
 
 /// Reads the query; unknown names are refused.
