@@ -156,4 +156,7 @@ pub trait Injector: Send + Sync {
 
     /// What an armed fault has done so far.
     fn evidence(&self, armed: &Armed) -> Evidence;
+
+    /// The fault has ended and its evidence was read for the last time; what was kept for that may go.
+    fn forget(&self, _armed: &Armed) {}
 }
