@@ -130,7 +130,8 @@ fn logs(state_dir: &Path) -> Vec<StaleLog> {
     }
     let aside = std::fs::read_dir(state_dir).into_iter().flatten().flatten().map(|e| e.path());
     for path in aside.filter(|p| p.to_string_lossy().contains(".damaged-")) {
-        let what = "a damaged log, kept to be looked at; undo by hand what it names, then delete it".to_owned();
+        let what =
+            "a damaged log, kept to be looked at; undo by hand what it names, then delete it".to_owned();
         out.push(StaleLog { file: path, what, held_by: None });
     }
     out

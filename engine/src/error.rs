@@ -39,7 +39,9 @@ pub enum EngineError {
         hint: &'static str,
     },
     /// Another agent has faults on the same thing.
-    #[error("{target} is already under faults of {holder}; end those first (`murphy list`), or choose another target")]
+    #[error(
+        "{target} is already under faults of {holder}; end those first (`murphy list`), or choose another target"
+    )]
     Owned {
         /// What was wanted.
         target: TargetRef,

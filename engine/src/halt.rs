@@ -47,12 +47,14 @@ fn path(state_dir: &Path) -> PathBuf {
 /// A file that does not read still halts: whoever wrote it wanted that.
 pub(crate) fn read(state_dir: &Path) -> Option<Halt> {
     match fs::read(path(state_dir)) {
-        Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap_or_else(|_| Halt {
-            by: format!("the file {}", path(state_dir).display()),
-            at_ms: 0,
-        })),
+        Ok(bytes) => Some(
+            serde_json::from_slice(&bytes)
+                .unwrap_or_else(|_| Halt { by: format!("the file {}", path(state_dir).display()), at_ms: 0 }),
+        ),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => Some(Halt { by: format!("{}, which cannot be read: {e}", path(state_dir).display()), at_ms: 0 }),
+        Err(e) => {
+            Some(Halt { by: format!("{}, which cannot be read: {e}", path(state_dir).display()), at_ms: 0 })
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::config::{Config, WatchdogCommand};
 use crate::error::EngineError;
 use crate::events::Events;
+use crate::watchdog::{ARMED, GOODBYE};
 use host::ProcessId;
 use model::EventKind;
 use model::event::Level;
@@ -33,7 +34,8 @@ impl Minder {
     /// Starts the watchdog and returns when it is ready.
     pub(crate) async fn start(config: &Config, events: Arc<Events>) -> Result<Option<Minder>, EngineError> {
         let Some(command) = config.watchdog.clone() else { return Ok(None) };
-        let starter = Starter { command, state_dir: config.state_dir.clone(), leftovers: config.leftovers.clone() };
+        let starter =
+            Starter { command, state_dir: config.state_dir.clone(), leftovers: config.leftovers.clone() };
         let first = starter.start().await.map_err(EngineError::Watchdog)?;
         let armed = Arc::new(Notify::new());
         let (stop, stopping) = watch::channel(false);
@@ -80,8 +82,7 @@ impl Starter {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // The agent's terminal is not the watchdog's to hold; what it has to say is kept beside the log.
-            .stderr(self.words().map_or_else(Stdio::null, Stdio::from))
-            .process_group(0);
+            .stderr(self.words().map_or_else(Stdio::null, Stdio::from));
         for path in &self.leftovers {
             command.arg("--leftover").arg(path);
         }
@@ -136,9 +137,10 @@ async fn mind(
                 status = child.wait() => break status,
                 () = armed.notified() => {
                     // A watchdog that does not read looks at the log by itself soon enough.
-                    let _ = tokio::time::timeout(Duration::from_secs(1), input.write_all(b".")).await;
+                    let _ = tokio::time::timeout(Duration::from_secs(1), input.write_all(&[ARMED])).await;
                 }
                 _ = stopping.changed() => {
+                    let _ = tokio::time::timeout(Duration::from_secs(1), input.write_all(&[GOODBYE])).await;
                     drop(input);
                     // It ends at once unless something could not be undone; then it stays behind for that.
                     let _ = tokio::time::timeout(Duration::from_secs(5), child.wait()).await;

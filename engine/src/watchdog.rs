@@ -3,11 +3,11 @@
 //!
 //! It watches the agent by pidfd, not by a pipe: a child of the agent that inherits a pipe's end would blind it. A
 //! pipe there is too, on its standard input, but only to be told that something was armed; while nothing is, it
-//! sleeps without end. When the pipe closes and nothing is armed, the agent has ended in order, and so does it.
+//! sleeps without end. An agent that ends in order takes its leave there, and when nothing is armed it ends at once.
 
 use crate::lease;
-use crate::undo::{Live, Reach, read, recover_here};
 use crate::undo::{FILE, RecoverReport};
+use crate::undo::{Live, Reach, read, recover_here};
 use host::{ProcessError, ProcessHandle, ProcessId};
 use inject::Injector;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -24,6 +24,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The hidden verb under which the program becomes a watchdog: hand the arguments after it to [`main`].
 pub const VERB: &str = "__watchdog";
+
+/// What the agent writes when something was armed, and when it ends in order.
+pub(crate) const ARMED: u8 = b'.';
+/// See [`ARMED`].
+pub(crate) const GOODBYE: u8 = b'q';
 
 /// How late the agent may be with what it should have done itself.
 const GRACE: Duration = Duration::from_secs(1);
@@ -63,7 +68,8 @@ struct Task {
 
 impl Task {
     fn parse(args: &[String]) -> Option<Task> {
-        let mut task = Task { state_dir: PathBuf::new(), agent: ProcessId { pid: 0, start: 0 }, leftovers: vec![] };
+        let mut task =
+            Task { state_dir: PathBuf::new(), agent: ProcessId { pid: 0, start: 0 }, leftovers: vec![] };
         let mut rest = args.iter();
         while let Some(key) = rest.next() {
             let value = rest.next()?;
@@ -83,7 +89,8 @@ impl Task {
 fn detach() {
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"murphy-watchdog");
-    let _ = fs::write("/proc/self/oom_score_adj", "-1000").or_else(|_| fs::write("/proc/self/oom_score_adj", "0"));
+    let _ = fs::write("/proc/self/oom_score_adj", "-1000")
+        .or_else(|_| fs::write("/proc/self/oom_score_adj", "0"));
     // No directory is kept busy by us.
     let _ = std::env::set_current_dir("/");
 }
@@ -116,18 +123,26 @@ impl Watch<'_> {
         let mut not_before = Instant::now();
         loop {
             let live = self.live();
-            let wait = self.until_due(&live).map(|due| due.max(not_before.saturating_duration_since(Instant::now())));
+            let wait = self
+                .until_due(&live)
+                .map(|due| due.max(not_before.saturating_duration_since(Instant::now())));
             // Without the pipe nobody says when something is armed: then it is looked for now and then.
-            let wait = if told.is_none() { Some(wait.unwrap_or(Duration::MAX).min(Duration::from_secs(5))) } else { wait };
+            let wait = if told.is_none() {
+                Some(wait.unwrap_or(Duration::MAX).min(Duration::from_secs(5)))
+            } else {
+                wait
+            };
             match self.wait(&agent, told.as_ref(), wait) {
                 Woken::AgentGone => return self.agent_is_gone(),
                 Woken::Told => {
                     let mut bytes = [0; 64];
-                    if told.as_mut().is_some_and(|pipe| !matches!(pipe.lock().read(&mut bytes), Ok(n) if n > 0)) {
+                    let read = told.as_mut().map_or(0, |pipe| pipe.lock().read(&mut bytes).unwrap_or(0));
+                    if bytes[..read].contains(&GOODBYE) && self.live().is_empty() {
+                        return ExitCode::SUCCESS;
+                    }
+                    if read == 0 {
+                        // Closed without a word: the agent is dying, and the pidfd will say so.
                         told = None;
-                        if self.live().is_empty() {
-                            return ExitCode::SUCCESS;
-                        }
                     }
                 }
                 Woken::Time => {
@@ -258,7 +273,9 @@ mod tests {
         let args = |text: &str| Task::parse(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
         let task = args("--state-dir /s --pid 7 --start 9 --leftover /a --leftover /b").unwrap();
         assert_eq!((task.agent, task.leftovers.len()), (ProcessId { pid: 7, start: 9 }, 2));
-        for bad in ["", "--pid 7", "--state-dir s --pid 7 --start 9", "--state-dir /s --pid x --start 9", "--what 1"] {
+        for bad in
+            ["", "--pid 7", "--state-dir s --pid 7 --start 9", "--state-dir /s --pid x --start 9", "--what 1"]
+        {
             assert!(args(bad).is_none(), "{bad}");
         }
     }

@@ -37,14 +37,18 @@ impl Agent {
     pub async fn arm_request(&self, request: ArmRequest) -> Result<ArmedFault, EngineError> {
         let inner = self.inner.clone();
         let task = tokio::spawn(async move { inner.arm(request).await });
-        task.await.unwrap_or_else(|e| Err(EngineError::refused(format!("arming failed: {e}"), "please report this")))
+        task.await.unwrap_or_else(|e| {
+            Err(EngineError::refused(format!("arming failed: {e}"), "please report this"))
+        })
     }
 
     /// Changes parameters, share, matcher, ramp or length of a fault that is on, live.
     pub async fn adjust(&self, id: &str, change: Change, by: &str) -> Result<ArmedFault, EngineError> {
         let (inner, id, by) = (self.inner.clone(), id.to_owned(), by.to_owned());
         let task = tokio::spawn(async move { inner.adjust(&id, &change, &by).await });
-        task.await.unwrap_or_else(|e| Err(EngineError::refused(format!("changing failed: {e}"), "please report this")))
+        task.await.unwrap_or_else(|e| {
+            Err(EngineError::refused(format!("changing failed: {e}"), "please report this"))
+        })
     }
 
     /// Moves on the end of a fault's own lease: so long from now.
@@ -238,7 +242,9 @@ impl Inner {
         // An injector that broke off may have done anything: everything is undone then.
         let broken = match &outcomes {
             Ok(list) if list.len() == plan.acts.len() => None,
-            Ok(list) => Some(format!("{} outcomes for {} acts; please report this", list.len(), plan.acts.len())),
+            Ok(list) => {
+                Some(format!("{} outcomes for {} acts; please report this", list.len(), plan.acts.len()))
+            }
             Err(why) => Some(why.clone()),
         };
         for (i, record) in plan.acts.iter().enumerate() {
@@ -362,7 +368,11 @@ impl Inner {
             match (entry.phase, entry.n, &entry.armed, entry.armed_at) {
                 (FaultPhase::On, Some(n), Some(armed), Some(at)) => (n, armed.clone(), at),
                 (FaultPhase::Arming, ..) => {
-                    return Err(EngineError::NotOn { id: id.into(), phase: "being armed", hint: "try again" });
+                    return Err(EngineError::NotOn {
+                        id: id.into(),
+                        phase: "being armed",
+                        hint: "try again",
+                    });
                 }
                 _ => {
                     return Err(EngineError::NotOn {
@@ -376,7 +386,11 @@ impl Inner {
         let fault = change.apply(&armed.order.fault);
         if fault.inject.name() != armed.order.fault.inject.name() {
             return Err(EngineError::refused(
-                format!("{id} is {}, and cannot become {}", armed.order.fault.inject.name(), fault.inject.name()),
+                format!(
+                    "{id} is {}, and cannot become {}",
+                    armed.order.fault.inject.name(),
+                    fault.inject.name()
+                ),
                 "disarm it and arm the other",
             ));
         }
@@ -394,7 +408,10 @@ impl Inner {
             let ends_ms = (host::clock::boottime() + left).as_millis() as u64;
             // A watchdog that does not learn of a later end may end the fault early, never late.
             if let Err(e) = self.with_log(move |log| log.add(&Record::Ends { n, ends_ms })).await {
-                self.note(Level::Warn, format!("{id}: its new end could not be written to the undo log: {e}"));
+                self.note(
+                    Level::Warn,
+                    format!("{id}: its new end could not be written to the undo log: {e}"),
+                );
             }
             if let Some(minder) = &self.minder {
                 minder.tell();

@@ -8,7 +8,7 @@ use crate::halt::{self, Halt};
 use crate::undo::Live;
 use inject::{Recovered, UndoRecord};
 use model::event::{Ending, Level};
-use model::{Evidence, EventKind};
+use model::{EventKind, Evidence};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -63,7 +63,8 @@ impl Agent {
         let all = tokio::spawn(async move {
             // Taking back does not wait for the disk; both go on together.
             let (dir, kept) = (inner.config.state_dir.clone(), inner.lock().halted.clone());
-            let write = tokio::task::spawn_blocking(move || kept.map_or(Ok(()), |halt| halt::write(&dir, &halt)));
+            let write =
+                tokio::task::spawn_blocking(move || kept.map_or(Ok(()), |halt| halt::write(&dir, &halt)));
             if !already || !faults.is_empty() {
                 let by = inner.lock().halted.as_ref().map_or_else(String::new, |halt| halt.by.clone());
                 inner.events.emit(EventKind::Halted { by, faults: faults.clone() });
@@ -209,7 +210,10 @@ impl Inner {
             injector.forget(&armed);
         }
         if let Err(e) = self.with_log(move |log| log.close(n)).await {
-            self.note(Level::Warn, format!("the undo log could not be cleared: {e}; undoing again changes nothing"));
+            self.note(
+                Level::Warn,
+                format!("the undo log could not be cleared: {e}; undoing again changes nothing"),
+            );
         }
         let entry = self.remove(&id);
         let target = armed.order.fault.target.clone();
@@ -227,8 +231,11 @@ impl Inner {
         let mut problems = Vec::new();
         for (place, record) in std::mem::take(left).into_iter().rev() {
             // What happens once is over: there is nothing to undo.
-            let outcome =
-                if once { Recovered::Undone } else { guarded::recover(&self.config.injectors, &record).await };
+            let outcome = if once {
+                Recovered::Undone
+            } else {
+                guarded::recover(&self.config.injectors, &record).await
+            };
             match outcome {
                 Recovered::Undone | Recovered::Gone(_) => {
                     // Not writing it down only means that it may be undone once more.

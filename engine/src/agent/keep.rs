@@ -64,7 +64,9 @@ impl Inner {
             for entry in state.faults.values().filter(|entry| entry.phase == FaultPhase::On) {
                 let ends = entry.ends_at.map(|at| (at, Ending::Elapsed));
                 let lease = entry.lease.map(|at| (at, Ending::LeaseExpired));
-                let Some((at, why)) = ends.into_iter().chain(lease).min_by_key(|(at, _)| *at) else { continue };
+                let Some((at, why)) = ends.into_iter().chain(lease).min_by_key(|(at, _)| *at) else {
+                    continue;
+                };
                 if at <= now {
                     due.push((entry.order, entry.id.clone(), why));
                 } else {
@@ -87,7 +89,10 @@ impl Inner {
             Ok(Ok(true)) | Err(_) => {}
             Ok(Ok(false)) => self.lease_passed(),
             Ok(Err(e)) => {
-                self.note(Level::Error, format!("the lease cannot be renewed: {e}; faults end when it passes"));
+                self.note(
+                    Level::Error,
+                    format!("the lease cannot be renewed: {e}; faults end when it passes"),
+                );
             }
         }
     }
@@ -127,7 +132,9 @@ impl Inner {
         let nothing = Sample::default();
         let targets: BTreeMap<String, Sample> = totals
             .iter()
-            .map(|(target, now)| (target.to_string(), now.since(before.get(target).unwrap_or(&nothing), seconds)))
+            .map(|(target, now)| {
+                (target.to_string(), now.since(before.get(target).unwrap_or(&nothing), seconds))
+            })
             .collect();
         if !targets.is_empty() {
             self.events.emit(EventKind::Samples { targets });

@@ -23,7 +23,7 @@ use host::FileLock;
 use inject::Injector;
 use model::event::{Ending, Level};
 use model::sample::TargetState;
-use model::{Evidence, EventKind, Sample, Target, TargetKind, TargetRef};
+use model::{EventKind, Evidence, Sample, Target, TargetKind, TargetRef};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -85,7 +85,8 @@ impl Agent {
         host::dirs::private(&dir, 0o700).map_err(|e| EngineError::StateDir(e.to_string()))?;
         let lock = take(&dir).await?;
         let unreadable = |e: std::io::Error| EngineError::log(dir.join(undo::FILE), e);
-        let found = undo::recover_here(&dir, &config.injectors, Reach::Everything).await.map_err(unreadable)?;
+        let found =
+            undo::recover_here(&dir, &config.injectors, Reach::Everything).await.map_err(unreadable)?;
         let left = undo::read(&dir).map_err(unreadable)?;
         let log = Log::open(&dir, left.next, left.live.iter().map(|f| f.n)).map_err(unreadable)?;
         let lease = Lease::open(&dir, config.lease).map_err(|e| EngineError::log(dir.join("lease"), e))?;
@@ -256,7 +257,9 @@ impl Inner {
         work: impl FnOnce(&Log) -> std::io::Result<T> + Send + 'static,
     ) -> std::io::Result<T> {
         let log = self.log.clone();
-        tokio::task::spawn_blocking(move || work(&log)).await.unwrap_or_else(|e| Err(std::io::Error::other(e)))
+        tokio::task::spawn_blocking(move || work(&log))
+            .await
+            .unwrap_or_else(|e| Err(std::io::Error::other(e)))
     }
 
     fn tell_what_was_found(&self) {
@@ -283,7 +286,10 @@ impl Inner {
             self.note(Level::Error, text);
         }
         if let Some(halt) = &self.lock().halted {
-            self.note(Level::Warn, format!("everything is still halted by {}; `murphy halt --lift`", halt.by));
+            self.note(
+                Level::Warn,
+                format!("everything is still halted by {}; `murphy halt --lift`", halt.by),
+            );
         }
     }
 }
@@ -293,7 +299,8 @@ async fn take(dir: &std::path::Path) -> Result<FileLock, EngineError> {
     let began = std::time::Instant::now();
     loop {
         let at = dir.to_owned();
-        let taken = tokio::task::spawn_blocking(move || undo::lock(&at, "agent", Duration::from_millis(200))).await;
+        let taken =
+            tokio::task::spawn_blocking(move || undo::lock(&at, "agent", Duration::from_millis(200))).await;
         match taken.map_err(|e| EngineError::StateDir(e.to_string()))? {
             Err(EngineError::InUse { holder, dir }) => {
                 // Its name is written right after the lock is had: a name that is not there yet is waited for too.

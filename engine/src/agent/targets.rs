@@ -78,7 +78,10 @@ impl Inner {
     }
 
     /// The target of that name: an open one, or one whose name says all there is to say (`process:4711`, `node:self`).
-    pub(super) fn target_for(&self, reference: &TargetRef) -> Result<(Arc<dyn Injector>, Target), EngineError> {
+    pub(super) fn target_for(
+        &self,
+        reference: &TargetRef,
+    ) -> Result<(Arc<dyn Injector>, Target), EngineError> {
         let injector = self.injector(reference.kind)?;
         if let Some(target) = self.lock().targets.get(reference) {
             return Ok((injector, target.clone()));

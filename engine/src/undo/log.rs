@@ -160,7 +160,8 @@ impl State {
     }
 
     fn append(&mut self, bytes: &[u8], sync: bool) -> io::Result<()> {
-        let written = self.file.write_all(bytes).and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
+        let written =
+            self.file.write_all(bytes).and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
         match written {
             Ok(()) => {
                 // The watchdog may have added lines of its own while we hung.
@@ -215,7 +216,10 @@ mod tests {
         log.undone(a, 0).unwrap();
         let live = read(dir.path()).unwrap().live;
         assert_eq!(live.len(), 2);
-        assert_eq!(live[0].acts.iter().map(|(i, r)| (*i, r.data.clone())).collect::<Vec<_>>(), [(1, 7.into())]);
+        assert_eq!(
+            live[0].acts.iter().map(|(i, r)| (*i, r.data.clone())).collect::<Vec<_>>(),
+            [(1, 7.into())]
+        );
         log.undone(a, 1).unwrap();
         log.close(a).unwrap();
         log.undone(b, 0).unwrap();
@@ -258,8 +262,13 @@ mod tests {
             log.add(&Record::Effect { n, act: 0, data: serde_json::json!({"pid": 4711}) }).unwrap();
         }
         let whole = fs::read(log.path()).unwrap();
-        let ends: BTreeMap<usize, usize> =
-            whole.iter().enumerate().filter(|(_, b)| **b == b'\n').enumerate().map(|(l, (i, _))| (i, l)).collect();
+        let ends: BTreeMap<usize, usize> = whole
+            .iter()
+            .enumerate()
+            .filter(|(_, b)| **b == b'\n')
+            .enumerate()
+            .map(|(l, (i, _))| (i, l))
+            .collect();
         for cut in 0..whole.len() {
             fs::write(log.path(), &whole[..cut]).unwrap();
             let read = read(dir.path()).unwrap();

@@ -10,5 +10,5 @@ mod recover;
 pub(crate) use log::Log;
 pub(crate) use read::{Live, read};
 pub(crate) use record::{FILE, Record};
-pub(crate) use recover::{Reach, lock, recover_here};
 pub use recover::{ActReport, Damage, RecoverReport, recover};
+pub(crate) use recover::{Reach, lock, recover_here};

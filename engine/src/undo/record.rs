@@ -89,10 +89,8 @@ impl Record {
     pub(crate) fn parse(line: &[u8]) -> Result<Record, LineError> {
         let rest = line.strip_prefix(b"{\"sum\":\"").ok_or(LineError::NoSum)?;
         let (claimed, rest) = rest.split_at_checked(8).ok_or(LineError::NoSum)?;
-        let text = rest
-            .strip_prefix(b"\",\"rec\":")
-            .and_then(|r| r.strip_suffix(b"}"))
-            .ok_or(LineError::NoSum)?;
+        let text =
+            rest.strip_prefix(b"\",\"rec\":").and_then(|r| r.strip_suffix(b"}")).ok_or(LineError::NoSum)?;
         if sum(text).as_bytes() != claimed {
             return Err(LineError::Sum);
         }

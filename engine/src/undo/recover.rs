@@ -79,9 +79,11 @@ impl RecoverReport {
                 d.why
             )
         });
-        let failed = self.acts.iter().filter(|a| a.failed).map(|a| {
-            format!("{} ({}): {}; to be undone: {}", a.id, a.act, a.outcome, a.undo)
-        });
+        let failed = self
+            .acts
+            .iter()
+            .filter(|a| a.failed)
+            .map(|a| format!("{} ({}): {}; to be undone: {}", a.id, a.act, a.outcome, a.undo));
         damage.chain(failed).collect()
     }
 }
@@ -97,7 +99,9 @@ pub async fn recover(
         return Ok(RecoverReport::default());
     }
     host::dirs::private(state_dir, 0o700).map_err(|e| EngineError::StateDir(e.to_string()))?;
-    let failed = |e: io::Error| EngineError::StateDir(format!("{} cannot be read: {e}", state_dir.join(FILE).display()));
+    let failed = |e: io::Error| {
+        EngineError::StateDir(format!("{} cannot be read: {e}", state_dir.join(FILE).display()))
+    };
     match lock(state_dir, "recover", Duration::from_secs(2)) {
         Ok(_lock) => recover_here(state_dir, injectors, Reach::Everything).await.map_err(failed),
         Err(EngineError::InUse { .. }) if force => {
