@@ -336,9 +336,12 @@ pub struct Halt {
     /// Lift the halt: faults may be armed again
     #[arg(long)]
     pub lift: bool,
-    /// Which agent; without it, every agent of this user.
-    #[command(flatten)]
-    pub which: Which,
+    /// One agent: a socket's path, unix:PATH or http://HOST:PORT [default: every agent of this user]
+    #[arg(long, value_name = "AGENT")]
+    pub socket: Option<String>,
+    /// A file with the token for an agent reached over TCP
+    #[arg(long, env = "MURPHY_TOKEN_FILE", value_name = "FILE", hide_env_values = true, value_hint = ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
     /// How to print.
     #[command(flatten)]
     pub output: Output,
@@ -399,7 +402,9 @@ fn protocol(text: &str) -> Result<Protocol, String> {
 
 /// `NAME=LISTEN,UPSTREAM[,http]`
 fn proxy(text: &str) -> Result<(String, model::target::ProxySpec), String> {
-    let shape = || "write it as name=listen,upstream or name=listen,upstream,http: cart=127.0.0.1:8001,127.0.0.1:8000,http".to_owned();
+    let shape = || {
+        "write it as name=listen,upstream or name=listen,upstream,http: cart=127.0.0.1:8001,127.0.0.1:8000,http".to_owned()
+    };
     let (name, rest) = text.split_once('=').ok_or_else(shape)?;
     let parts: Vec<&str> = rest.split(',').collect();
     let (listen, upstream, speaks) = match parts[..] {
@@ -412,7 +417,12 @@ fn proxy(text: &str) -> Result<(String, model::target::ProxySpec), String> {
 }
 
 /// Checks a proxy by the same rules as an experiment file.
-pub fn target_proxy(name: &str, listen: &str, upstream: &str, protocol: Protocol) -> Result<model::target::ProxySpec, Problem> {
+pub fn target_proxy(
+    name: &str,
+    listen: &str,
+    upstream: &str,
+    protocol: Protocol,
+) -> Result<model::target::ProxySpec, Problem> {
     let speaks = if protocol == Protocol::Http { "http" } else { "tcp" };
     let quote = |text: &str| serde_json::Value::String(text.to_owned()).to_string();
     let file = format!(
@@ -422,8 +432,14 @@ pub fn target_proxy(name: &str, listen: &str, upstream: &str, protocol: Protocol
         quote(upstream),
         quote(name)
     );
-    let problem = |p: model::Problems| p.list.into_iter().next().map_or_else(|| Problem::new("it does not read"), |p| Problem { place: None, ..p });
-    let experiment = model::experiment::read("command line", &file, &std::collections::BTreeMap::new()).map_err(problem)?;
+    let problem = |p: model::Problems| {
+        p.list
+            .into_iter()
+            .next()
+            .map_or_else(|| Problem::new("it does not read"), |p| Problem { place: None, ..p })
+    };
+    let experiment = model::experiment::read("command line", &file, &std::collections::BTreeMap::new())
+        .map_err(problem)?;
     match experiment.targets.into_iter().next().map(|t| t.spec) {
         Some(model::TargetSpec::Proxy(spec)) => Ok(spec),
         _ => Err(Problem::new("it is no proxy")),

@@ -42,7 +42,9 @@ impl Failure {
         match self {
             Failure::Usage(_) | Failure::File(_) => WRONG,
             Failure::Agent(e) => match e.code() {
-                Some(control::Code::BadRequest | control::Code::Impossible | control::Code::NotFound) => WRONG,
+                Some(control::Code::BadRequest | control::Code::Impossible | control::Code::NotFound) => {
+                    WRONG
+                }
                 _ => FAILED,
             },
             Failure::Cannot(_) => FAILED,

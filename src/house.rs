@@ -30,10 +30,12 @@ pub fn injectors() -> Vec<Arc<dyn Injector>> {
 
 /// Runs a verb on a runtime of its own.
 pub fn block_on(verb: impl Future<Output = Outcome>) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::cannot(format!("cannot start the runtime: {e}"), "look at the limits of this process (ulimit -a)"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
+        Failure::cannot(
+            format!("cannot start the runtime: {e}"),
+            "look at the limits of this process (ulimit -a)",
+        )
+    })?;
     let outcome = runtime.block_on(verb);
     // Blocking reads of a terminal have no end of their own.
     runtime.shutdown_background();
@@ -43,8 +45,14 @@ pub fn block_on(verb: impl Future<Output = Outcome>) -> Outcome {
 /// Ctrl-c, a termination or a hang-up. To be asked for before anything is done, so that none is missed.
 pub fn interrupt() -> Result<mpsc::Receiver<&'static str>, Failure> {
     let (tell, told) = mpsc::channel(4);
-    for (kind, name) in [(SignalKind::interrupt(), "ctrl-c"), (SignalKind::terminate(), "SIGTERM"), (SignalKind::hangup(), "a hang-up")] {
-        let mut signals = signal(kind).map_err(|e| Failure::cannot(format!("cannot listen for signals: {e}"), "look at the limits of this process"))?;
+    for (kind, name) in [
+        (SignalKind::interrupt(), "ctrl-c"),
+        (SignalKind::terminate(), "SIGTERM"),
+        (SignalKind::hangup(), "a hang-up"),
+    ] {
+        let mut signals = signal(kind).map_err(|e| {
+            Failure::cannot(format!("cannot listen for signals: {e}"), "look at the limits of this process")
+        })?;
         let tell = tell.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
@@ -68,21 +76,35 @@ pub fn endpoint(given: Option<&str>, token_file: Option<&Path>) -> Result<Endpoi
         None => Endpoint::unix(default_socket()),
         // A bare path needs no scheme.
         Some(text) if !text.contains(':') => Endpoint::unix(text),
-        Some(text) => text.parse().map_err(|e: control::endpoint::EndpointError| Failure::usage(e.to_string(), "see `murphy --help`"))?,
+        Some(text) => text.parse().map_err(|e: control::endpoint::EndpointError| {
+            Failure::usage(e.to_string(), "see `murphy --help`")
+        })?,
     };
     Ok(endpoint.with_token(token_file.map(token).transpose()?))
 }
 
 /// The socket of `murphy agent` when nobody says otherwise.
 pub fn default_socket() -> PathBuf {
-    control::endpoint::default_socket(host::privilege::uid(), std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from))
+    control::endpoint::default_socket(
+        host::privilege::uid(),
+        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+    )
 }
 
 /// Reads a token.
 pub fn token(file: &Path) -> Result<control::Token, Failure> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| Failure::usage(format!("cannot read the token in {}: {e}", file.display()), "make one with: openssl rand -hex 32"))?;
-    control::Token::parse(text.trim()).map_err(|e| Failure::usage(format!("the token in {} cannot be used: {e}", file.display()), "make one with: openssl rand -hex 32"))
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        Failure::usage(
+            format!("cannot read the token in {}: {e}", file.display()),
+            "make one with: openssl rand -hex 32",
+        )
+    })?;
+    control::Token::parse(text.trim()).map_err(|e| {
+        Failure::usage(
+            format!("the token in {} cannot be used: {e}", file.display()),
+            "make one with: openssl rand -hex 32",
+        )
+    })
 }
 
 /// Every socket of this user's agents that might be there.
@@ -158,7 +180,10 @@ impl House {
     /// An agent for a command in the foreground. `verb` becomes part of its state directory's name.
     pub async fn foreground(verb: &str) -> Result<House, Failure> {
         if let Some(halt) = engine::halted_offline(&host::dirs::state().join("agent")) {
-            return Err(Failure::cannot(format!("nothing can be armed: {} halted everything", halt.by), "when it is safe again: murphy halt --lift"));
+            return Err(Failure::cannot(
+                format!("nothing can be armed: {} halted everything", halt.by),
+                "when it is safe again: murphy halt --lift",
+            ));
         }
         let name = format!("{verb}-{}", std::process::id());
         House::open(&name, true, Opening::default()).await
@@ -178,7 +203,9 @@ impl House {
         }
         let dir = host::dirs::state().join(name);
         let socket = opening.socket.clone().unwrap_or_else(|| dir.join("murphy.sock"));
-        let cannot = |e: EngineError| Failure::cannot(e.to_string(), "another state directory can be chosen with MURPHY_STATE_DIR");
+        let cannot = |e: EngineError| {
+            Failure::cannot(e.to_string(), "another state directory can be chosen with MURPHY_STATE_DIR")
+        };
         let mut config = Config::new(&dir, injectors()).watchdog(WatchdogCommand::this_program());
         config.leftovers = vec![socket.clone()];
         if let Some(lease) = opening.lease {
@@ -197,7 +224,8 @@ impl House {
                 // Nothing was armed yet, so nothing can be left.
                 let _ = agent.shutdown().await;
                 let text = e.to_string();
-                let (what, hint) = text.split_once("; ").unwrap_or((&text, "choose another path with --socket"));
+                let (what, hint) =
+                    text.split_once("; ").unwrap_or((&text, "choose another path with --socket"));
                 Err(Failure::cannot(what, hint))
             }
         }

@@ -1,8 +1,8 @@
 //! The API's calls, carried out by the engine.
 
 use control::wire::{
-    ActView, AgentStatus, CatalogueEntry, Change, Check, Code, Counters, Disarmed, Failure, FaultState, HaltState, Halted, PlanView,
-    RunState, StartRun,
+    ActView, AgentStatus, CatalogueEntry, Change, Check, Code, Counters, Disarmed, Failure, FaultState,
+    HaltState, Halted, PlanView, RunState, StartRun,
 };
 use control::{Answer, Caller, Service};
 use engine::run::{self, Options, RunHandle};
@@ -43,7 +43,13 @@ struct Running {
 impl EngineService {
     /// Puts an agent behind the API.
     pub fn new(agent: Agent, lease: Duration) -> EngineService {
-        EngineService { agent, lease, run: Mutex::default(), leases: Mutex::default(), rollbacks: Arc::default() }
+        EngineService {
+            agent,
+            lease,
+            run: Mutex::default(),
+            leases: Mutex::default(),
+            rollbacks: Arc::default(),
+        }
     }
 
     /// Makes a run that was started in this process the one that the API shows and ends.
@@ -63,7 +69,11 @@ impl EngineService {
             why: None,
             report: None,
         };
-        *self.running() = Some(Running { state: state.clone(), end: handle.end.clone(), progress: handle.progress.clone() });
+        *self.running() = Some(Running {
+            state: state.clone(),
+            end: handle.end.clone(),
+            progress: handle.progress.clone(),
+        });
         state
     }
 
@@ -102,7 +112,12 @@ impl EngineService {
     }
 
     fn fault(&self, id: &str) -> Answer<FaultState> {
-        self.agent.faults().into_iter().find(|f| f.id == id).map(|f| self.state_of(f)).ok_or_else(|| Failure::no_fault(id))
+        self.agent
+            .faults()
+            .into_iter()
+            .find(|f| f.id == id)
+            .map(|f| self.state_of(f))
+            .ok_or_else(|| Failure::no_fault(id))
     }
 
     fn state_of(&self, fault: ArmedFault) -> FaultState {
@@ -126,17 +141,29 @@ impl EngineService {
             return Err(Failure::new(Code::Conflict, "a run is going on").hint("wait for it, or end it"));
         }
         let name = order.file.clone().unwrap_or_else(|| "experiment.yaml".to_owned());
-        let experiment = model::experiment::read(&name, &order.yaml, &order.set).map_err(|p| Failure::new(Code::BadRequest, p.to_string()))?;
+        let experiment = model::experiment::read(&name, &order.yaml, &order.set)
+            .map_err(|p| Failure::new(Code::BadRequest, p.to_string()))?;
         if experiment.safety.confirm == Confirm::Typed && order.confirm.as_deref() != Some(&experiment.name) {
-            return Err(Failure::new(Code::Impossible, "this experiment wants its name typed").hint(format!("send confirm: {:?}", experiment.name)));
+            return Err(Failure::new(Code::Impossible, "this experiment wants its name typed")
+                .hint(format!("send confirm: {:?}", experiment.name)));
         }
         let base = PathBuf::from(&name).parent().map_or_else(PathBuf::new, PathBuf::from);
         let stamp = engine::clock::stamp();
-        let dir = order.report.as_ref().map(|dir| PathBuf::from(dir).join(format!("{}-{stamp}", experiment.name))).or_else(|| {
-            let pattern = experiment.report.dir.as_ref()?;
-            Some(PathBuf::from(pattern.replace("{name}", &experiment.name).replace("{start}", &stamp)))
-        });
-        let options = Options { seed: order.seed, dir, formats: experiment.report.formats.clone(), base, by: by.to_string() };
+        let dir = order
+            .report
+            .as_ref()
+            .map(|dir| PathBuf::from(dir).join(format!("{}-{stamp}", experiment.name)))
+            .or_else(|| {
+                let pattern = experiment.report.dir.as_ref()?;
+                Some(PathBuf::from(pattern.replace("{name}", &experiment.name).replace("{start}", &stamp)))
+            });
+        let options = Options {
+            seed: order.seed,
+            dir,
+            formats: experiment.report.formats.clone(),
+            base,
+            by: by.to_string(),
+        };
         let handle = run::start(self.agent.clone(), experiment, options).await.map_err(|list| {
             let all: Vec<String> = list.iter().map(ToString::to_string).collect();
             Failure::new(Code::Impossible, all.join("\n"))
@@ -172,7 +199,12 @@ pub fn checks() -> Vec<Check> {
     let mut out: Vec<Check> = report
         .machine
         .iter()
-        .map(|f| Check { name: f.name.clone(), ok: f.ok, found: f.found.clone(), hint: (!f.hint.is_empty()).then(|| f.hint.clone()) })
+        .map(|f| Check {
+            name: f.name.clone(),
+            ok: f.ok,
+            found: f.found.clone(),
+            hint: (!f.hint.is_empty()).then(|| f.hint.clone()),
+        })
         .collect();
     out.extend(report.faults.iter().map(|f| {
         let found = match f.possible {
@@ -190,7 +222,12 @@ pub fn checks() -> Vec<Check> {
         hint: log.held_by.is_none().then(|| "murphy recover".into()),
     }));
     if let Some(halt) = &report.halted {
-        out.push(Check { name: "halt".into(), ok: false, found: format!("everything is halted by {}", halt.by), hint: Some("murphy halt --lift".into()) });
+        out.push(Check {
+            name: "halt".into(),
+            ok: false,
+            found: format!("everything is halted by {}", halt.by),
+            hint: Some("murphy halt --lift".into()),
+        });
     }
     out
 }
@@ -229,7 +266,8 @@ impl Service for EngineService {
     fn status(&self) -> BoxFuture<'_, Answer<AgentStatus>> {
         Box::pin(async {
             Ok(AgentStatus {
-                agent: nix::unistd::gethostname().map_or_else(|_| "here".into(), |h| h.to_string_lossy().into_owned()),
+                agent: nix::unistd::gethostname()
+                    .map_or_else(|_| "here".into(), |h| h.to_string_lossy().into_owned()),
                 version: env!("CARGO_PKG_VERSION").into(),
                 pid: std::process::id(),
                 at_ms: now_ms(),
@@ -240,7 +278,10 @@ impl Service for EngineService {
                 targets: self.agent.targets().len(),
                 run: self.run_state(),
                 lease: Some(Span(self.lease)),
-                counters: Counters { auto_rollbacks: self.rollbacks.load(Ordering::Relaxed), undo_failures: self.agent.undo_failures() },
+                counters: Counters {
+                    auto_rollbacks: self.rollbacks.load(Ordering::Relaxed),
+                    undo_failures: self.agent.undo_failures(),
+                },
             })
         })
     }
@@ -256,7 +297,8 @@ impl Service for EngineService {
     fn close_target(&self, target: TargetRef, _: Caller) -> BoxFuture<'_, Answer<()>> {
         Box::pin(async move {
             if let Some(fault) = self.agent.faults().into_iter().find(|f| f.fault.target == target) {
-                return Err(Failure::new(Code::Conflict, format!("{} is armed on {target}", fault.id)).hint(format!("disarm it first: murphy disarm {}", fault.id)));
+                return Err(Failure::new(Code::Conflict, format!("{} is armed on {target}", fault.id))
+                    .hint(format!("disarm it first: murphy disarm {}", fault.id)));
             }
             self.agent.close(&target).await.map_err(|e| Failure { code: Code::NotFound, ..failure(e) })
         })
@@ -269,8 +311,16 @@ impl Service for EngineService {
     fn plan(&self, fault: Fault) -> BoxFuture<'_, Answer<PlanView>> {
         Box::pin(async {
             let plan = self.agent.plan(fault).await.map_err(failure)?;
-            let acts = plan.acts.into_iter().map(|a| ActView { act: a.act, undo: a.undo, ends_with_agent: a.ends_with_agent }).collect();
-            Ok(PlanView { fault: Fault { seed: Some(plan.order.seed), ..plan.order.fault }, acts, warnings: plan.warnings })
+            let acts = plan
+                .acts
+                .into_iter()
+                .map(|a| ActView { act: a.act, undo: a.undo, ends_with_agent: a.ends_with_agent })
+                .collect();
+            Ok(PlanView {
+                fault: Fault { seed: Some(plan.order.seed), ..plan.order.fault },
+                acts,
+                warnings: plan.warnings,
+            })
         })
     }
 
@@ -334,7 +384,8 @@ impl Service for EngineService {
             let lease = self.leases().get(&id).copied();
             let Some(lease) = lease else {
                 self.fault(&id)?;
-                return Err(Failure::new(Code::Conflict, format!("{id} has no lease of its own")).hint("it ends by its length; arm with a lease to renew it"));
+                return Err(Failure::new(Code::Conflict, format!("{id} has no lease of its own"))
+                    .hint("it ends by its length; arm with a lease to renew it"));
             };
             self.agent.renew(&id, lease).map_err(failure)?;
             self.fault(&id)
@@ -352,7 +403,10 @@ impl Service for EngineService {
         Box::pin(async move {
             match self.agent.lift(&by.to_string()).await.map_err(failure)? {
                 true => Ok(()),
-                false => Err(Failure::new(Code::Conflict, "nothing is halted").hint("faults can be armed as it is")),
+                false => {
+                    Err(Failure::new(Code::Conflict, "nothing is halted")
+                        .hint("faults can be armed as it is"))
+                }
             }
         })
     }
@@ -362,7 +416,11 @@ impl Service for EngineService {
     }
 
     fn run(&self) -> BoxFuture<'_, Answer<RunState>> {
-        Box::pin(async { self.run_state().ok_or_else(|| Failure::new(Code::NotFound, "there was no run").hint("start one: murphy run FILE")) })
+        Box::pin(async {
+            self.run_state().ok_or_else(|| {
+                Failure::new(Code::NotFound, "there was no run").hint("start one: murphy run FILE")
+            })
+        })
     }
 
     fn end_run(&self, by: Caller) -> BoxFuture<'_, Answer<RunState>> {
@@ -378,10 +436,14 @@ impl Service for EngineService {
 
     fn catalogue(&self) -> BoxFuture<'_, Answer<Vec<CatalogueEntry>>> {
         Box::pin(async {
-            let report = tokio::task::spawn_blocking(examine).await.map_err(|e| Failure::new(Code::Internal, e.to_string()))?;
+            let report = tokio::task::spawn_blocking(examine)
+                .await
+                .map_err(|e| Failure::new(Code::Internal, e.to_string()))?;
             let mut all = CatalogueEntry::all();
             for entry in &mut all {
-                if let Some(check) = report.faults.iter().find(|f| f.name == entry.name && f.possible == Possible::No) {
+                if let Some(check) =
+                    report.faults.iter().find(|f| f.name == entry.name && f.possible == Possible::No)
+                {
                     entry.unavailable = Some(check.missing.join("; "));
                 }
             }
@@ -408,7 +470,10 @@ impl Service for EngineService {
 
     fn audit(&self, entry: control::service::Audit) {
         let refused = entry.error.as_ref().map_or(String::new(), |e| format!(", refused: {e}"));
-        let text = format!("audit: {} ({}) {} {}{refused}", entry.caller, entry.caller.role, entry.action, entry.what);
+        let text = format!(
+            "audit: {} ({}) {} {}{refused}",
+            entry.caller, entry.caller.role, entry.action, entry.what
+        );
         self.agent.events().emit(EventKind::Note { level: Level::Info, text });
     }
 }

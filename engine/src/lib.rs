@@ -6,6 +6,7 @@
 
 mod agent;
 mod claims;
+pub mod clock;
 mod config;
 mod doctor;
 mod error;
@@ -15,10 +16,9 @@ mod halt;
 mod ids;
 mod lease;
 mod minder;
-mod undo;
-pub mod clock;
 pub mod report;
 pub mod run;
+mod undo;
 pub mod watchdog;
 
 pub use agent::{Agent, ArmRequest, ArmedFault, Change, FaultPhase, HaltReport, SamplingGuard};

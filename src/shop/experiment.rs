@@ -17,7 +17,8 @@ pub struct Ports {
 /// The demo's experiment as a file, as long in all as asked for: a fifth of the time before, a fifth after, and three
 /// stages in between.
 pub fn experiment(shop: &Shop, ports: Ports, lasts: Span, seed: Option<u64>) -> String {
-    let part = |percent: u32| Span(Duration::from_millis(lasts.0.as_millis() as u64 * u64::from(percent) / 100));
+    let part =
+        |percent: u32| Span(Duration::from_millis(lasts.0.as_millis() as u64 * u64::from(percent) / 100));
     let window = if lasts < Span::secs(40) { "1s" } else { "2s" };
     format!(
         "\

@@ -50,7 +50,8 @@ async fn checkout(front: Arc<Front>, _: Request<Incoming>) -> Result<Response<Fu
         None => front.cart().await.unwrap_or_else(|| "your cart".to_owned()),
     };
     let charged = front.charge().await || front.charge().await;
-    let (status, text) = if charged { (StatusCode::OK, "paid") } else { (StatusCode::ACCEPTED, "ordered, charged later") };
+    let (status, text) =
+        if charged { (StatusCode::OK, "paid") } else { (StatusCode::ACCEPTED, "ordered, charged later") };
     let mut response = Response::new(Full::new(Bytes::from(format!("{cart}: {text}\n"))));
     *response.status_mut() = status;
     Ok(response)
@@ -58,7 +59,9 @@ async fn checkout(front: Arc<Front>, _: Request<Incoming>) -> Result<Response<Fu
 
 impl Front {
     async fn charge(&self) -> bool {
-        let Ok(request) = request(&self.payments, "POST", &[], Bytes::from_static(b"{\"amount\":42}")) else { return false };
+        let Ok(request) = request(&self.payments, "POST", &[], Bytes::from_static(b"{\"amount\":42}")) else {
+            return false;
+        };
         matches!(timeout(PATIENCE, self.pool.send(&self.payments, request)).await, Ok(Ok((200, _))))
     }
 

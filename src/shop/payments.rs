@@ -27,6 +27,9 @@ pub async fn serve(listener: TcpListener) {
 async fn charge(request: Request<Incoming>, number: u64) -> Result<Response<Full<Bytes>>, Infallible> {
     let _ = request.into_body().collect().await;
     // Eight milliseconds, give or take four, the same on every run.
-    tokio::time::sleep(Duration::from_micros(4_000 + model::draw::bits(1, model::draw::Lane::Amount, number) % 8_000)).await;
+    tokio::time::sleep(Duration::from_micros(
+        4_000 + model::draw::bits(1, model::draw::Lane::Amount, number) % 8_000,
+    ))
+    .await;
     Ok(Response::new(Full::new(Bytes::from_static(b"{\"charged\":true}\n"))))
 }

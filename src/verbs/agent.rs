@@ -15,7 +15,11 @@ pub async fn agent(args: Agent) -> Outcome {
         Some(listen) => {
             let mut tcp = TcpOptions::new(listen);
             if let Some(file) = &args.token_file {
-                tcp.grants.push(control::server::Grant { name: "token".into(), token: token(file)?, role: Role::Operator });
+                tcp.grants.push(control::server::Grant {
+                    name: "token".into(),
+                    token: token(file)?,
+                    role: Role::Operator,
+                });
             }
             Some(tcp)
         }
@@ -23,11 +27,16 @@ pub async fn agent(args: Agent) -> Outcome {
     let socket = match args.socket.as_deref().map(|s| s.strip_prefix("unix:").unwrap_or(s)) {
         None => default_socket(),
         Some(text) if text.starts_with("http") => {
-            return Err(Failure::usage(format!("--socket {text:?} is not a path"), "TCP is asked for with --listen"));
+            return Err(Failure::usage(
+                format!("--socket {text:?} is not a path"),
+                "TCP is asked for with --listen",
+            ));
         }
         Some(path) => PathBuf::from(path),
     };
-    let house = House::daemon(Opening { socket: Some(socket), group: args.group, tcp, lease: Some(args.lease) }).await?;
+    let house =
+        House::daemon(Opening { socket: Some(socket), group: args.group, tcp, lease: Some(args.lease) })
+            .await?;
     for (name, spec) in args.proxy {
         let opened = house.agent.open(Target { name, spec: TargetSpec::Proxy(spec) }).await;
         if let Err(e) = opened {

@@ -31,14 +31,21 @@ pub async fn arm(args: Arm) -> Outcome {
     if args.output.json {
         return print(&(pretty(&armed) + "\n"));
     }
-    let ends = armed.left.map_or(String::new(), |l| format!("; it ends by itself in {}", model::units::Span::secs(l.0.as_secs_f64().round() as u64)));
+    let ends = armed.left.map_or(String::new(), |l| {
+        format!("; it ends by itself in {}", model::units::Span::secs(l.0.as_secs_f64().round() as u64))
+    });
     print(&format!("{} is on: {} on {}{ends}\n", armed.id, armed.fault.describe(), armed.fault.target))?;
     armed.warnings.iter().for_each(|w| eprintln!("mind: {w}"));
     print(&format!("take it back with: murphy disarm {}\n", armed.id))
 }
 
 /// Its own agent, until the fault ends or someone ends it.
-async fn foreground(args: &Arm, fault: Fault, target: Option<Target>, stop: &mut tokio::sync::mpsc::Receiver<&'static str>) -> Outcome {
+async fn foreground(
+    args: &Arm,
+    fault: Fault,
+    target: Option<Target>,
+    stop: &mut tokio::sync::mpsc::Receiver<&'static str>,
+) -> Outcome {
     if target.is_none() && fault.target.kind == TargetKind::Proxy {
         return Err(Failure::usage(
             format!("there is no agent, and {} is not known", fault.target),
@@ -53,7 +60,13 @@ async fn foreground(args: &Arm, fault: Fault, target: Option<Target>, stop: &mut
     closed.map(|_| code)
 }
 
-async fn hold(args: &Arm, client: &Client, fault: Fault, target: Option<Target>, stop: &mut tokio::sync::mpsc::Receiver<&'static str>) -> Outcome {
+async fn hold(
+    args: &Arm,
+    client: &Client,
+    fault: Fault,
+    target: Option<Target>,
+    stop: &mut tokio::sync::mpsc::Receiver<&'static str>,
+) -> Outcome {
     use control::Signal;
     use futures::StreamExt;
     use model::EventKind;
@@ -66,7 +79,12 @@ async fn hold(args: &Arm, client: &Client, fault: Fault, target: Option<Target>,
     if args.output.json {
         print(&(pretty(&armed) + "\n"))?;
     } else if !fault.inject.def().one_shot {
-        print(&format!("{} is on: {} on {}; ctrl-c takes it back\n", armed.id, armed.fault.describe(), armed.fault.target))?;
+        print(&format!(
+            "{} is on: {} on {}; ctrl-c takes it back\n",
+            armed.id,
+            armed.fault.describe(),
+            armed.fault.target
+        ))?;
         armed.warnings.iter().for_each(|w| eprintln!("mind: {w}"));
     }
     loop {
@@ -85,12 +103,18 @@ async fn hold(args: &Arm, client: &Client, fault: Fault, target: Option<Target>,
             Some(Signal::Event(event)) => match &event.kind {
                 EventKind::Recovered { id, evidence, .. } if *id == armed.id => {
                     if !args.output.json {
-                        print(&format!("{id} is over; it applied {} of {} times\n", evidence.applied, evidence.considered))?;
+                        print(&format!(
+                            "{id} is over; it applied {} of {} times\n",
+                            evidence.applied, evidence.considered
+                        ))?;
                     }
                     return Ok(0);
                 }
                 EventKind::RecoverFailed { id, why } if *id == armed.id => {
-                    return Err(Failure::cannot(format!("{id} could not be taken back: {why}"), "`murphy recover` tries again"));
+                    return Err(Failure::cannot(
+                        format!("{id} could not be taken back: {why}"),
+                        "`murphy recover` tries again",
+                    ));
                 }
                 _ => {}
             },
@@ -114,14 +138,24 @@ async fn ready(client: &Client, target: Option<Target>) -> Result<(), Failure> {
 
 fn fault(args: &Arm) -> Result<Fault, Problem> {
     let target: TargetRef = args.target.parse()?;
-    let inject = Injection::from_pairs(&args.fault, args.params.iter().map(|(k, v)| (k.as_str(), v.as_str())))?;
+    let inject =
+        Injection::from_pairs(&args.fault, args.params.iter().map(|(k, v)| (k.as_str(), v.as_str())))?;
     let share = match (args.percent, args.nth, args.first) {
         (Some(p), _, _) => Share::Percent(p),
         (_, Some(n), _) => Share::Nth(n),
         (_, _, Some(n)) => Share::First(n),
         _ => Share::All,
     };
-    let fault = Fault { id: args.id.clone(), target, inject, lasts: args.lasts, share, when: matcher(&args.when)?, ramp: None, seed: args.seed };
+    let fault = Fault {
+        id: args.id.clone(),
+        target,
+        inject,
+        lasts: args.lasts,
+        share,
+        when: matcher(&args.when)?,
+        ramp: None,
+        seed: args.seed,
+    };
     match fault.problems().into_iter().next() {
         Some(mut problem) => {
             problem.hint = problem.hint.map(|h| h.replace("add for, such as 60s", "add --for 60s"));

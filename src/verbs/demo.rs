@@ -18,10 +18,19 @@ const SHORTEST: Span = Span::secs(20);
 pub async fn demo(args: Demo) -> Outcome {
     let mut stop = interrupt()?;
     if args.lasts < SHORTEST || args.lasts > Span::secs(3600) {
-        return Err(Failure::usage(format!("--for {} is outside {SHORTEST} to 1h", args.lasts), "leave it out for a minute"));
+        return Err(Failure::usage(
+            format!("--for {} is outside {SHORTEST} to 1h", args.lasts),
+            "leave it out for a minute",
+        ));
     }
-    let io = |e: std::io::Error| Failure::cannot(format!("the shop cannot open: {e}"), "it needs free ports on 127.0.0.1");
-    let ports = Ports { front: free_port().await.map_err(io)?, payments: free_port().await.map_err(io)?, store: free_port().await.map_err(io)? };
+    let io = |e: std::io::Error| {
+        Failure::cannot(format!("the shop cannot open: {e}"), "it needs free ports on 127.0.0.1")
+    };
+    let ports = Ports {
+        front: free_port().await.map_err(io)?,
+        payments: free_port().await.map_err(io)?,
+        store: free_port().await.map_err(io)?,
+    };
     let shop = Shop::open(ports.payments, ports.store).await.map_err(io)?;
     let text = experiment(&shop, ports, args.lasts, args.seed);
     if args.print {
@@ -49,9 +58,15 @@ pub async fn demo(args: Demo) -> Outcome {
     closed.map(|_| code)
 }
 
-async fn start(house: &House, experiment: Experiment, dir: Option<PathBuf>, seed: Option<u64>) -> Result<run::RunHandle, Failure> {
+async fn start(
+    house: &House,
+    experiment: Experiment,
+    dir: Option<PathBuf>,
+    seed: Option<u64>,
+) -> Result<run::RunHandle, Failure> {
     let formats = Format::ALL.iter().map(|(_, f)| *f).collect();
-    let options = Options { seed, dir, formats, base: Path::new(".").to_owned(), by: host::privilege::user() };
+    let options =
+        Options { seed, dir, formats, base: Path::new(".").to_owned(), by: host::privilege::user() };
     run::start(house.agent.clone(), experiment, options).await.map_err(Failure::Cannot)
 }
 
@@ -60,12 +75,19 @@ async fn interactive(args: &Demo, house: &House, experiment: Experiment) -> Outc
     let load = experiment.loads.first().cloned();
     let targets = experiment.targets.clone();
     for target in targets {
-        house.agent.open(target).await.map_err(|e| Failure::cannot(e.to_string(), "it needs free ports on 127.0.0.1"))?;
+        house
+            .agent
+            .open(target)
+            .await
+            .map_err(|e| Failure::cannot(e.to_string(), "it needs free ports on 127.0.0.1"))?;
     }
     let mut experiment = experiment;
     let load = match load {
         // The run's own load would end with it; this one is there for as long as the console is.
-        Some(load) => Some(run::load::Running::start(load, Default::default()).map_err(|e| Failure::cannot(e.to_string(), "this should not happen"))?),
+        Some(load) => Some(
+            run::load::Running::start(load, Default::default())
+                .map_err(|e| Failure::cannot(e.to_string(), "this should not happen"))?,
+        ),
         None => None,
     };
     for load in &mut experiment.loads {
@@ -79,7 +101,9 @@ async fn interactive(args: &Demo, house: &House, experiment: Experiment) -> Outc
     tui::console(&args.look, vec![house.client().endpoint().clone()], false).await?;
     // Over already, or ended now.
     let _ = handle.end.send("whoever left the console".to_owned()).await;
-    let record = handle.record.await.map_err(|e| Failure::cannot(format!("the run broke: {e}"), "`murphy recover` takes back what it left"))?;
+    let record = handle.record.await.map_err(|e| {
+        Failure::cannot(format!("the run broke: {e}"), "`murphy recover` takes back what it left")
+    })?;
     drop(load);
     finish(Output { json: false }, &record, args.report.as_deref())
 }

@@ -12,7 +12,12 @@ pub fn doctor(output: Output) -> Outcome {
     let wide = checks.iter().map(|c| c.name.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
     for check in &checks {
-        out.push_str(&format!("{} {:<wide$}  {}\n", if check.ok { "✔" } else { "✘" }, check.name, check.found));
+        out.push_str(&format!(
+            "{} {:<wide$}  {}\n",
+            if check.ok { "✔" } else { "✘" },
+            check.name,
+            check.found
+        ));
         if let (false, Some(hint)) = (check.ok, &check.hint) {
             out.push_str(&format!("  {:<wide$}  = {hint}\n", ""));
         }

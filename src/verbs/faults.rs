@@ -12,7 +12,8 @@ pub fn faults(args: &Faults) -> Outcome {
     }
     if let Some(name) = &args.name {
         let Some(def) = catalogue::find(name) else {
-            let hint = catalogue::nearest(name).map_or("`murphy faults` lists them".to_owned(), |n| format!("did you mean {n}?"));
+            let hint = catalogue::nearest(name)
+                .map_or("`murphy faults` lists them".to_owned(), |n| format!("did you mean {n}?"));
             return Err(Failure::usage(format!("there is no fault named {name:?}"), hint));
         };
         return if args.output.json { print(&(pretty(def) + "\n")) } else { print(&whole(def)) };
@@ -40,7 +41,14 @@ fn whole(def: &FaultDef) -> String {
             Some(default) => format!("default {default}"),
             None => "optional".to_owned(),
         };
-        let _ = writeln!(out, "  {:<12} {} ({need})\n  {:<12} {}", param.name, param.ty.describe(), "", param.doc);
+        let _ = writeln!(
+            out,
+            "  {:<12} {} ({need})\n  {:<12} {}",
+            param.name,
+            param.ty.describe(),
+            "",
+            param.doc
+        );
     }
     if !def.params.is_empty() {
         out.push('\n');
@@ -53,9 +61,14 @@ fn whole(def: &FaultDef) -> String {
     if !def.needs.is_empty() {
         let _ = writeln!(out, "needs:       {}", def.needs.join(", "));
     }
-    let _ = writeln!(out, "undone:      {}", if def.irreversible { "cannot be undone, only ended" } else { "yes" });
+    let _ = writeln!(
+        out,
+        "undone:      {}",
+        if def.irreversible { "cannot be undone, only ended" } else { "yes" }
+    );
     let _ = writeln!(out, "if all dies: {}", def.ends);
-    let example: Vec<String> = def.params.iter().filter(|p| p.required).map(|p| format!(" {}={}", p.name, p.example)).collect();
+    let example: Vec<String> =
+        def.params.iter().filter(|p| p.required).map(|p| format!(" {}={}", p.name, p.example)).collect();
     let lasts = if def.one_shot { "" } else { " --for 60s" };
     let target = match def.targets[0] {
         model::TargetKind::Node => "node:self".to_owned(),
@@ -85,8 +98,16 @@ fn markdown() -> String {
                 let _ = writeln!(out, "| `{}` | {} | {default} | {} |", p.name, p.ty.describe(), p.doc);
             }
             let kinds = def.targets.iter().map(|k| k.word()).collect::<Vec<_>>().join(", ");
-            let _ = writeln!(out, "\n- on: {kinds}\n- share of: {}", def.counts.unwrap_or("nothing: it hits its target as a whole"));
-            let _ = writeln!(out, "- undone: {}", if def.irreversible { "cannot be undone, only ended" } else { "yes" });
+            let _ = writeln!(
+                out,
+                "\n- on: {kinds}\n- share of: {}",
+                def.counts.unwrap_or("nothing: it hits its target as a whole")
+            );
+            let _ = writeln!(
+                out,
+                "- undone: {}",
+                if def.irreversible { "cannot be undone, only ended" } else { "yes" }
+            );
             let _ = writeln!(out, "- what ends it when agent and watchdog are both gone: {}", def.ends);
             if !def.needs.is_empty() {
                 let _ = writeln!(out, "- needs: {}", def.needs.join(", "));
@@ -100,7 +121,9 @@ fn markdown() -> String {
 fn fill(text: &str, width: usize) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        let last = lines.last_mut().filter(|l| l.is_empty() || l.chars().count() + 1 + word.chars().count() <= width);
+        let last = lines
+            .last_mut()
+            .filter(|l| l.is_empty() || l.chars().count() + 1 + word.chars().count() <= width);
         match last {
             Some(line) if line.is_empty() => line.push_str(word),
             Some(line) => {

@@ -1,34 +1,36 @@
 use super::{pretty, print};
 use crate::cli::Halt;
 use crate::failure::{FAILED, Failure, Outcome};
-use crate::house::{self, client};
+use crate::house;
 use control::{Client, ClientError, Endpoint};
 
 /// `murphy halt`: the agent that is named, or every agent of this user: the one that serves, and those in the foreground
 /// (`run`, `arm`, `demo`). Everyone is tried, also when one does not answer.
 pub async fn halt(args: Halt) -> Outcome {
-    let clients = match args.which.socket {
-        Some(_) => vec![client(&args.which)?],
+    let clients = match args.socket {
+        Some(_) => vec![Client::new(house::endpoint(args.socket.as_deref(), args.token_file.as_deref())?)],
         None => house::sockets().into_iter().map(|path| Client::new(Endpoint::unix(path))).collect(),
     };
     let mut answers = Vec::new();
     let mut failures = Vec::new();
     for client in &clients {
         let name = client.endpoint().to_string();
-        let answer = if args.lift { client.lift().await.map(|()| None) } else { client.halt().await.map(Some) };
+        let answer =
+            if args.lift { client.lift().await.map(|()| None) } else { client.halt().await.map(Some) };
         match answer {
             Ok(halted) => answers.push((name, halted)),
             // A socket that was left behind is nobody.
-            Err(ClientError::Refused { .. } | ClientError::NoSocket { .. }) if args.which.socket.is_none() => {}
-            Err(e) if args.lift && args.which.socket.is_none() && e.code() == Some(control::Code::Conflict) => {}
+            Err(ClientError::Refused { .. } | ClientError::NoSocket { .. }) if args.socket.is_none() => {}
+            Err(e) if args.lift && args.socket.is_none() && e.code() == Some(control::Code::Conflict) => {}
             Err(e) => failures.push(e),
         }
     }
-    if args.which.socket.is_none() {
+    if args.socket.is_none() {
         house::persist_halt(!args.lift)?;
     }
     if args.output.json {
-        let list: Vec<_> = answers.iter().map(|(name, h)| serde_json::json!({"agent": name, "halted": h})).collect();
+        let list: Vec<_> =
+            answers.iter().map(|(name, h)| serde_json::json!({"agent": name, "halted": h})).collect();
         print(&(pretty(&list) + "\n"))?;
     } else {
         for (name, halted) in &answers {
@@ -39,7 +41,8 @@ pub async fn halt(args: Halt) -> Outcome {
             };
             for (id, why) in halted.iter().flat_map(|h| &h.failed) {
                 eprintln!("error: {name}: {id} could not be taken back: {why}");
-                failures.push(ClientError::Failure(control::Failure::new(control::Code::Internal, why.clone())));
+                failures
+                    .push(ClientError::Failure(control::Failure::new(control::Code::Internal, why.clone())));
             }
         }
         if answers.is_empty() && failures.is_empty() {

@@ -11,7 +11,9 @@ pub async fn list(args: List) -> Outcome {
     let client = client(&args.which)?;
     let (status, targets, faults) = (client.status().await?, client.targets().await?, client.faults().await?);
     if args.output.json {
-        return print(&(pretty(&serde_json::json!({"status": status, "targets": targets, "faults": faults})) + "\n"));
+        return print(
+            &(pretty(&serde_json::json!({"status": status, "targets": targets, "faults": faults})) + "\n"),
+        );
     }
     print(&plain(&status, &targets, &faults))
 }
@@ -22,7 +24,8 @@ fn plain(status: &Status, targets: &[TargetState], faults: &[FaultState]) -> Str
         let _ = writeln!(out, "HALTED by {}; lift it with `murphy halt --lift`\n", halt.by);
     }
     if let Some(run) = status.agent.run.as_ref().filter(|r| r.verdict.is_none()) {
-        let stage = run.stage.as_ref().map_or(String::new(), |(name, n)| format!(" {name} {n}/{}", run.stages.len()));
+        let stage =
+            run.stage.as_ref().map_or(String::new(), |(name, n)| format!(" {name} {n}/{}", run.stages.len()));
         let _ = writeln!(out, "run {}: {}{stage}, by {}\n", run.name, run.phase, run.by);
     }
     if targets.is_empty() {
@@ -42,9 +45,14 @@ fn plain(status: &Status, targets: &[TargetState], faults: &[FaultState]) -> Str
         wide(|f| f.fault.target.to_string().chars().count()).max(6),
         wide(|f| f.fault.describe().chars().count()).max(5),
     );
-    let _ = writeln!(out, "{:<id$}  {:<target$}  {:<what$}  {:>8}  {:>12}  BY", "ID", "TARGET", "FAULT", "LEFT", "APPLIED");
+    let _ = writeln!(
+        out,
+        "{:<id$}  {:<target$}  {:<what$}  {:>8}  {:>12}  BY",
+        "ID", "TARGET", "FAULT", "LEFT", "APPLIED"
+    );
     for f in faults {
-        let left = f.left.map_or("ending".to_owned(), |l| model::units::Span::secs(l.0.as_secs()).to_string());
+        let left =
+            f.left.map_or("ending".to_owned(), |l| model::units::Span::secs(l.0.as_secs()).to_string());
         let applied = format!("{}/{}", f.evidence.applied, f.evidence.considered);
         let _ = writeln!(
             out,

@@ -29,6 +29,9 @@ pub fn dispatch() -> ExitCode {
             let code = if e.use_stderr() { WRONG } else { 0 };
             // Nothing is left to tell when the terminal is gone.
             let _ = e.print();
+            if let Some(near) = near_verb(&e) {
+                eprintln!("  = did you mean murphy {near}?");
+            }
             return ExitCode::from(code);
         }
     };
@@ -37,6 +40,18 @@ pub fn dispatch() -> ExitCode {
         Verb::Watchdog { args } => engine::watchdog::main(&args, &house::injectors()),
         verb => failure::exit(carry_out(verb)),
     }
+}
+
+/// The verb that a mistyped one is near to; clap has its own opinion of what is near, and says it itself.
+fn near_verb(e: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue};
+    let Some(ContextValue::String(typed)) = e.get(ContextKind::InvalidSubcommand) else { return None };
+    if e.get(ContextKind::SuggestedSubcommand).is_some() {
+        return None;
+    }
+    let command = Cli::command();
+    let verbs = command.get_subcommands().filter(|c| !c.is_hide_set()).map(clap::Command::get_name);
+    model::problem::did_you_mean(typed, verbs).map(str::to_owned)
 }
 
 fn carry_out(verb: Verb) -> Outcome {
@@ -53,9 +68,9 @@ fn carry_out(verb: Verb) -> Outcome {
         }
         Verb::Man => {
             let mut out = Vec::new();
-            clap_mangen::Man::new(Cli::command())
-                .render(&mut out)
-                .map_err(|e| Failure::cannot(format!("cannot make the manual page: {e}"), "this should not happen"))?;
+            clap_mangen::Man::new(Cli::command()).render(&mut out).map_err(|e| {
+                Failure::cannot(format!("cannot make the manual page: {e}"), "this should not happen")
+            })?;
             print(&String::from_utf8_lossy(&out))
         }
         Verb::Doctor(output) => doctor::doctor(output),

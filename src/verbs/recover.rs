@@ -33,7 +33,10 @@ pub async fn recover(args: Recover) -> Outcome {
             Err(EngineError::InUse { holder, .. }) if !args.output.json => {
                 told = true;
                 let who = holder.as_ref().map_or("another process".to_owned(), ToString::to_string);
-                print(&format!("{} is in use by {who}, which takes its own faults back; left alone\n", dir.display()))?;
+                print(&format!(
+                    "{} is in use by {who}, which takes its own faults back; left alone\n",
+                    dir.display()
+                ))?;
             }
             Err(EngineError::InUse { .. }) => {}
             Err(e) => {

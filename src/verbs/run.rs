@@ -20,7 +20,13 @@ pub async fn run(args: Run) -> Outcome {
     agree(&args, &experiment)?;
     let dir = report_dir(&args, &experiment);
     let house = House::foreground("run").await?;
-    let options = Options { seed: args.seed, dir: dir.clone(), formats: experiment.report.formats.clone(), base, by: host::privilege::user() };
+    let options = Options {
+        seed: args.seed,
+        dir: dir.clone(),
+        formats: experiment.report.formats.clone(),
+        base,
+        by: host::privilege::user(),
+    };
     let handle = match run::start(house.agent.clone(), experiment, options).await {
         Ok(handle) => handle,
         Err(problems) => {
@@ -28,7 +34,11 @@ pub async fn run(args: Run) -> Outcome {
             return Err(Failure::Cannot(problems));
         }
     };
-    let record = if args.tui { on_console(&args.look, &house, handle).await } else { in_lines(args.output, &house, handle, &mut stop).await };
+    let record = if args.tui {
+        on_console(&args.look, &house, handle).await
+    } else {
+        in_lines(args.output, &house, handle, &mut stop).await
+    };
     let closed = house.close().await;
     let record = record?;
     let code = finish(args.output, &record, dir.as_deref())?;
@@ -47,7 +57,12 @@ async fn dry_run(args: &Run, experiment: &Experiment, base: &Path) -> Outcome {
 }
 
 /// Follows a run as lines of text until it ends; a signal ends it early.
-pub async fn in_lines(output: cli::Output, house: &House, handle: run::RunHandle, stop: &mut tokio::sync::mpsc::Receiver<&'static str>) -> Result<RunRecord, Failure> {
+pub async fn in_lines(
+    output: cli::Output,
+    house: &House,
+    handle: run::RunHandle,
+    stop: &mut tokio::sync::mpsc::Receiver<&'static str>,
+) -> Result<RunRecord, Failure> {
     let mut events = house.agent.subscribe(Some(1));
     let mut record = handle.record;
     let tell = |item: engine::Item| {
@@ -74,7 +89,9 @@ pub async fn in_lines(output: cli::Output, house: &House, handle: run::RunHandle
     while let Some(item) = events.try_next() {
         tell(item);
     }
-    ended.map_err(|e| Failure::cannot(format!("the run broke: {e}"), "`murphy recover` takes back what it left"))
+    ended.map_err(|e| {
+        Failure::cannot(format!("the run broke: {e}"), "`murphy recover` takes back what it left")
+    })
 }
 
 /// Shows a run on the console; leaving the console ends it.
@@ -82,7 +99,9 @@ async fn on_console(look: &cli::Look, house: &House, handle: run::RunHandle) -> 
     super::tui::console(look, vec![house.client().endpoint().clone()], false).await?;
     // Over already, or ended now.
     let _ = handle.end.send("whoever left the console".to_owned()).await;
-    handle.record.await.map_err(|e| Failure::cannot(format!("the run broke: {e}"), "`murphy recover` takes back what it left"))
+    handle.record.await.map_err(|e| {
+        Failure::cannot(format!("the run broke: {e}"), "`murphy recover` takes back what it left")
+    })
 }
 
 /// Tells the verdict; gives its exit code.
@@ -98,16 +117,36 @@ pub fn finish(output: cli::Output, record: &RunRecord, dir: Option<&Path>) -> Ou
                 model::event::WindowResult::Unknown => "?",
             };
             let value = |v: Option<f64>| v.map_or("–".to_owned(), |v| format!("{v:.1}{}", m.unit));
-            print(&format!("  {mark} {:<18} {:<12} before {:>9}  worst {:>9}  after {:>9}\n", m.name, m.expect, value(m.baseline), value(m.worst), value(m.after)))?;
+            print(&format!(
+                "  {mark} {:<18} {:<12} before {:>9}  worst {:>9}  after {:>9}\n",
+                m.name,
+                m.expect,
+                value(m.baseline),
+                value(m.worst),
+                value(m.after)
+            ))?;
         }
         for f in &record.faults {
-            let effect = f.time_to_effect_s.map_or("no effect seen".to_owned(), |s| format!("effect after {s:.1} s in {}", f.effect_in.as_deref().unwrap_or("?")));
-            let healed = f.healing_s.map_or(String::new(), |s| format!(", back to normal {s:.1} s after its end"));
-            print(&format!("  · {:<18} hit {} of {}, {effect}{healed}\n", f.id, f.evidence.applied, f.evidence.considered))?;
+            let effect = f.time_to_effect_s.map_or("no effect seen".to_owned(), |s| {
+                format!("effect after {s:.1} s in {}", f.effect_in.as_deref().unwrap_or("?"))
+            });
+            let healed =
+                f.healing_s.map_or(String::new(), |s| format!(", back to normal {s:.1} s after its end"));
+            print(&format!(
+                "  · {:<18} hit {} of {}, {effect}{healed}\n",
+                f.id, f.evidence.applied, f.evidence.considered
+            ))?;
         }
         match dir {
-            Some(dir) => print(&format!("report: {}\nseed {}: the same seed decides the same again\n", dir.join("report.html").display(), record.seed))?,
-            None => print(&format!("seed {}: the same seed decides the same again; --report DIR keeps a report\n", record.seed))?,
+            Some(dir) => print(&format!(
+                "report: {}\nseed {}: the same seed decides the same again\n",
+                dir.join("report.html").display(),
+                record.seed
+            ))?,
+            None => print(&format!(
+                "seed {}: the same seed decides the same again; --report DIR keeps a report\n",
+                record.seed
+            ))?,
         };
     }
     Ok(record.verdict.exit_code())
@@ -118,7 +157,9 @@ fn report_dir(args: &Run, experiment: &Experiment) -> Option<PathBuf> {
     let start = stamp();
     match (&args.report, &experiment.report.dir) {
         (Some(dir), _) => Some(dir.join(format!("{}-{start}", experiment.name))),
-        (None, Some(pattern)) => Some(PathBuf::from(pattern.replace("{name}", &experiment.name).replace("{start}", &start))),
+        (None, Some(pattern)) => {
+            Some(PathBuf::from(pattern.replace("{name}", &experiment.name).replace("{start}", &start)))
+        }
         (None, None) => None,
     }
 }
@@ -135,23 +176,37 @@ fn agree(args: &Run, experiment: &Experiment) -> Result<(), Failure> {
     }
     let typed = experiment.safety.confirm == Confirm::Typed;
     let refuse = |what: String| {
-        let hint = if typed { format!("answer with the name, or give --confirm {} or --yes", experiment.name) } else { "answer y, or give --yes".to_owned() };
+        let hint = if typed {
+            format!("answer with the name, or give --confirm {} or --yes", experiment.name)
+        } else {
+            "answer y, or give --yes".to_owned()
+        };
         Failure::usage(what, hint)
     };
     if let Some(name) = &args.confirm {
-        return if *name == experiment.name { Ok(()) } else { Err(refuse(format!("--confirm {name} is not the experiment's name"))) };
+        return if *name == experiment.name {
+            Ok(())
+        } else {
+            Err(refuse(format!("--confirm {name} is not the experiment's name")))
+        };
     }
     if !std::io::stdin().is_terminal() {
-        return Err(refuse("this experiment asks for a confirmation, and there is no terminal to ask at".to_owned()));
+        return Err(refuse(
+            "this experiment asks for a confirmation, and there is no terminal to ask at".to_owned(),
+        ));
     }
     for planned in experiment.faults() {
         eprintln!("  {} on {}", planned.fault.describe(), planned.fault.target);
     }
-    eprint!("{} ", if typed { format!("type {} to start:", experiment.name) } else { "start? [y/N]".to_owned() });
+    eprint!(
+        "{} ",
+        if typed { format!("type {} to start:", experiment.name) } else { "start? [y/N]".to_owned() }
+    );
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
-    let agreed = if typed { answer.trim() == experiment.name } else { matches!(answer.trim(), "y" | "Y" | "yes") };
+    let agreed =
+        if typed { answer.trim() == experiment.name } else { matches!(answer.trim(), "y" | "Y" | "yes") };
     match read {
         Ok(_) if agreed => Ok(()),
         _ => Err(refuse("not confirmed: nothing was started".to_owned())),

@@ -12,7 +12,8 @@ pub async fn tui(args: cli::Tui) -> Outcome {
         let ends = args.attach.iter().map(|a| endpoint(Some(a), token)).collect::<Result<Vec<_>, _>>()?;
         return console(&args.look, ends, args.read_only).await;
     }
-    if args.proxy.is_empty() && control::Client::new(Endpoint::unix(default_socket())).status().await.is_ok() {
+    if args.proxy.is_empty() && control::Client::new(Endpoint::unix(default_socket())).status().await.is_ok()
+    {
         return console(&args.look, vec![Endpoint::unix(default_socket())], args.read_only).await;
     }
     let house = House::foreground("tui").await?;
@@ -48,6 +49,9 @@ pub async fn console(look: &cli::Look, attach: Vec<Endpoint>, read_only: bool) -
     };
     match tui::run(options).await {
         Ok(_) => print(""),
-        Err(e) => Err(Failure::cannot(e.to_string(), "the console needs a terminal; `murphy watch --plain` and `murphy demo --headless` do not")),
+        Err(e) => Err(Failure::cannot(
+            e.to_string(),
+            "the console needs a terminal; `murphy watch --plain` and `murphy demo --headless` do not",
+        )),
     }
 }

@@ -18,7 +18,8 @@ fn beyond_loopback_only_with_a_token() {
     assert_eq!(open.code, 5, "{open:?}");
     assert!(open.err.contains("token"), "{open:?}");
     let short = dir.file("short", "secret\n");
-    let weak = murphy(dir.path(), &["agent", "--listen", "127.0.0.1:0", "--token-file", short.to_str().unwrap()]);
+    let weak =
+        murphy(dir.path(), &["agent", "--listen", "127.0.0.1:0", "--token-file", short.to_str().unwrap()]);
     assert_eq!(weak.code, 2, "{weak:?}");
     assert!(weak.err.contains("256"), "{weak:?}");
 }
@@ -57,7 +58,11 @@ fn a_browser_or_a_rebound_name_is_refused() {
         std::io::Result::Ok(text.split(' ').nth(1).unwrap_or("").to_owned())
     };
     let up = crate::ground::eventually(std::time::Duration::from_secs(20), || ask("", "127.0.0.1").is_ok());
-    let results = [ask("", &format!("127.0.0.1:{port}")), ask("", "evil.example"), ask("origin: http://evil.example\r\n", "127.0.0.1")];
+    let results = [
+        ask("", &format!("127.0.0.1:{port}")),
+        ask("", "evil.example"),
+        ask("origin: http://evil.example\r\n", "127.0.0.1"),
+    ];
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     child.wait().unwrap();

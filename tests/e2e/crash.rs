@@ -84,7 +84,12 @@ impl Round {
                 victim.marker
             ),
         );
-        let child = murphy_in(dir.path()).args(["run", file.to_str().unwrap()]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = murphy_in(dir.path())
+            .args(["run", file.to_str().unwrap()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(wait);
         let burners = burning(i32::try_from(child.id()).unwrap());
         Round { dir, victim, child, burners }
@@ -101,7 +106,10 @@ impl Round {
         if matches!(state, 'T' | 't' | '?') {
             return Some(format!("the paused process is in state {state}"));
         }
-        let alive = |pid: &&i32| !matches!(std::fs::read_to_string(format!("/proc/{pid}/stat")), Err(_)) && running(&["__stress"]).contains(*pid);
+        let alive = |pid: &&i32| {
+            !matches!(std::fs::read_to_string(format!("/proc/{pid}/stat")), Err(_))
+                && running(&["__stress"]).contains(*pid)
+        };
         if let Some(pid) = self.burners.iter().find(alive) {
             return Some(format!("{pid} still burns"));
         }
@@ -124,7 +132,10 @@ fn killed_at_any_moment_it_leaves_nothing() {
         let clean = eventually(Duration::from_secs(20), || round.left().is_none());
         assert!(clean, "round {n}: {:?}", round.left());
         let words = [round.dir.path().to_str().unwrap(), "__watchdog"];
-        assert!(eventually(Duration::from_secs(20), || running(&words).is_empty()), "round {n}: the watchdog stays");
+        assert!(
+            eventually(Duration::from_secs(20), || running(&words).is_empty()),
+            "round {n}: the watchdog stays"
+        );
     }
     assert!(reached > 0, "no round got as far as pausing");
 }
@@ -145,7 +156,11 @@ fn killed_with_its_watchdog_recover_cleans_up() {
         reached += usize::from(round.victim.state() == 'T');
         let done = murphy(round.dir.path(), &["recover"]);
         assert_eq!(done.code, 0, "round {n}: {done:?}");
-        assert!(eventually(Duration::from_secs(20), || round.left().is_none()), "round {n}: {:?}", round.left());
+        assert!(
+            eventually(Duration::from_secs(20), || round.left().is_none()),
+            "round {n}: {:?}",
+            round.left()
+        );
         let again = murphy(round.dir.path(), &["recover"]);
         assert!(again.out.contains("nothing was left behind"), "round {n}: {again:?}");
     }

@@ -8,7 +8,8 @@ fn demo(dir: &TempDir, report: &str, seed: &str) -> (i32, String, serde_json::Va
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
-    let result = std::fs::read_to_string(dir.path().join(report).join("result.json")).unwrap_or_else(|e| panic!("{e}: {text}"));
+    let result = std::fs::read_to_string(dir.path().join(report).join("result.json"))
+        .unwrap_or_else(|e| panic!("{e}: {text}"));
     (done.status.code().unwrap_or(-1), text, serde_json::from_str(&result).unwrap())
 }
 
@@ -26,7 +27,11 @@ fn it_holds_while_the_faults_bite_and_leaves_five_files() {
         assert!(fault["evidence"]["applied"].as_u64().unwrap() > 0, "{fault}");
         assert_eq!(fault["ending"], "elapsed", "{fault}");
     }
-    assert!(result["faults"][0]["time_to_effect_s"].is_number(), "slow payments are seen: {}", result["faults"][0]);
+    assert!(
+        result["faults"][0]["time_to_effect_s"].is_number(),
+        "slow payments are seen: {}",
+        result["faults"][0]
+    );
     let journal = std::fs::read_to_string(dir.path().join("one/journal.jsonl")).unwrap();
     let last: serde_json::Value = serde_json::from_str(journal.lines().last().unwrap()).unwrap();
     assert_eq!(last["event"], "run_ended");

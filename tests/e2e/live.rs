@@ -60,7 +60,10 @@ fn disarming_ten_seconds_of_delay_answers_at_once_and_releases() {
         assert!(released < Duration::from_secs(3), "{arm}: held for {released:?} after it");
     };
     let mut client = RedisClient::connect(cache).unwrap();
-    check("proxy:cache latency delay=10s", Box::new(move || assert_eq!(client.ask("PING").unwrap(), "+PONG")));
+    check(
+        "proxy:cache latency delay=10s",
+        Box::new(move || assert_eq!(client.ask("PING").unwrap(), "+PONG")),
+    );
     for point in ["request", "response"] {
         let mut stream = TcpStream::connect(("127.0.0.1", web)).unwrap();
         check(

@@ -55,7 +55,11 @@ fn a_reset_is_seen_by_connections_that_were_open_before() {
     }
     let (applied, _) = agent.disarm(&id);
     assert_eq!(applied, 8);
-    assert_eq!(RedisClient::connect(port).unwrap().ask("PING").unwrap(), "+PONG", "new connections are whole again");
+    assert_eq!(
+        RedisClient::connect(port).unwrap().ask("PING").unwrap(),
+        "+PONG",
+        "new connections are whole again"
+    );
 }
 
 #[test]

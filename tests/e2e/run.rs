@@ -52,11 +52,13 @@ fn held_and_deviated() {
     assert!(fault["healing_s"].as_f64().is_some_and(|s| s <= 3.0), "{fault}");
     assert!(fault["evidence"]["measured"].as_object().is_some_and(|m| !m.is_empty()), "{fault}");
 
-    let (done, result) = shop.run(OK, "", "      - {target: web, for: 4s, percent: 50%, inject: {abort: {status: 503}}}");
+    let (done, result) =
+        shop.run(OK, "", "      - {target: web, for: 4s, percent: 50%, inject: {abort: {status: 503}}}");
     assert_eq!(done.code, 1, "{done:?}");
     assert_eq!(result["verdict"], "deviated");
     let windows = result["metrics"][0]["windows"].as_array().unwrap();
-    let failed = |phase: &str| windows.iter().filter(|w| w["phase"] == phase && w["result"] == "fail").count();
+    let failed =
+        |phase: &str| windows.iter().filter(|w| w["phase"] == phase && w["result"] == "fail").count();
     assert_eq!(failed("before"), 0, "{windows:?}");
     assert!(failed("during") >= 2, "{windows:?}");
 }
@@ -64,7 +66,8 @@ fn held_and_deviated() {
 #[test]
 fn a_fault_that_met_nothing_is_inconclusive() {
     let Some(shop) = Shop::open() else { return };
-    let (done, result) = shop.run(OK, "", "      - {target: web, for: 2s, when: {path: /never}, inject: {abort: {}}}");
+    let (done, result) =
+        shop.run(OK, "", "      - {target: web, for: 2s, when: {path: /never}, inject: {abort: {}}}");
     assert_eq!(done.code, 3, "{done:?}");
     assert!(result["why"].as_str().unwrap().contains("did nothing"), "{}", result["why"]);
 }
@@ -96,7 +99,10 @@ fn an_interrupt_and_a_halt_end_it_and_leave_a_report() {
     let Some(shop) = Shop::open() else { return };
     for by_signal in [true, false] {
         let runs = if by_signal { "runs-signal" } else { "runs-halt" };
-        let file = shop.dir.file("t.yaml", &shop.file(OK, "", "      - {target: web, for: 60s, inject: {delay: {delay: 30ms}}}"));
+        let file = shop.dir.file(
+            "t.yaml",
+            &shop.file(OK, "", "      - {target: web, for: 60s, inject: {delay: {delay: 30ms}}}"),
+        );
         let child = murphy_in(shop.dir.path())
             .args(["run", file.to_str().unwrap(), "--report", runs])
             .stdout(std::process::Stdio::piped())
@@ -107,9 +113,15 @@ fn an_interrupt_and_a_halt_end_it_and_leave_a_report() {
             let dir = std::fs::read_dir(shop.dir.path().join(runs)).ok()?.next()?.ok()?.path();
             std::fs::read_to_string(dir.join("journal.jsonl")).ok()
         };
-        let armed = crate::ground::eventually(Duration::from_secs(30), || journal().is_some_and(|j| j.contains("\"armed\"")));
+        let armed = crate::ground::eventually(Duration::from_secs(30), || {
+            journal().is_some_and(|j| j.contains("\"armed\""))
+        });
         if by_signal {
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap()), nix::sys::signal::Signal::SIGINT).unwrap();
+            nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap()),
+                nix::sys::signal::Signal::SIGINT,
+            )
+            .unwrap();
         } else {
             let halted = murphy(shop.dir.path(), &["halt"]);
             assert_eq!(halted.code, 0, "{halted:?}");
@@ -125,7 +137,10 @@ fn an_interrupt_and_a_halt_end_it_and_leave_a_report() {
 #[test]
 fn a_plan_touches_nothing() {
     let Some(shop) = Shop::open() else { return };
-    let file = shop.dir.file("t.yaml", &shop.file(OK, "", "      - {id: slow, target: web, for: 4s, inject: {latency: {delay: 40ms}}}"));
+    let file = shop.dir.file(
+        "t.yaml",
+        &shop.file(OK, "", "      - {id: slow, target: web, for: 4s, inject: {latency: {delay: 40ms}}}"),
+    );
     let done = murphy(shop.dir.path(), &["run", file.to_str().unwrap(), "--dry-run", "--report", "runs"]);
     assert_eq!(done.code, 0, "{done:?}");
     assert!(done.out.contains("latency 40ms on proxy:web") && done.out.contains("undo:"), "{done:?}");
@@ -145,7 +160,10 @@ fn what_cannot_start_says_all_of_it() {
     );
     let done = murphy(dir.path(), &["run", file.to_str().unwrap(), "--report", "runs"]);
     assert_eq!(done.code, 5, "{done:?}");
-    assert!(done.err.contains(&format!("127.0.0.1:{other}")) && done.err.contains("start the service first"), "{done:?}");
+    assert!(
+        done.err.contains(&format!("127.0.0.1:{other}")) && done.err.contains("start the service first"),
+        "{done:?}"
+    );
     assert!(done.err.contains("no such worker anywhere"), "{done:?}");
     assert!(!dir.path().join("runs").exists(), "nothing half done");
 }

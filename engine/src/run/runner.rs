@@ -69,9 +69,16 @@ pub struct RunHandle {
 }
 
 /// Settles everything, then starts. On problems nothing was touched.
-pub async fn start(agent: Agent, experiment: Experiment, options: Options) -> Result<RunHandle, Vec<Problem>> {
+pub async fn start(
+    agent: Agent,
+    experiment: Experiment,
+    options: Options,
+) -> Result<RunHandle, Vec<Problem>> {
     if let Some(halt) = agent.halted() {
-        return Err(vec![Problem::new(format!("nothing can be armed: {} halted everything", halt.by)).hint("lift the halt with `murphy halt --lift`")]);
+        return Err(vec![
+            Problem::new(format!("nothing can be armed: {} halted everything", halt.by))
+                .hint("lift the halt with `murphy halt --lift`"),
+        ]);
     }
     let seed = options.seed.or(experiment.seed).unwrap_or_else(random_seed);
     let prepared = prepare(&agent, &experiment, seed, &options.base).await?;
@@ -80,8 +87,14 @@ pub async fn start(agent: Agent, experiment: Experiment, options: Options) -> Re
             Ok(journal) => Some(JournalThread::start(journal)),
             Err(e) => {
                 close(&agent, &prepared.opened).await;
-                let hint = if e.kind() == std::io::ErrorKind::AlreadyExists { "a run is there already: give another directory" } else { "give a directory that can be written" };
-                return Err(vec![Problem::new(format!("cannot begin a report in {}: {e}", dir.display())).hint(hint)]);
+                let hint = if e.kind() == std::io::ErrorKind::AlreadyExists {
+                    "a run is there already: give another directory"
+                } else {
+                    "give a directory that can be written"
+                };
+                return Err(vec![
+                    Problem::new(format!("cannot begin a report in {}: {e}", dir.display())).hint(hint),
+                ]);
             }
         },
         None => None,
@@ -102,7 +115,12 @@ pub async fn start(agent: Agent, experiment: Experiment, options: Options) -> Re
 }
 
 /// What would be done and how it would be undone, line by line; touches nothing but opens and closes targets.
-pub async fn dry_run(agent: &Agent, experiment: &Experiment, seed: Option<u64>, base: &Path) -> Result<Vec<String>, Vec<Problem>> {
+pub async fn dry_run(
+    agent: &Agent,
+    experiment: &Experiment,
+    seed: Option<u64>,
+    base: &Path,
+) -> Result<Vec<String>, Vec<Problem>> {
     let seed = seed.or(experiment.seed).unwrap_or_else(random_seed);
     let prepared = prepare(agent, experiment, seed, base).await?;
     close(agent, &prepared.opened).await;
@@ -111,7 +129,8 @@ pub async fn dry_run(agent: &Agent, experiment: &Experiment, seed: Option<u64>, 
     let mut stage = String::new();
     for (name, start, lasts, plan) in &prepared.plans {
         if *name != stage {
-            let length = experiment.stages.iter().find(|s| s.name == *name).map(|s| s.lasts).unwrap_or_default();
+            let length =
+                experiment.stages.iter().find(|s| s.name == *name).map(|s| s.lasts).unwrap_or_default();
             lines.push(format!("stage {name} for {length}"));
             stage.clone_from(name);
         }
@@ -120,7 +139,12 @@ pub async fn dry_run(agent: &Agent, experiment: &Experiment, seed: Option<u64>, 
             Start::After { fault, delay } => format!("{delay} after {fault}"),
         };
         let order = &plan.order;
-        lines.push(format!("  {when:>8}  {} on {}{}", order.fault.describe(), order.fault.target, lasts.map_or(String::new(), |l| format!(" for {l}"))));
+        lines.push(format!(
+            "  {when:>8}  {} on {}{}",
+            order.fault.describe(),
+            order.fault.target,
+            lasts.map_or(String::new(), |l| format!(" for {l}"))
+        ));
         for act in &plan.acts {
             lines.push(format!("            do:   {}", act.act));
             lines.push(format!("            undo: {}", act.undo));
@@ -195,7 +219,12 @@ impl Runner {
         let stages = self.experiment.stages.iter().map(|s| (s.name.clone(), s.lasts)).collect();
         let bounds = bounds(&self.experiment);
         let name = self.experiment.name.clone();
-        let first = self.agent.events().emit(EventKind::RunStarted { name, seed: self.prepared.seed, stages, bounds });
+        let first = self.agent.events().emit(EventKind::RunStarted {
+            name,
+            seed: self.prepared.seed,
+            stages,
+            bounds,
+        });
         self.began_ms = first.mono_ms;
         self.began = Instant::now();
         let cause = match self.load_and_probe() {
@@ -213,7 +242,8 @@ impl Runner {
         for load in self.experiment.loads.clone() {
             let body = self.prepared.bodies.get(&load.name).cloned().unwrap_or_default();
             let name = load.name.clone();
-            let running = Running::start(load, body).map_err(|e| Cause::Failure(format!("load {name}: {e}")))?;
+            let running =
+                Running::start(load, body).map_err(|e| Cause::Failure(format!("load {name}: {e}")))?;
             self.loads.push((name, running, Sample::default()));
         }
         self.probes = self.experiment.steady_state.metrics.iter().filter_map(Probe::start).collect();
@@ -239,7 +269,12 @@ impl Runner {
                         });
                         continue;
                     }
-                    Otherwise::Abort => return Err(Cause::Guard(format!("stage {} needs a steady state: {why}", stage.name))),
+                    Otherwise::Abort => {
+                        return Err(Cause::Guard(format!(
+                            "stage {} needs a steady state: {why}",
+                            stage.name
+                        )));
+                    }
                     Otherwise::Continue => {}
                 }
             }
@@ -268,7 +303,8 @@ impl Runner {
                 continue;
             }
             let now = Instant::now();
-            let (ready, later): (Vec<_>, Vec<_>) = pending.into_iter().partition(|p| due(&self.ended_at, p).is_some_and(|t| t <= now));
+            let (ready, later): (Vec<_>, Vec<_>) =
+                pending.into_iter().partition(|p| due(&self.ended_at, p).is_some_and(|t| t <= now));
             pending = later;
             for planned in ready {
                 self.arm(planned).await?;
@@ -285,7 +321,11 @@ impl Runner {
         let limit = Instant::now() + self.experiment.safety.verify_within.0;
         while stage.faults.iter().any(|p| self.recorder.on().contains(&p.id)) {
             if Instant::now() >= limit {
-                return Err(Cause::Failure(format!("stage {} is over but {} is not", stage.name, self.recorder.on().join(", "))));
+                return Err(Cause::Failure(format!(
+                    "stage {} is over but {} is not",
+                    stage.name,
+                    self.recorder.on().join(", ")
+                )));
             }
             self.wait_or_end(events, limit).await?;
         }
@@ -378,7 +418,10 @@ impl Runner {
             return Ok(());
         }
         let prefix = format!("{}:", TargetKind::Proxy);
-        let proxies = targets.iter().filter_map(|(name, s)| Some((name.strip_prefix(&prefix)?.to_owned(), s.clone()))).collect();
+        let proxies = targets
+            .iter()
+            .filter_map(|(name, s)| Some((name.strip_prefix(&prefix)?.to_owned(), s.clone())))
+            .collect();
         let mut loads = BTreeMap::new();
         for (name, running, before) in &mut self.loads {
             let now = running.totals();
@@ -415,7 +458,11 @@ impl Runner {
 
     fn tell_windows(&self, judged: Vec<(String, WindowRecord)>) {
         for (metric, window) in judged {
-            self.agent.events().emit(EventKind::Window { metric, value: window.value, result: window.result });
+            self.agent.events().emit(EventKind::Window {
+                metric,
+                value: window.value,
+                result: window.result,
+            });
         }
     }
 
@@ -458,7 +505,9 @@ impl Runner {
         if let Some(dir) = &self.options.dir {
             match report::write(dir, &record, &self.options.formats) {
                 Ok(_) => where_to = Some(dir.display().to_string()),
-                Err(e) => failure = Some(format!("the report in {} could not be written: {e}", dir.display())),
+                Err(e) => {
+                    failure = Some(format!("the report in {} could not be written: {e}", dir.display()))
+                }
             }
         }
         if let Some(text) = failure {

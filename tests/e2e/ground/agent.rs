@@ -72,13 +72,14 @@ impl Agent {
     pub fn start(proxies: &[String]) -> Agent {
         let dir = TempDir::new();
         let mut command = murphy_in(dir.path());
-        command.arg("agent").stdout(Stdio::null());
+        command.arg("agent").stdout(Stdio::null()).stderr(Stdio::null());
         for proxy in proxies {
             command.args(["--proxy", proxy]);
         }
         let child = command.spawn().unwrap();
         let client = Client::new(Endpoint::unix(dir.path().join("agent.sock")));
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut agent = Agent { dir, child, runtime, client };
         let up = eventually(Duration::from_secs(30), || {
             assert!(agent.child.try_wait().unwrap().is_none(), "the agent ended at once");
@@ -86,10 +87,6 @@ impl Agent {
         });
         assert!(up, "the agent does not answer");
         agent
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// The typed client, blocking.
@@ -113,21 +110,17 @@ impl Agent {
         let gone = self.ask(async |c| c.disarm(id).await).unwrap_or_else(|e| panic!("disarm {id}: {e}"));
         (gone.evidence.applied, gone.evidence.considered)
     }
-
-    /// Kills it without a warning.
-    pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
         // A clean end, so that nothing is left; then for sure.
         if let Ok(pid) = i32::try_from(self.child.id()) {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
         }
-        let ended = eventually(Duration::from_secs(10), || matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)));
+        let ended =
+            eventually(Duration::from_secs(10), || matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)));
         if !ended {
             let _ = self.child.kill();
             let _ = self.child.wait();
@@ -141,7 +134,8 @@ fn fault(line: &str) -> model::Fault {
     let mut words = line.split_whitespace();
     let target = words.next().unwrap().parse().unwrap();
     let name = words.next().unwrap();
-    let (mut params, mut lasts, mut share, mut when, mut seed) = (vec![], Some("60s".parse().unwrap()), Share::All, vec![], Some(7));
+    let (mut params, mut lasts, mut share, mut when, mut seed) =
+        (vec![], Some("60s".parse().unwrap()), Share::All, vec![], Some(7));
     for word in words {
         let (key, value) = word.split_once('=').unwrap();
         match key {
@@ -151,7 +145,9 @@ fn fault(line: &str) -> model::Fault {
             "first" => share = Share::First(value.parse().unwrap()),
             "seed" => seed = Some(value.parse().unwrap()),
             _ => match key.strip_prefix("when.") {
-                Some(key) => when.push(Matcher::from_entry(key, &serde_json::Value::String(value.into())).unwrap()),
+                Some(key) => {
+                    when.push(Matcher::from_entry(key, &serde_json::Value::String(value.into())).unwrap())
+                }
                 None => params.push((key, value)),
             },
         }

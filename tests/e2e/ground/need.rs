@@ -20,6 +20,8 @@ pub fn is_root() -> bool {
 /// A program of that name, where distributions put it.
 pub fn program(name: &str, also: &[&str]) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(Into::into)).chain(also.iter().map(Into::into));
+    let dirs = std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/local/sbin"].map(Into::into))
+        .chain(also.iter().map(Into::into));
     dirs.map(|dir: std::path::PathBuf| dir.join(name)).find(|file| Path::is_file(file))
 }

@@ -21,7 +21,13 @@ struct Server {
 impl Server {
     fn start(mut command: Command, dir: TempDir, port: u16) -> Server {
         use std::os::unix::process::CommandExt;
-        let child = command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut server = Server { child, _dir: dir };
         let up = eventually(Duration::from_secs(30), || {
             assert!(server.child.try_wait().unwrap().is_none(), "{command:?} ended at once");
@@ -35,7 +41,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Ok(pid) = i32::try_from(self.child.id()) {
-            let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            let _ =
+                nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
         }
         let _ = self.child.wait();
     }
@@ -82,7 +89,19 @@ impl Redis {
         }
         let (dir, port) = (TempDir::new(), free_port());
         let mut command = Command::new(redis?);
-        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string(), "--dir"]).arg(dir.path());
+        command
+            .args([
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--port",
+                &port.to_string(),
+                "--dir",
+            ])
+            .arg(dir.path());
         Some(Redis { port, _server: Server::start(command, dir, port) })
     }
 }
@@ -98,9 +117,12 @@ impl RedisClient {
         Ok(RedisClient(BufReader::new(stream)))
     }
 
-    /// Sends a line and reads a line.
-    pub fn ask(&mut self, line: &str) -> io::Result<String> {
-        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes())?;
+    /// Sends a command and reads the first line of the answer.
+    pub fn ask(&mut self, command: &str) -> io::Result<String> {
+        let words: Vec<&str> = command.split(' ').collect();
+        let mut text = format!("*{}\r\n", words.len());
+        words.iter().for_each(|w| text.push_str(&format!("${}\r\n{w}\r\n", w.len())));
+        self.0.get_mut().write_all(text.as_bytes())?;
         self.read()
     }
 
@@ -148,10 +170,23 @@ impl Postgres {
             chown.arg("-R").arg("postgres").arg(dir.path());
             assert!(chown.status().unwrap().success());
         }
-        let made = as_postgres(&initdb?).args(["-A", "trust", "-U", "postgres", "--no-sync", "-D"]).arg(&data).output().unwrap();
+        let made = as_postgres(&initdb?)
+            .args(["-A", "trust", "-U", "postgres", "--no-sync", "-D"])
+            .arg(&data)
+            .output()
+            .unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         let mut command = as_postgres(&postgres?);
-        command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-F", "-c", "shared_buffers=16MB", "-c"]);
+        command.arg("-D").arg(&data).args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+            "-F",
+            "-c",
+            "shared_buffers=16MB",
+            "-c",
+        ]);
         command.arg(format!("unix_socket_directories={}", data.display()));
         Some(Postgres { port, _server: Server::start(command, dir, port) })
     }
@@ -195,7 +230,9 @@ impl PostgresClient {
             match head[0] {
                 b'Z' => return Ok(value),
                 b'E' => return Err(io::Error::other(String::from_utf8_lossy(&body).into_owned())),
-                b'D' if value.is_empty() && body.len() > 6 => value = String::from_utf8_lossy(&body[6..]).into_owned(),
+                b'D' if value.is_empty() && body.len() > 6 => {
+                    value = String::from_utf8_lossy(&body[6..]).into_owned()
+                }
                 _ => {}
             }
         }
