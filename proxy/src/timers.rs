@@ -127,10 +127,11 @@ impl Alarm {
             self.clear();
             return Poll::Ready(());
         }
-        if let Some(((set_for, _), waker)) = &self.set {
-            if *set_for == at && waker.will_wake(cx.waker()) {
-                return Poll::Pending;
-            }
+        if let Some(((set_for, _), waker)) = &self.set
+            && *set_for == at
+            && waker.will_wake(cx.waker())
+        {
+            return Poll::Pending;
         }
         let shared = &self.timers.0;
         let mut waiting = shared.lock();

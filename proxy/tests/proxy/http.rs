@@ -171,31 +171,45 @@ async fn http2_passes_with_trailers() {
     let io = TokioIo::new(bench.connect().await);
     let (sender, conn) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
     tokio::spawn(conn);
-    let many = (0..20).map(|n| {
-        let mut sender = sender.clone();
-        async move {
-            let mut trailers = http::HeaderMap::new();
-            trailers.insert("x-sum", "42".parse().unwrap());
-            let frames = vec![
-                Ok::<_, Infallible>(Frame::data(Bytes::from(format!("message {n}")))),
-                Ok(Frame::trailers(trailers)),
-            ];
-            let request = Request::post("http://shop/grpc.Service/Call")
-                .header("te", "trailers")
-                .body(StreamBody::new(futures::stream::iter(frames)))
-                .unwrap();
-            let response = sender.send_request(request).await.unwrap();
-            assert_eq!(
-                (response.status(), &response.headers()["x-sum"]),
-                (StatusCode::OK, &"42".parse().unwrap())
-            );
-            let collected = response.into_body().collect().await.unwrap();
-            assert_eq!(collected.trailers().unwrap()["grpc-status"], "7");
-            assert_eq!(collected.to_bytes(), format!("message {n}"));
-        }
-    });
-    soon(futures::future::join_all(many)).await;
+    let calls = || {
+        (0..20).map(|n| {
+            let mut sender = sender.clone();
+            async move {
+                let mut trailers = http::HeaderMap::new();
+                trailers.insert("x-sum", "42".parse().unwrap());
+                let frames = vec![
+                    Ok::<_, Infallible>(Frame::data(Bytes::from(format!("message {n}")))),
+                    Ok(Frame::trailers(trailers)),
+                ];
+                let request = Request::post("http://shop/grpc.Service/Call")
+                    .header("te", "trailers")
+                    .body(StreamBody::new(futures::stream::iter(frames)))
+                    .unwrap();
+                let response = sender.send_request(request).await.unwrap();
+                assert_eq!(
+                    (response.status(), &response.headers()["x-sum"]),
+                    (StatusCode::OK, &"42".parse().unwrap())
+                );
+                let collected = response.into_body().collect().await.unwrap();
+                assert_eq!(collected.trailers().unwrap()["grpc-status"], "7");
+                assert_eq!(collected.to_bytes(), format!("message {n}"));
+            }
+        })
+    };
+    soon(futures::future::join_all(calls())).await;
     assert_eq!(bench.totals().requests, 20);
+    // The same below faults on the connection; they act while it is open.
+    bench.arm("latency delay=10ms jitter=5ms").await;
+    bench.arm("bandwidth rate=1MB/s").await;
+    let begun = Instant::now();
+    soon(futures::future::join_all(calls())).await;
+    assert!(begun.elapsed() >= 10 * MS);
+    until("all are counted", || async { bench.totals().touched.requests == 20 }).await;
+    bench.arm("cut").await;
+    let late = sender.clone().send_request(
+        Request::get("http://shop/").body(StreamBody::new(futures::stream::iter(vec![]))).unwrap(),
+    );
+    assert!(soon(late).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -604,4 +618,51 @@ async fn bodies_stream_both_ways_independently() {
         assert_eq!(&last, b"0\r\n\r\n");
         assert_eq!(client.get("/again").await.0, "200");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn arming_and_disarming_under_requests_loses_none() {
+    let (service, _) = service().await;
+    let bench = Arc::new(Bench::http(service).await);
+    let clients: Vec<_> = (0..4_usize)
+        .map(|k| {
+            let bench = bench.clone();
+            tokio::spawn(async move {
+                let mut client = Client::new(&bench).await;
+                for n in 0..60_usize {
+                    let body: String =
+                        (0..(n * 3777 + k) % 150_000).map(|i| char::from(b'a' + (i % 26) as u8)).collect();
+                    let head =
+                        format!("POST /{n} HTTP/1.1\r\nHost: shop\r\nContent-Length: {}\r\n\r\n", body.len());
+                    client.send(&(head + &body)).await;
+                    let (head, got) = client.answer().await.unwrap();
+                    assert!(
+                        head[0].contains("200") && got == body.as_bytes(),
+                        "{k} {n}: {head:?} {}",
+                        got.len()
+                    );
+                }
+            })
+        })
+        .collect();
+    let words = [
+        "latency delay=2ms jitter=2ms",
+        "bandwidth rate=80MB/s",
+        "delay delay=3ms",
+        "latency delay=1ms direction=down",
+    ];
+    let mut round = 0;
+    while clients.iter().any(|c| !c.is_finished()) && round < 5000 {
+        let first = bench.arm(words[round % 4]).await;
+        let second = bench.arm(words[(round + 1) % 4]).await;
+        tokio::time::sleep(Duration::from_micros(400 * (round as u64 % 6))).await;
+        bench.disarm(&first).await;
+        bench.disarm(&second).await;
+        round += 1;
+    }
+    for client in clients {
+        soon(client).await.unwrap();
+    }
+    until("all are counted", || async { bench.totals().requests == 240 }).await;
+    assert_eq!(bench.totals().errors, 0);
 }

@@ -140,7 +140,7 @@ async fn a_reset_is_passed_on_after_what_was_sent_before_it() {
             stream.write_all(b"last words").await.unwrap();
             // Long enough for the words to have left this side.
             tokio::time::sleep(Duration::from_millis(20)).await;
-            reset(stream);
+            reset(&stream);
         })
         .await;
         let bench = Bench::tcp(service).await;
@@ -172,14 +172,16 @@ async fn a_client_that_resets_resets_the_service() {
     let mut client = bench.connect().await;
     client.write_all(b"bye").await.unwrap();
     until("the bytes have passed", || async { bench.totals().bytes_up == 3 }).await;
-    reset(client);
+    reset(&client);
+    drop(client);
     assert_eq!(soon(told.recv()).await, Some((b"bye".to_vec(), Some(ErrorKind::ConnectionReset))));
     until("it is counted", || async { bench.totals().requests == 1 }).await;
     assert_eq!(bench.totals().errors, 0);
 }
 
-fn reset(stream: TcpStream) {
-    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+/// Has it end with a reset when it is dropped.
+fn reset(stream: &TcpStream) {
+    socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
