@@ -105,6 +105,8 @@ async fn closing_a_target_takes_its_faults_along() {
     let mut client = bench.connect().await;
     let armed = bench.arm("latency delay=1h").await;
     tokio::io::AsyncWriteExt::write_all(&mut client, b"x").await.unwrap();
+    // Accepted, that is; what only the kernel has taken is reset by it when the listener closes.
+    until("it is held", || async { bench.totals().bytes_up == 1 }).await;
     let begun = std::time::Instant::now();
     bench.proxy.close(&TargetRef::new(TargetKind::Proxy, "it")).await;
     assert!(begun.elapsed() < Duration::from_secs(5));
