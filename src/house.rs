@@ -10,7 +10,7 @@ use crate::cli::Which;
 use crate::failure::{Failure, Outcome};
 use crate::service::EngineService;
 use control::{Client, Endpoint, Server, SocketOptions};
-use engine::{Agent, Config, RecoverReport, WatchdogCommand};
+use engine::{Agent, Config, EngineError, RecoverReport, WatchdogCommand};
 use inject::Injector;
 use model::units::Span;
 use std::future::Future;
@@ -82,7 +82,7 @@ pub fn default_socket() -> PathBuf {
 pub fn token(file: &Path) -> Result<control::Token, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|e| Failure::usage(format!("cannot read the token in {}: {e}", file.display()), "make one with: openssl rand -hex 32"))?;
-    text.trim().parse().map_err(|e| Failure::usage(format!("the token in {} cannot be used: {e}", file.display()), "make one with: openssl rand -hex 32"))
+    control::Token::parse(text.trim()).map_err(|e| Failure::usage(format!("the token in {} cannot be used: {e}", file.display()), "make one with: openssl rand -hex 32"))
 }
 
 /// Every socket of this user's agents that might be there.
@@ -104,16 +104,15 @@ pub fn persist_halt(on: bool) -> Result<(), Failure> {
 }
 
 /// Undoes what dead agents left in any of this user's state directories.
-pub async fn recover_all() -> Vec<RecoverReport> {
+pub async fn recover_all() -> Vec<(PathBuf, Result<RecoverReport, EngineError>)> {
     let mut reports = Vec::new();
     for dir in state_dirs() {
-        let report = engine::recover(&dir, injectors()).await;
-        let dead = report.live.is_none() && report.failed.is_empty() && report.damage.is_empty();
-        if dead && !dir.ends_with("agent") {
+        let outcome = engine::recover(&dir, &injectors(), false).await;
+        if matches!(&outcome, Ok(report) if report.problems().is_empty()) && !dir.ends_with("agent") {
             // What is left is an empty log; if it cannot be removed, the next start tries again.
             let _ = std::fs::remove_dir_all(&dir);
         }
-        reports.push(report);
+        reports.push((dir, outcome));
     }
     reports
 }
@@ -171,21 +170,23 @@ impl House {
     }
 
     async fn open(name: &str, passing: bool, opening: Opening) -> Result<House, Failure> {
-        for report in recover_all().await {
-            for what in report.failed.iter().chain(&report.damage) {
-                eprintln!("warning: {what}");
+        for (_, outcome) in recover_all().await {
+            // A directory in use is its agent's own affair.
+            if let Ok(report) = outcome {
+                report.problems().iter().for_each(|what| eprintln!("warning: {what}"));
             }
         }
         let dir = host::dirs::state().join(name);
         let socket = opening.socket.clone().unwrap_or_else(|| dir.join("murphy.sock"));
-        let cannot = |e: engine::EngineError| Failure::cannot(e.to_string(), "another state directory can be chosen with MURPHY_STATE_DIR");
+        let cannot = |e: EngineError| Failure::cannot(e.to_string(), "another state directory can be chosen with MURPHY_STATE_DIR");
         let mut config = Config::new(&dir, injectors()).watchdog(WatchdogCommand::this_program());
         config.leftovers = vec![socket.clone()];
         if let Some(lease) = opening.lease {
             config.lease = lease.0;
         }
+        let lease = config.lease;
         let agent = Agent::start(config).await.map_err(cannot)?;
-        let service = Arc::new(EngineService::new(agent.clone()));
+        let service = Arc::new(EngineService::new(agent.clone(), lease));
         let options = control::Options {
             socket: Some(SocketOptions { group: opening.group, ..SocketOptions::new(&socket) }),
             tcp: opening.tcp,
@@ -193,7 +194,8 @@ impl House {
         match Server::start(options, service.clone()).await {
             Ok(server) => Ok(House { agent, service, socket, server, dir: passing.then_some(dir) }),
             Err(e) => {
-                agent.shutdown().await;
+                // Nothing was armed yet, so nothing can be left.
+                let _ = agent.shutdown().await;
                 let text = e.to_string();
                 let (what, hint) = text.split_once("; ").unwrap_or((&text, "choose another path with --socket"));
                 Err(Failure::cannot(what, hint))
@@ -214,19 +216,17 @@ impl House {
     /// Takes everything back and ends; says what could not be taken back.
     pub async fn close(self) -> Outcome {
         self.service.end_run_if_any("the end of murphy").await;
-        let failed = self.agent.shutdown().await;
+        let ended = self.agent.shutdown().await;
         self.server.stop().await;
-        if failed.is_empty() {
-            if let Some(dir) = &self.dir {
-                // An empty log; if it cannot be removed, the next start tries again.
-                let _ = std::fs::remove_dir_all(dir);
+        match ended {
+            Ok(()) => {
+                if let Some(dir) = &self.dir {
+                    // An empty log; if it cannot be removed, the next start tries again.
+                    let _ = std::fs::remove_dir_all(dir);
+                }
+                Ok(0)
             }
-            return Ok(0);
+            Err(e) => Err(Failure::cannot(e.to_string(), "`murphy recover` tries again")),
         }
-        let problems = failed
-            .into_iter()
-            .map(|what| model::Problem::new(what).hint("`murphy recover` tries again"))
-            .collect();
-        Err(Failure::Cannot(problems))
     }
 }

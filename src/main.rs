@@ -11,5 +11,5 @@ mod verbs;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    failure::exit(verbs::dispatch())
+    verbs::dispatch()
 }

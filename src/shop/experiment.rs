@@ -57,7 +57,7 @@ stages:
   - name: slow
     for: {stage}
     faults:
-      - {{id: slow-payments, target: payments, for: {fault}, percent: 60%, inject: {{latency: {{delay: 120ms, jitter: 40ms, direction: down}}}}}}
+      - {{id: slow-payments, target: payments, for: {fault}, inject: {{latency: {{delay: 120ms, jitter: 40ms, direction: down}}}}}}
   - name: errors
     for: {stage}
     faults:
@@ -65,7 +65,7 @@ stages:
   - name: resets
     for: {stage}
     faults:
-      - {{id: cut-store, target: store, for: {fault}, percent: 50%, inject: {{cut: {{when: 100ms, how: rst}}}}}}
+      - {{id: cut-store, target: store, for: {fault}, inject: {{cut: {{when: 150ms, how: rst}}}}}}
 
 safety:
   abort_if:

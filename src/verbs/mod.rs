@@ -15,25 +15,34 @@ mod tui;
 mod watch;
 
 use crate::cli::{Cli, Verb};
-use crate::failure::{FAILED, Failure, Outcome, WRONG};
+use crate::failure::{self, FAILED, Failure, Outcome, WRONG};
 use crate::house;
 use clap::{CommandFactory, Parser};
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 /// Reads the command line and does what it says.
-pub fn dispatch() -> Outcome {
+pub fn dispatch() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
             let code = if e.use_stderr() { WRONG } else { 0 };
             // Nothing is left to tell when the terminal is gone.
             let _ = e.print();
-            return Ok(code);
+            return ExitCode::from(code);
         }
     };
     match cli.verb {
-        Verb::Stress { args } => Ok(nodeops::stress::child_main(args)),
-        Verb::Watchdog { args } => Ok(engine::watchdog::main(args, house::injectors())),
+        Verb::Stress { args } => nodeops::stress::child_main(&args),
+        Verb::Watchdog { args } => engine::watchdog::main(&args, &house::injectors()),
+        verb => failure::exit(carry_out(verb)),
+    }
+}
+
+fn carry_out(verb: Verb) -> Outcome {
+    match verb {
+        // Carried out above: they are processes of their own, with exit codes of their own.
+        Verb::Stress { .. } | Verb::Watchdog { .. } => Ok(0),
         Verb::Check(args) => check::check(&args),
         Verb::Schema => print(&(pretty(&model::experiment::schema()) + "\n")),
         Verb::Faults(args) => faults::faults(&args),

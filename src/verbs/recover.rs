@@ -2,6 +2,7 @@ use super::{pretty, print};
 use crate::cli::Recover;
 use crate::failure::{FAILED, Outcome};
 use crate::house;
+use engine::EngineError;
 
 /// `murphy recover`: undoes what killed agents left, in all of this user's state directories.
 pub async fn recover(args: Recover) -> Outcome {
@@ -9,33 +10,39 @@ pub async fn recover(args: Recover) -> Outcome {
     if args.output.json {
         let list: Vec<_> = reports
             .iter()
-            .map(|r| serde_json::json!({"dir": r.dir, "undone": r.undone, "gone": r.gone, "failed": r.failed, "live": r.live, "damage": r.damage}))
+            .map(|(dir, outcome)| match outcome {
+                Ok(report) => serde_json::json!({"dir": dir, "report": report}),
+                Err(e) => serde_json::json!({"dir": dir, "error": e.to_string()}),
+            })
             .collect();
         print(&(pretty(&list) + "\n"))?;
     }
-    let mut failed = false;
-    let mut told = false;
-    for r in &reports {
-        failed |= !r.failed.is_empty() || !r.damage.is_empty();
-        if args.output.json {
-            continue;
-        }
-        for (word, list) in [("undone", &r.undone), ("nothing left to undo", &r.gone)] {
-            for what in list {
+    let (mut failed, mut told) = (false, args.output.json);
+    for (dir, outcome) in &reports {
+        match outcome {
+            Ok(report) => {
+                for act in report.acts.iter().filter(|a| !a.failed && !args.output.json) {
+                    told = true;
+                    print(&format!("{}: {} - {}\n", act.id, act.undo, act.outcome))?;
+                }
+                for what in report.problems() {
+                    (failed, told) = (true, true);
+                    eprintln!("error: {what}");
+                }
+            }
+            Err(EngineError::InUse { holder, .. }) if !args.output.json => {
                 told = true;
-                print(&format!("{word}: {what}\n"))?;
+                let who = holder.as_ref().map_or("another process".to_owned(), ToString::to_string);
+                print(&format!("{} is in use by {who}, which takes its own faults back; left alone\n", dir.display()))?;
+            }
+            Err(EngineError::InUse { .. }) => {}
+            Err(e) => {
+                (failed, told) = (true, true);
+                eprintln!("error: {e}");
             }
         }
-        if let Some(holder) = &r.live {
-            told = true;
-            print(&format!("{} is in use by {holder}, which takes its own faults back; left alone\n", r.dir.display()))?;
-        }
-        for what in r.damage.iter().chain(&r.failed) {
-            told = true;
-            eprintln!("error: {what}");
-        }
     }
-    if !told && !args.output.json {
+    if !told {
         print("nothing was left behind\n")?;
     }
     Ok(if failed { FAILED } else { 0 })

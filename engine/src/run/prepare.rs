@@ -1,7 +1,7 @@
 //! Everything that is settled before a run starts: targets found, privileges present, undo known, services answering.
 //! All problems are gathered, nothing is armed.
 
-use crate::Agent;
+use crate::{Agent, EngineError};
 use bytes::Bytes;
 use inject::Plan;
 use model::experiment::{Experiment, Source, Start};
@@ -39,7 +39,7 @@ pub async fn prepare(agent: &Agent, experiment: &Experiment, seed: u64, base: &P
         match agent.open(target.clone()).await {
             Ok(_) if known.contains(&target.reference()) => {}
             Ok(_) => opened.push(target.reference()),
-            Err(e) => problems.push(e.problem()),
+            Err(e) => problems.push(problem(&e)),
         }
     }
     let mut plans = Vec::new();
@@ -48,7 +48,7 @@ pub async fn prepare(agent: &Agent, experiment: &Experiment, seed: u64, base: &P
             for planned in &stage.faults {
                 match agent.plan(seeded(planned.fault.clone(), seed)).await {
                     Ok(plan) => plans.push((stage.name.clone(), planned.start.clone(), planned.fault.lasts, plan)),
-                    Err(e) => problems.push(e.problem()),
+                    Err(e) => problems.push(problem(&e)),
                 }
             }
         }
@@ -70,6 +70,19 @@ pub async fn prepare(agent: &Agent, experiment: &Experiment, seed: u64, base: &P
     close(agent, &opened).await;
     problems.dedup();
     Err(problems)
+}
+
+fn problem(e: &EngineError) -> Problem {
+    match e {
+        EngineError::Refused(problem) => problem.clone(),
+        other => {
+            let text = other.to_string();
+            match text.split_once("; ") {
+                Some((what, hint)) => Problem::new(what).hint(hint),
+                None => Problem::new(text),
+            }
+        }
+    }
 }
 
 /// Closes targets that a run opened, last first.

@@ -9,7 +9,7 @@ use super::record::{Recorder, bounds};
 use super::tick::Tick;
 use super::windows::Phase;
 use crate::report::{self, Journal};
-use crate::{Agent, Subscription};
+use crate::{Agent, Item, Subscription};
 use model::event::{Ending, GuardState, Level};
 use model::experiment::{Experiment, Format, Otherwise, Planned, Stage, Start};
 use model::units::Span;
@@ -41,12 +41,20 @@ pub struct Options {
 pub struct RunProgress {
     /// The experiment's name.
     pub name: String,
-    /// Its phase in words: `baseline`, `stage slow 1/3`, `cooldown`, `done`.
+    /// Its phase: `baseline`, `stage`, `cooldown`, `done`.
     pub phase: String,
+    /// The stage's name and number from 1, in phase `stage`.
+    pub stage: Option<(String, usize)>,
+    /// Its stages with their lengths.
+    pub stages: Vec<(String, Span)>,
     /// Its seed.
     pub seed: u64,
     /// The verdict once it has ended.
     pub verdict: Option<model::Verdict>,
+    /// Why, once it has ended.
+    pub why: Option<String>,
+    /// Where the report lies, once it has ended.
+    pub report: Option<String>,
 }
 
 /// A run that goes on. Dropping it does not end it.
@@ -62,8 +70,8 @@ pub struct RunHandle {
 
 /// Settles everything, then starts. On problems nothing was touched.
 pub async fn start(agent: Agent, experiment: Experiment, options: Options) -> Result<RunHandle, Vec<Problem>> {
-    if let Some(by) = agent.halted() {
-        return Err(vec![Problem::new(format!("nothing can be armed: {by} halted everything")).hint("lift the halt with `murphy halt --lift`")]);
+    if let Some(halt) = agent.halted() {
+        return Err(vec![Problem::new(format!("nothing can be armed: {} halted everything", halt.by)).hint("lift the halt with `murphy halt --lift`")]);
     }
     let seed = options.seed.or(experiment.seed).unwrap_or_else(random_seed);
     let prepared = prepare(&agent, &experiment, seed, &options.base).await?;
@@ -79,7 +87,16 @@ pub async fn start(agent: Agent, experiment: Experiment, options: Options) -> Re
         None => None,
     };
     let (end, ended) = mpsc::channel(4);
-    let (tell, progress) = watch::channel(RunProgress { name: experiment.name.clone(), phase: "preparing".into(), seed, verdict: None });
+    let (tell, progress) = watch::channel(RunProgress {
+        name: experiment.name.clone(),
+        phase: "baseline".into(),
+        stage: None,
+        stages: experiment.stages.iter().map(|s| (s.name.clone(), s.lasts)).collect(),
+        seed,
+        verdict: None,
+        why: None,
+        report: None,
+    });
     let runner = Runner::new(agent, experiment, options, prepared, journal, ended, tell);
     Ok(RunHandle { progress, end, record: tokio::spawn(runner.drive()) })
 }
@@ -174,11 +191,11 @@ impl Runner {
     }
 
     async fn drive(mut self) -> RunRecord {
-        let mut events = self.agent.subscribe();
+        let mut events = self.agent.subscribe(None);
         let stages = self.experiment.stages.iter().map(|s| (s.name.clone(), s.lasts)).collect();
         let bounds = bounds(&self.experiment);
         let name = self.experiment.name.clone();
-        let first = self.agent.emit(EventKind::RunStarted { name, seed: self.prepared.seed, stages, bounds });
+        let first = self.agent.events().emit(EventKind::RunStarted { name, seed: self.prepared.seed, stages, bounds });
         self.began_ms = first.mono_ms;
         self.began = Instant::now();
         let cause = match self.load_and_probe() {
@@ -279,7 +296,7 @@ impl Runner {
         let fault = seeded(planned.fault.clone(), self.prepared.seed);
         let by = format!("run {}", self.experiment.name);
         if let Err(e) = self.agent.arm(fault, &by).await {
-            let why = e.problem().to_string();
+            let why = e.to_string();
             self.recorder.failed(&planned.id, &why);
             self.waiting.remove(&planned.id);
             return Err(Cause::Failure(format!("{} could not be armed: {why}", planned.id)));
@@ -303,13 +320,14 @@ impl Runner {
                 who = self.ended.recv() => {
                     return Err(Cause::Person(who.unwrap_or_else(|| "whoever started it".to_owned())));
                 }
-                event = events.next() => match event {
-                    Some(event) => {
+                item = events.next() => match item {
+                    Item::Event(event) => {
                         if self.hear(&event)? {
                             return Ok(true);
                         }
                     }
-                    None => return Err(Cause::Failure("the agent is gone".to_owned())),
+                    // What happened meanwhile is not known, so what is on is not either.
+                    Item::Lost(n) => return Err(Cause::Failure(format!("{n} events were missed: the machine was too busy to follow the run"))),
                 },
                 () = sleep_until(wake) => {
                     if limit.is_some_and(|l| Instant::now() >= l) {
@@ -374,7 +392,7 @@ impl Runner {
         let judged = self.recorder.tick(tick, self.phase);
         self.tell_windows(judged);
         for change in changes {
-            self.agent.emit(EventKind::Guard { guard: change.guard, state: change.state });
+            self.agent.events().emit(EventKind::Guard { guard: change.guard, state: change.state });
             if change.state == GuardState::Tripped {
                 return Err(Cause::Guard(change.why));
             }
@@ -397,7 +415,7 @@ impl Runner {
 
     fn tell_windows(&self, judged: Vec<(String, WindowRecord)>) {
         for (metric, window) in judged {
-            self.agent.emit(EventKind::Window { metric, value: window.value, result: window.result });
+            self.agent.events().emit(EventKind::Window { metric, value: window.value, result: window.result });
         }
     }
 
@@ -412,18 +430,18 @@ impl Runner {
         on.reverse();
         for id in &on {
             // Gone already (halted, elapsed) is as good; its event tells the rest.
-            let _ = self.agent.disarm_as(id, &by, why).await;
+            let _ = self.agent.disarm_because(id, &by, why).await;
         }
         let limit = Instant::now() + self.experiment.safety.verify_within.0;
         while self.recorder.any_on() {
-            let event = tokio::select! {
-                event = events.next() => event,
-                () = sleep_until(limit) => None,
-            };
-            match event {
-                // What ended the run has been decided; here only the undo counts.
-                Some(event) => drop(self.hear(&event)),
-                None => break,
+            tokio::select! {
+                item = events.next() => {
+                    if let Item::Event(event) = item {
+                        // What ended the run has been decided; here only the undo counts.
+                        let _ = self.hear(&event);
+                    }
+                }
+                () = sleep_until(limit) => break,
             }
         }
         for id in self.recorder.on() {
@@ -444,23 +462,28 @@ impl Runner {
             }
         }
         if let Some(text) = failure {
-            self.agent.emit(EventKind::Note { level: Level::Error, text });
+            self.agent.events().emit(EventKind::Note { level: Level::Error, text });
         }
-        self.agent.emit(EventKind::RunEnded {
+        self.agent.events().emit(EventKind::RunEnded {
             name: record.name.clone(),
             verdict: record.verdict.word().to_owned(),
             why: record.why.clone(),
-            report: where_to,
+            report: where_to.clone(),
         });
         if let Some(journal) = self.journal {
-            while let Some(event) = events.try_next() {
-                journal.write(event);
+            while let Some(item) = events.try_next() {
+                if let Item::Event(event) = item {
+                    journal.write(Event::clone(&event));
+                }
             }
             journal.finish();
         }
         self.tell.send_modify(|p| {
             p.phase = "done".into();
+            p.stage = None;
             p.verdict = Some(record.verdict);
+            p.why = Some(record.why.clone());
+            p.report = where_to;
         });
         record
     }
@@ -468,14 +491,15 @@ impl Runner {
     fn enter(&mut self, phase: &str, stage: Option<(String, usize)>, lasts: Option<Span>) {
         let name = stage.as_ref().map_or(phase, |(n, _)| n.as_str()).to_owned();
         self.recorder.phase(&name, self.elapsed(), false);
-        let count = self.experiment.stages.len();
-        let words = stage.as_ref().map_or(phase.to_owned(), |(name, i)| format!("stage {name} {i}/{count}"));
-        self.tell.send_modify(|p| p.phase = words);
-        self.agent.emit(EventKind::Phase { phase: phase.to_owned(), stage, lasts });
+        self.tell.send_modify(|p| {
+            p.phase = phase.to_owned();
+            p.stage.clone_from(&stage);
+        });
+        self.agent.events().emit(EventKind::Phase { phase: phase.to_owned(), stage, lasts });
     }
 
     fn note(&self, level: Level, text: String) {
-        self.agent.emit(EventKind::Note { level, text });
+        self.agent.events().emit(EventKind::Note { level, text });
     }
 
     fn elapsed(&self) -> f64 {
