@@ -179,6 +179,7 @@ impl Chain {
             if !on {
                 continue;
             }
+            take.since(now);
             let settings = take.fault.settings();
             if let Some(at) =
                 old.iter().position(|l| Arc::ptr_eq(&l.take, take) && l.version == settings.version)

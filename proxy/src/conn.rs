@@ -100,15 +100,16 @@ impl Conn {
     }
 
     /// Considers it for a fault that was just armed or changed, unless that has an ordinal for it already. A connection
-    /// that no longer matches is given up. Called by the target, one connection after the other.
-    pub(crate) fn offer(&self, fault: &Arc<Armed>) {
+    /// that no longer matches is given up. Called by the target, one connection after the other; true when it must be
+    /// woken, which the target does when it holds no lock any more.
+    pub(crate) fn offer(&self, fault: &Arc<Armed>) -> bool {
         let mut takes = self.lock_takes();
         let known = takes.iter().position(|t| Arc::ptr_eq(&t.fault, fault));
         match known {
             Some(at) if !fault.matches(self) => self.give_up(&takes.remove(at)),
             Some(_) => {}
             None => {
-                let Some(ordinal) = fault.consider(self) else { return };
+                let Some(ordinal) = fault.consider(self) else { return false };
                 let take = Take {
                     fault: fault.clone(),
                     ordinal,
@@ -117,32 +118,33 @@ impl Conn {
                     since: OnceLock::new(),
                     applied: AtomicBool::new(false),
                 };
+                let concerned = take.active(Instant::now()) != (false, None);
                 let at = takes.partition_point(|t| t.fault.order < fault.order);
                 takes.insert(at, Arc::new(take));
+                self.version.fetch_add(1, AcqRel);
+                return concerned;
             }
         }
-        self.changed(takes);
+        self.version.fetch_add(1, AcqRel);
+        true
     }
 
-    /// Gives it up for a fault that is over.
-    pub(crate) fn withdraw(&self, fault: &Arc<Armed>) {
+    /// Gives it up for a fault that is over; true when it must be woken.
+    pub(crate) fn withdraw(&self, fault: &Arc<Armed>) -> bool {
         let mut takes = self.lock_takes();
-        if let Some(at) = takes.iter().position(|t| Arc::ptr_eq(&t.fault, fault)) {
-            self.give_up(&takes.remove(at));
-            self.changed(takes);
-        }
+        let Some(at) = takes.iter().position(|t| Arc::ptr_eq(&t.fault, fault)) else { return false };
+        let take = takes.remove(at);
+        self.give_up(&take);
+        self.version.fetch_add(1, AcqRel);
+        // One that the share never gave to the fault holds nothing of it. Asked of the share and not only of `since`: the
+        // data path may be about to make a stage at this moment.
+        take.since.get().is_some() || fault.takes(take.ordinal, Instant::now()) != (false, None)
     }
 
     fn give_up(&self, take: &Take) {
         if take.applied.load(Relaxed) {
             self.touched.store(true, Relaxed);
         }
-    }
-
-    fn changed(&self, takes: MutexGuard<'_, Vec<Arc<Take>>>) {
-        self.version.fetch_add(1, AcqRel);
-        drop(takes);
-        self.wake();
     }
 
     /// Whether any fault did something to it.
@@ -179,7 +181,8 @@ impl Conn {
         self.writers.register(waker);
     }
 
-    fn wake(&self) {
+    /// Has both sides look again.
+    pub(crate) fn wake(&self) {
         self.readers.wake();
         self.writers.wake();
     }

@@ -69,10 +69,10 @@ impl ProxyInjector {
 
     fn remember(&self, fault: Arc<Live>) {
         let mut faults = self.lock_faults();
-        if faults.len() >= REMEMBERED {
-            if let Some(at) = faults.iter().position(|f| f.is_off()) {
-                faults.remove(at);
-            }
+        if faults.len() >= REMEMBERED
+            && let Some(at) = faults.iter().position(|f| f.is_off())
+        {
+            faults.remove(at);
         }
         faults.push_back(fault);
     }
@@ -128,13 +128,13 @@ impl ProxyInjector {
                 ));
             }
         }
-        if let Some(open) = self.find(name) {
-            if open.spec != *spec {
-                return Err(Refusal::new(
-                    format!("proxy:{name} is open as {}, not as ordered", open.state().about),
-                    "close it first, or choose another name",
-                ));
-            }
+        if let Some(open) = self.find(name)
+            && open.spec != *spec
+        {
+            return Err(Refusal::new(
+                format!("proxy:{name} is open as {}, not as ordered", open.state().about),
+                "close it first, or choose another name",
+            ));
         }
         if let Some(problem) = fault.problems().into_iter().next() {
             return Err(Refusal(problem));
@@ -249,6 +249,9 @@ impl Injector for ProxyInjector {
 
     fn adjust<'a>(&'a self, armed: &'a Armed, fault: &'a Fault) -> BoxFuture<'a, Result<(), InjectError>> {
         Box::pin(async move {
+            if let Some(problem) = fault.problems().into_iter().next() {
+                return Err(InjectError(problem));
+            }
             let name = &armed.order.target.name;
             let open = self
                 .find(name)

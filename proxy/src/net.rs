@@ -60,6 +60,14 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// What requests that name no host are sent to it as.
+    pub(crate) fn host(&self) -> String {
+        match self {
+            Address::Tcp { .. } => self.to_string(),
+            Address::Unix(_) => "localhost".to_owned(),
+        }
+    }
+
     /// Connects to it. The error says to where and why not.
     pub(crate) async fn dial(&self) -> io::Result<Stream> {
         let result = match self {

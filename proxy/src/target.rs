@@ -54,6 +54,15 @@ struct Registry {
     closed: bool,
 }
 
+impl Registry {
+    /// Does something to each connection in the order in which they came; gives those for which it is true. They are
+    /// woken once the lock is released: a task that is woken while its runtime ends is dropped on the spot, and then
+    /// takes itself out of this registry.
+    fn each(&self, mut does: impl FnMut(&Arc<Conn>) -> bool) -> Vec<Arc<Conn>> {
+        self.conns.values().filter(|conn| does(conn)).cloned().collect()
+    }
+}
+
 impl Target {
     /// Opens the listener and begins to accept.
     pub(crate) async fn open(name: &str, spec: &ProxySpec, timers: &Timers) -> Result<Arc<Target>, Refusal> {
@@ -105,16 +114,17 @@ impl Target {
             // Its end is what frees the port; that it was aborted is what was asked for.
             let _ = acceptor.await;
         }
-        {
+        let conns: Vec<_> = {
             let mut registry = self.lock();
             registry.closed = true;
             for fault in std::mem::take(&mut registry.armed) {
                 fault.switch_off();
-                registry.conns.values().for_each(|conn| conn.withdraw(&fault));
+                registry.each(|conn| conn.withdraw(&fault));
             }
             self.requests.store(Arc::default());
-            registry.conns.values().for_each(|conn| conn.kill(How::Fin));
-        }
+            registry.conns.values().cloned().collect()
+        };
+        conns.iter().for_each(|conn| conn.kill(How::Fin));
         let begun = std::time::Instant::now();
         while begun.elapsed() < CLOSING && !self.lock().conns.is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -171,10 +181,12 @@ impl Target {
         registry.sequence += 1;
         let at = registry.armed.partition_point(|f| f.order < fault.order);
         registry.armed.insert(at, fault.clone());
-        match fault.def.layer {
+        let woken = match fault.def.layer {
             Layer::Requests => self.publish(&registry),
-            _ => registry.conns.values().for_each(|conn| conn.offer(&fault)),
-        }
+            _ => registry.each(|conn| conn.offer(&fault)),
+        };
+        drop(registry);
+        woken.iter().for_each(|conn| conn.wake());
         Ok(fault)
     }
 
@@ -190,9 +202,12 @@ impl Target {
                 .hint("disarm it and arm the other"));
         }
         fault.adjust(changed)?;
-        if fault.def.layer == Layer::Connections {
-            registry.conns.values().for_each(|conn| conn.offer(fault));
-        }
+        let woken = match fault.def.layer {
+            Layer::Requests => Vec::new(),
+            _ => registry.each(|conn| conn.offer(fault)),
+        };
+        drop(registry);
+        woken.iter().for_each(|conn| conn.wake());
         Ok(())
     }
 
@@ -202,10 +217,12 @@ impl Target {
         let Some(at) = registry.armed.iter().position(|f| f.id == id) else { return false };
         let fault = registry.armed.remove(at);
         fault.switch_off();
-        match fault.def.layer {
+        let woken = match fault.def.layer {
             Layer::Requests => self.publish(&registry),
-            _ => registry.conns.values().for_each(|conn| conn.withdraw(&fault)),
-        }
+            _ => registry.each(|conn| conn.withdraw(&fault)),
+        };
+        drop(registry);
+        woken.iter().for_each(|conn| conn.wake());
         true
     }
 
@@ -214,9 +231,11 @@ impl Target {
         self.lock().conns.remove(&conn);
     }
 
-    fn publish(&self, registry: &Registry) {
+    /// Shows requests what is armed. They look for themselves, so nobody has to be woken.
+    fn publish(&self, registry: &Registry) -> Vec<Arc<Conn>> {
         let requests = registry.armed.iter().filter(|f| f.def.layer == Layer::Requests);
         self.requests.store(Arc::new(requests.cloned().collect()));
+        Vec::new()
     }
 
     /// Numbers a new connection and offers it to what is armed.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// By name of the catalogue: how a fault's parameters become what it does.
-const TABLE: &[(&str, fn(&Dials<'_>) -> Result<Act, Problem>)] = &[
+const TABLE: &[(&str, Read)] = &[
     ("latency", latency::read),
     ("bandwidth", bandwidth::read),
     ("blackhole", blackhole::read),
@@ -26,6 +26,9 @@ const TABLE: &[(&str, fn(&Dials<'_>) -> Result<Act, Problem>)] = &[
     ("delay", delay::read),
     ("abort", abort::read),
 ];
+
+/// Makes a fault of its parameters.
+type Read = fn(&Dials<'_>) -> Result<Act, Problem>;
 
 /// What a fault acts on.
 pub(crate) enum Act {
@@ -201,7 +204,7 @@ pub(crate) mod bench {
             let conn = Conn::new(1, None, Arc::new(Metrics::new()));
             let (up, down) = (Chain::new(Dir::Up), Chain::new(Dir::Down));
             let mut bench = Bench { conn, up, down, start: Instant::now() };
-            faults.iter().for_each(|f| bench.conn.offer(f));
+            faults.iter().for_each(|f| assert!(bench.conn.offer(f)));
             bench.sync(0);
             bench
         }

@@ -29,12 +29,11 @@ impl Body {
     }
 
     fn give_back_if_over(&mut self) {
-        if let Body::Service(body, lease) = self {
-            if http_body::Body::is_end_stream(body) {
-                if let Some(lease) = lease.take() {
-                    lease.give_back();
-                }
-            }
+        if let Body::Service(body, lease) = self
+            && http_body::Body::is_end_stream(body)
+            && let Some(lease) = lease.take()
+        {
+            lease.give_back();
         }
     }
 }

@@ -66,7 +66,7 @@ impl Pool {
         self: &Arc<Self>,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Unanswered> {
-        let changes_over = headers::for_service(&mut request, &self.address.to_string());
+        let changes_over = headers::for_service(&mut request, &self.address.host());
         if request.version() == Version::HTTP_2 {
             return self.send_http2(request).await;
         }
