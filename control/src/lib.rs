@@ -1,1 +1,30 @@
-//! (empty room)
+//! The control API: what an agent can be asked and told, over a unix socket or TCP, as HTTP/1.1 and JSON.
+//!
+//! ```text
+//! Client ──HTTP──▶ Server ──calls──▶ dyn Service   (implemented over the engine by the command)
+//!    ▲                │
+//!    └──── SSE ◀──────┘ Feed: events kept for those who come later, and live ones
+//! ```
+//! [`wire`] holds the types both ends share, [`routes`] the one table from which dispatch and the OpenAPI description
+//! are made. Who asks is known by the peer credentials of the unix socket or by a token, and decides the [`Role`].
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod endpoint;
+pub mod feed;
+mod metrics;
+pub mod openapi;
+pub mod routes;
+mod schema;
+pub mod server;
+pub mod service;
+pub mod token;
+pub mod wire;
+
+pub use client::{Client, ClientError, Signal};
+pub use endpoint::Endpoint;
+pub use feed::Feed;
+pub use server::{Options, Server, SocketOptions, StartError, TcpOptions};
+pub use service::{Answer, Caller, Role, Service};
+pub use token::Token;
+pub use wire::{Code, Failure};

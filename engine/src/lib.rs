@@ -16,6 +16,9 @@ mod ids;
 mod lease;
 mod minder;
 mod undo;
+pub mod clock;
+pub mod report;
+pub mod run;
 pub mod watchdog;
 
 pub use agent::{Agent, ArmRequest, ArmedFault, Change, FaultPhase, HaltReport, SamplingGuard};

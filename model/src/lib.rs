@@ -6,6 +6,7 @@
 pub mod catalogue;
 pub mod draw;
 pub mod event;
+pub mod experiment;
 pub mod fault;
 pub mod histogram;
 pub mod matcher;
@@ -14,9 +15,12 @@ pub mod sample;
 pub mod target;
 pub mod units;
 pub mod value;
+pub mod verdict;
+pub mod yaml;
 
 pub use catalogue::{FaultDef, ParamDef};
 pub use event::{Event, EventKind};
+pub use experiment::Experiment;
 pub use fault::{Fault, Injection, Ramp, Share};
 pub use histogram::Histogram;
 pub use matcher::Matcher;
@@ -24,3 +28,4 @@ pub use problem::{Problem, Problems};
 pub use sample::{Evidence, Sample};
 pub use target::{Target, TargetKind, TargetRef, TargetSpec};
 pub use value::{ParamType, Value};
+pub use verdict::{RunRecord, Verdict};

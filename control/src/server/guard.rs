@@ -1,0 +1,193 @@
+//! Who may come in, and as whom: peer credentials, tokens, `Host` and `Origin`.
+
+use super::{SocketOptions, TcpOptions};
+use crate::service::{Caller, Role, Service};
+use crate::token::Token;
+use crate::wire::{Code, Failure};
+use http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
+use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
+use std::ffi::CString;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::net::unix::UCred;
+
+/// A token and whom it stands for.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// The name that events and audit lines show.
+    pub name: String,
+    /// What its bearer may do.
+    pub role: Role,
+    /// The secret.
+    pub token: Token,
+}
+
+/// One listener's rules, and the service behind it.
+pub(super) struct Door {
+    pub service: Arc<dyn Service>,
+    pub instance: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Unix { group: Option<Gid>, others: Role },
+    Tcp(TcpOptions),
+}
+
+impl Door {
+    pub fn unix(
+        service: Arc<dyn Service>,
+        instance: String,
+        options: &SocketOptions,
+        group: Option<Gid>,
+    ) -> Door {
+        Door { service, instance, kind: Kind::Unix { group, others: options.others } }
+    }
+
+    pub fn tcp(service: Arc<dyn Service>, instance: String, options: TcpOptions) -> Door {
+        Door { service, instance, kind: Kind::Tcp(options) }
+    }
+
+    /// Who is at the other end of the socket, as the kernel says.
+    pub async fn unix_caller(&self, cred: UCred) -> Caller {
+        let uid = Uid::from_raw(cred.uid());
+        let (group, others) = match &self.kind {
+            Kind::Unix { group, others } => (*group, *others),
+            Kind::Tcp(_) => (None, Role::Viewer),
+        };
+        let peer_gid = Gid::from_raw(cred.gid());
+        // Reads the user database, which may be a slow one.
+        let looked_up = tokio::task::spawn_blocking(move || {
+            let user = User::from_uid(uid).ok().flatten();
+            let member =
+                group.is_some_and(|g| peer_gid == g || user.as_ref().is_some_and(|u| is_member(u, g)));
+            (user.map(|u| u.name), member)
+        });
+        let (name, member) = looked_up.await.unwrap_or((None, false));
+        let role = if uid == geteuid() || uid.is_root() {
+            Role::Admin
+        } else if member {
+            Role::Operator.max(others)
+        } else {
+            others
+        };
+        let name = name.unwrap_or_else(|| "someone".to_owned());
+        Caller { name, uid: Some(cred.uid()), pid: cred.pid(), role }
+    }
+
+    /// Who an unknown TCP caller is, when the door is open to them at all.
+    pub fn tcp_caller(&self) -> Option<Caller> {
+        match &self.kind {
+            Kind::Tcp(tcp) if tcp.grants.is_empty() => {
+                Some(Caller { name: "someone on tcp".to_owned(), uid: None, pid: None, role: tcp.open })
+            }
+            _ => None,
+        }
+    }
+
+    /// Lets a request in, as whom.
+    pub fn admit(
+        &self,
+        caller: Option<Caller>,
+        headers: &HeaderMap,
+        authority: Option<&str>,
+    ) -> Result<Caller, Failure> {
+        let origin = headers.get(ORIGIN).map(|o| o.to_str().unwrap_or("?"));
+        match &self.kind {
+            Kind::Unix { .. } => {
+                if let Some(origin) = origin {
+                    return Err(foreign(origin));
+                }
+                caller.ok_or_else(|| Failure::new(Code::Unauthorized, "the kernel did not say who calls"))
+            }
+            Kind::Tcp(tcp) => {
+                let host = match authority {
+                    Some(authority) => authority,
+                    None => headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or(""),
+                };
+                if !known_host(host, &tcp.hosts) {
+                    return Err(Failure::new(
+                        Code::Forbidden,
+                        format!("this agent is not called {host:?}"),
+                    )
+                    .hint("a page in a browser may have been sent here by a rebound name; add the name to the agent's hosts if it is yours"));
+                }
+                if let Some(origin) = origin.filter(|o| o.strip_prefix("http://") != Some(host)) {
+                    return Err(foreign(origin));
+                }
+                if let Some(bearer) = bearer(headers) {
+                    // All are compared, so that the time does not tell which came near.
+                    let mut found = None;
+                    for grant in &tcp.grants {
+                        if grant.token.is(bearer) {
+                            found = Some(grant);
+                        }
+                    }
+                    if let Some(grant) = found {
+                        return Ok(Caller {
+                            name: grant.name.clone(),
+                            uid: None,
+                            pid: None,
+                            role: grant.role,
+                        });
+                    }
+                    if !tcp.grants.is_empty() {
+                        return Err(Failure::new(Code::Unauthorized, "the token is not known here")
+                            .hint("check that it is this agent's, whole, and not out of date"));
+                    }
+                }
+                caller.ok_or_else(|| {
+                    Failure::new(Code::Unauthorized, "this agent asks for a token")
+                        .hint("send it as Authorization: Bearer TOKEN; for murphy, set MURPHY_TOKEN")
+                })
+            }
+        }
+    }
+}
+
+fn foreign(origin: &str) -> Failure {
+    Failure::new(Code::Forbidden, format!("a page of {origin} may not call this agent"))
+        .hint("only pages served from the agent's own address may; use a program, or the console")
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Bare addresses and `localhost` cannot be the work of DNS rebinding, which needs a name.
+fn known_host(host: &str, configured: &[String]) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || configured.iter().any(|c| c.eq_ignore_ascii_case(name))
+}
+
+fn is_member(user: &User, group: Gid) -> bool {
+    CString::new(user.name.as_str())
+        .ok()
+        .and_then(|name| getgrouplist(&name, user.gid).ok())
+        .is_some_and(|groups| groups.contains(&group))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        let mine = ["edge-1.lan".to_owned()];
+        for host in
+            ["127.0.0.1:80", "[::1]:80", "[::1]", "localhost:9", "LOCALHOST", "10.0.0.4", "edge-1.lan:80"]
+        {
+            assert!(known_host(host, &mine), "{host}");
+        }
+        for host in ["evil.example:80", "", "edge-1.lan.evil.example", "127.0.0.1.evil.example"] {
+            assert!(!known_host(host, &mine), "{host}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What the server calls: implemented over the engine by the command, in memory by tests.
+
+use crate::wire::{
+    AgentStatus, CatalogueEntry, Change, Check, Disarmed, Failure, FaultState, Halted, PlanView, RunState,
+    StartRun,
+};
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use model::sample::TargetState;
+use model::{Event, Fault, Target, TargetRef, units::Span};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// What a call comes to.
+pub type Answer<T> = Result<T, Failure>;
+
+/// What a caller may do. Each may do what those before it may; anyone may halt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Looks.
+    Viewer,
+    /// Arms, disarms, runs experiments.
+    Operator,
+    /// Opens and closes targets, lifts a halt.
+    Admin,
+}
+
+impl Role {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Operator => "operator",
+            Role::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// Who asks. Its text is what events and audit lines name: `sre (uid 1000)`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// A user's or a token's name.
+    pub name: String,
+    /// The user id, when the kernel said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The process id, when the kernel said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// What they may do.
+    pub role: Role,
+}
+
+impl Caller {
+    /// Someone inside the agent's own process: `murphy demo`, a signal, a file.
+    pub fn inside(name: impl Into<String>) -> Caller {
+        Caller { name: name.into(), uid: None, pid: None, role: Role::Admin }
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.uid {
+            Some(uid) => write!(f, "{} (uid {uid})", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// One changing call, for the audit log: made also when it was refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Audit {
+    /// Who, with uid, pid and role.
+    pub caller: Caller,
+    /// The operation: `arm`, `disarm`, `halt`, …
+    pub action: String,
+    /// On what, in a few words: `latency 120ms on proxy:cart`.
+    pub what: String,
+    /// The HTTP status it was answered with.
+    pub status: u16,
+    /// The refusal, when it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The agent behind the API. Calls that change something come with who made them; roles were checked before.
+pub trait Service: Send + Sync + 'static {
+    /// What the agent is and does now.
+    fn status(&self) -> BoxFuture<'_, Answer<AgentStatus>>;
+
+    /// The open targets.
+    fn targets(&self) -> BoxFuture<'_, Answer<Vec<TargetState>>>;
+
+    /// Makes a target ready. Opening it again as it is changes nothing; otherwise it is a conflict.
+    fn open_target(&self, target: Target, by: Caller) -> BoxFuture<'_, Answer<TargetState>>;
+
+    /// Closes a target; a conflict while a fault is armed on it.
+    fn close_target(&self, target: TargetRef, by: Caller) -> BoxFuture<'_, Answer<()>>;
+
+    /// The faults that are on, oldest first.
+    fn faults(&self) -> BoxFuture<'_, Answer<Vec<FaultState>>>;
+
+    /// What arming would do; touches nothing.
+    fn plan(&self, fault: Fault) -> BoxFuture<'_, Answer<PlanView>>;
+
+    /// Arms a fault. With a lease it ends that long after the last [`Service::renew`], whatever its `for` says.
+    fn arm(&self, fault: Fault, lease: Option<Span>, by: Caller) -> BoxFuture<'_, Answer<FaultState>>;
+
+    /// Changes what is armed, live. [`Change::apply`] makes the new fault from the old one.
+    fn adjust(&self, id: String, change: Change, by: Caller) -> BoxFuture<'_, Answer<FaultState>>;
+
+    /// Takes a fault back; never waits for the fault itself.
+    fn disarm(&self, id: String, by: Caller) -> BoxFuture<'_, Answer<Disarmed>>;
+
+    /// Renews the lease of a fault.
+    fn renew(&self, id: String, by: Caller) -> BoxFuture<'_, Answer<FaultState>>;
+
+    /// Takes everything back and blocks new faults until it is lifted. Halting what is halted does it again.
+    fn halt(&self, by: Caller) -> BoxFuture<'_, Answer<Halted>>;
+
+    /// Lifts a halt; a conflict when there is none.
+    fn lift(&self, by: Caller) -> BoxFuture<'_, Answer<()>>;
+
+    /// Starts an experiment.
+    fn start_run(&self, run: StartRun, by: Caller) -> BoxFuture<'_, Answer<RunState>>;
+
+    /// The run that is going on, or the last one; not found when there was none.
+    fn run(&self) -> BoxFuture<'_, Answer<RunState>>;
+
+    /// Ends the run that is going on and takes its faults back.
+    fn end_run(&self, by: Caller) -> BoxFuture<'_, Answer<RunState>>;
+
+    /// The catalogue, with what cannot be done here and why.
+    fn catalogue(&self) -> BoxFuture<'_, Answer<Vec<CatalogueEntry>>> {
+        Box::pin(async { Ok(CatalogueEntry::all()) })
+    }
+
+    /// What this machine can do.
+    fn doctor(&self) -> BoxFuture<'_, Answer<Vec<Check>>>;
+
+    /// Events from number `from` on as far as they are kept, then each as it happens. See [`crate::Feed`].
+    fn events(&self, from: u64) -> BoxStream<'static, Arc<Event>>;
+
+    /// Receives every changing call after it was answered.
+    fn audit(&self, entry: Audit);
+}

@@ -1,0 +1,154 @@
+//! The JSON Schema of experiment files, for editors; made from the catalogue.
+
+use crate::catalogue::{self, ParamDef};
+use crate::value::ParamType;
+use serde_json::{Map, Value as J, json};
+
+/// The schema, draft 2020-12.
+pub fn schema() -> J {
+    let closed = |props: J, required: &[&str]| json!({"type": "object", "additionalProperties": false, "properties": props, "required": required});
+    let span = json!({"type": "string", "pattern": "^(\\+?([0-9.]+ ?(ns|us|µs|ms|s|m|h|d) ?)+|.*\\$\\{.*)$", "examples": ["500ms", "30s", "1h30m"]});
+    let percent = json!({"type": "string", "pattern": "^([0-9.]+ ?%|.*\\$\\{.*)$", "examples": ["30%"]});
+    let rate = json!({"type": "string", "examples": ["50/s"]});
+    let text = json!({"type": "string"});
+    let word = |words: &[&str]| json!({"enum": words});
+    let positive = json!({"type": "integer", "minimum": 1});
+    let probe = |extra: J| {
+        let mut props = json!({"every": span, "timeout": span});
+        merge(&mut props, extra);
+        closed(props, &[])
+    };
+    let stats = json!({"target": text, "latency": {"type": "string", "examples": ["p50", "p99"]}, "errors": {}, "success": {}, "rate": {}});
+    let source = json!({
+        "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false,
+        "properties": {
+            "proxy": closed(stats, &["target"]),
+            "load": {"type": "object", "minProperties": 1, "maxProperties": 1},
+            "http": probe(json!({"url": text, "status": {}, "contains": text})),
+            "tcp": probe(json!({"address": text})),
+            "command": probe(json!({"run": {"type": "array", "items": text, "minItems": 1}, "parse": word(&["number", "exit"])})),
+        }
+    });
+    let metric = closed(
+        json!({
+            "from": source,
+            "expect": {"anyOf": [text, closed(json!({"increasing": {"const": true}}), &["increasing"])]},
+            "min_samples": positive,
+            "allow": closed(json!({"breaches": {"type": "string", "examples": ["2 of 12"]}}), &["breaches"]),
+            "severity": word(&["gate", "inform"]),
+        }),
+        &["from", "expect"],
+    );
+    let fault = closed(
+        json!({
+            "id": text, "target": text, "at": span, "after": text, "for": span, "percent": percent, "nth": positive, "first": positive,
+            "when": {"$ref": "#/$defs/matcher"}, "ramp": {"type": "object", "required": ["over"]}, "seed": {"type": "integer", "minimum": 0},
+            "inject": {"$ref": "#/$defs/inject"}, "every": span, "times": positive,
+        }),
+        &["target", "inject"],
+    );
+    let stage = closed(
+        json!({"name": text, "for": span, "require": word(&["steady"]), "otherwise": word(&["skip", "abort", "continue"]), "faults": {"type": "array", "items": fault}}),
+        &[],
+    );
+    let load = closed(
+        json!({
+            "http": closed(json!({"url": text, "method": text, "headers": {"type": "object"}, "body": text, "timeout": span}), &["url"]),
+            "rate": rate,
+            "stages": {"type": "array", "items": closed(json!({"for": span, "rate": {"anyOf": [rate, closed(json!({"from": rate, "to": rate, "shape": word(&["linear"])}), &["from", "to"])]}}), &["rate"])},
+        }),
+        &["http"],
+    );
+    let guard = json!({"anyOf": [closed(json!({"metric": text, "is": text, "for": span}), &["metric", "is"]), closed(json!({"file": text}), &["file"])]});
+    let mut top = closed(
+        json!({
+            "murphy": {"const": 1, "description": "The version of the format."},
+            "name": text, "description": text, "hypothesis": text, "owner": text,
+            "tags": {"type": "array", "items": text},
+            "seed": {"type": "integer", "minimum": 0, "description": "Every random choice is drawn from it."},
+            "vars": {"type": "object", "description": "Used as ${name}; overridden with --set name=value."},
+            "targets": {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/$defs/target"}},
+            "steady_state": closed(json!({"window": span, "baseline": span, "cooldown": span, "no_data": word(&["pass", "fail", "unknown"]), "metrics": {"type": "object", "additionalProperties": metric}}), &[]),
+            "load": {"type": "object", "additionalProperties": load},
+            "stages": {"type": "array", "minItems": 1, "items": stage},
+            "safety": closed(json!({
+                "confirm": word(&["none", "prompt", "typed"]),
+                "blast_radius": closed(json!({"max_targets_at_once": positive, "max_percent": percent, "allow_commands": {"type": "array", "items": text}}), &[]),
+                "max_duration": span, "lease": span,
+                "abort_if": {"type": "array", "items": guard},
+                "on_unknown": closed(json!({"after": span, "then": word(&["abort", "continue"])}), &[]),
+                "on_interrupt": word(&["recover"]),
+                "verify_recovery": closed(json!({"within": span}), &[]),
+            }), &[]),
+            "report": closed(json!({"dir": text, "formats": {"type": "array", "items": word(&["json", "markdown", "html", "junit"])}}), &[]),
+        }),
+        &["murphy", "targets", "stages"],
+    );
+    let pick = json!({"anyOf": [word(&["one", "all"]), closed(json!({"count": positive}), &["count"]), closed(json!({"percent": percent}), &["percent"])]});
+    let defs = json!({
+        "target": {
+            "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false,
+            "properties": {
+                "proxy": {"type": "object"},
+                "process": closed(json!({"pid": positive, "match": text, "pick": pick}), &[]),
+                "node": {"const": "self"},
+            }
+        },
+        "matcher": closed(json!({
+            "method": {"anyOf": [text, {"type": "array", "items": text}]}, "path": text, "path_regex": text, "host": text, "header": {"type": "object"}, "client": text,
+            "all": {"type": "array", "items": {"$ref": "#/$defs/matcher"}}, "any": {"type": "array", "items": {"$ref": "#/$defs/matcher"}}, "not": {"$ref": "#/$defs/matcher"},
+        }), &[]),
+        "inject": injections(),
+    });
+    merge(
+        &mut top,
+        json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "murphy experiment", "$defs": defs}),
+    );
+    top
+}
+
+/// One property per fault of the catalogue; exactly one is given.
+fn injections() -> J {
+    let mut props = Map::new();
+    for def in catalogue::all() {
+        let params: Map<String, J> = def.params.iter().map(|p| (p.name.to_owned(), param(p))).collect();
+        let required: Vec<&str> = def.params.iter().filter(|p| p.required).map(|p| p.name).collect();
+        let mut entry = json!({"type": ["object", "null"], "description": def.summary, "additionalProperties": false, "properties": params});
+        if !required.is_empty() {
+            entry["type"] = json!("object");
+            entry["required"] = json!(required);
+        }
+        props.insert(def.name.to_owned(), entry);
+    }
+    json!({"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": props})
+}
+
+fn param(p: &ParamDef) -> J {
+    let mut out = match p.ty {
+        ParamType::Int { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
+        ParamType::Float { min, max } => json!({"type": "number", "minimum": min, "maximum": max}),
+        ParamType::Bool => json!({"type": "boolean"}),
+        ParamType::Choice(words) => json!({"enum": words}),
+        ParamType::Choices(words) => {
+            json!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"enum": words}}]})
+        }
+        ParamType::Map => json!({"type": "object"}),
+        ParamType::Spans => json!({"anyOf": [{"type": "string"}, {"type": "array"}]}),
+        _ => json!({"type": "string"}),
+    };
+    if matches!(p.ty, ParamType::Int { .. } | ParamType::Float { .. }) {
+        out = json!({"anyOf": [out, {"type": "string", "pattern": "\\$\\{"}]});
+    }
+    out["description"] = json!(format!("{}: {}", p.doc, p.ty.describe()));
+    out["examples"] = json!([p.example]);
+    if let Some(default) = p.default {
+        out["default"] = json!(default);
+    }
+    out
+}
+
+fn merge(into: &mut J, more: J) {
+    if let (J::Object(into), J::Object(more)) = (into, more) {
+        into.extend(more);
+    }
+}

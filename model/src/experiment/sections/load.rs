@@ -1,0 +1,116 @@
+use crate::experiment::read::check_name;
+use crate::experiment::{Load, LoadStage};
+use crate::units::{EventRate, Span};
+use crate::yaml::{Data, Fields, Node, Reader};
+
+/// Reads `load`.
+pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>) -> Vec<Load> {
+    let Some(node) = top.get("load") else { return vec![] };
+    r.entries(node, "load")
+        .iter()
+        .filter_map(|(key, value)| {
+            let name = Node { place: key.place, data: Data::Scalar { text: key.text.clone(), quoted: true } };
+            check_name(r, &name, &key.text).then(|| one(r, &key.text, value))?
+        })
+        .collect()
+}
+
+fn one(r: &Reader, name: &str, node: &Node) -> Option<Load> {
+    let what = format!("load {name}");
+    let f = r.fields(node, &what, &["http", "stages", "rate"])?;
+    let http = r.need(&f, &what, "http", "{url: \"http://127.0.0.1:8000/\"}")?;
+    let h = r.fields(http, &what, &["url", "method", "headers", "body", "timeout"])?;
+    let url_node = r.need(&h, &what, "url", "\"http://127.0.0.1:8000/\"");
+    let url = url_node.and_then(|n| url(r, n));
+    let method = h.get("method").map_or(Some("GET".to_owned()), |n| method(r, n));
+    let headers = h.get("headers").map_or(vec![], |n| {
+        r.entries(n, "headers")
+            .iter()
+            .filter_map(|(k, v)| Some((k.text.clone(), r.text(v, &k.text)?)))
+            .collect()
+    });
+    let stages = match (f.get("stages"), f.get("rate")) {
+        (Some(list), None) => stages(r, list, &what),
+        (None, Some(n)) => {
+            r.parse::<EventRate>(n, "rate").map(|rate| vec![LoadStage { lasts: None, from: rate, to: rate }])
+        }
+        _ => r.refuse(
+            node.place,
+            format!("{what} needs either rate or stages"),
+            "write for example rate: 50/s",
+        ),
+    };
+    Some(Load {
+        name: name.to_owned(),
+        url: url?,
+        method: method?,
+        headers,
+        body: h.get("body").and_then(|n| r.text(n, "body")),
+        timeout: h.get("timeout").map_or(Some(Span::secs(10)), |n| r.parse(n, "timeout"))?,
+        stages: stages?,
+    })
+}
+
+/// An `http://` address; others are refused with what to write.
+pub(super) fn url(r: &Reader, node: &Node) -> Option<String> {
+    let text = r.text(node, "url")?;
+    match text.strip_prefix("http://") {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace) => {
+            Some(text)
+        }
+        None if text.starts_with("https://") => r.refuse(
+            node.place,
+            format!("{text:?} is https, which is not in this version"),
+            "use the http:// address of the service or of a proxy",
+        ),
+        _ => r.refuse(
+            node.place,
+            format!("{text:?} is not a URL"),
+            "write for example http://127.0.0.1:8000/health",
+        ),
+    }
+}
+
+fn method(r: &Reader, node: &Node) -> Option<String> {
+    let text = r.text(node, "method")?.to_uppercase();
+    if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphabetic() || c == '-') {
+        return r.refuse(node.place, format!("{text:?} is not a method"), "write for example GET or POST");
+    }
+    Some(text)
+}
+
+fn stages(r: &Reader, list: &Node, what: &str) -> Option<Vec<LoadStage>> {
+    let mut out = Vec::new();
+    for item in r.items(list, "stages") {
+        let f = r.fields(item, &format!("a stage of {what}"), &["for", "rate"])?;
+        let lasts = match f.get("for") {
+            Some(n) => Some(r.parse::<Span>(n, "for")?),
+            None => None,
+        };
+        let rate = r.need(&f, "a stage of load", "rate", "50/s")?;
+        let (from, to) = match &rate.data {
+            Data::Map(_) => {
+                let m = r.fields(rate, "rate", &["from", "to", "shape"])?;
+                if let Some(shape) = m.get("shape") {
+                    r.choice(shape, "shape", &[("linear", ())])?;
+                }
+                (
+                    r.parse(r.need(&m, "rate", "from", "10/s")?, "from")?,
+                    r.parse(r.need(&m, "rate", "to", "100/s")?, "to")?,
+                )
+            }
+            _ => {
+                let rate: EventRate = r.parse(rate, "rate")?;
+                (rate, rate)
+            }
+        };
+        if from != to && lasts.is_none() {
+            return r.refuse(item.place, "a rate that changes needs a length", "add for, such as 60s");
+        }
+        out.push(LoadStage { lasts, from, to });
+    }
+    if out.is_empty() {
+        return r.refuse(list.place, format!("{what} has no stages"), "write for example rate: 50/s");
+    }
+    Some(out)
+}

@@ -1,0 +1,7 @@
+//! One file per section of an experiment.
+
+pub(super) mod load;
+pub(super) mod safety;
+pub(super) mod stages;
+pub(super) mod steady_state;
+pub(super) mod targets;
