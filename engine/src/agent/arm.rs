@@ -167,7 +167,7 @@ impl Inner {
             (entry.fault.clone(), entry.seed)
         };
         let (injector, plan) = self.plan(id.to_owned(), fault, seed).await?;
-        if self.lock().targets.get(&plan.order.fault.target).is_none() {
+        if !self.lock().targets.contains_key(&plan.order.fault.target) {
             // A target whose name says everything is opened when the first fault needs it.
             self.open(plan.order.target.clone()).await?;
         }

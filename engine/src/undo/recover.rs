@@ -102,12 +102,21 @@ pub async fn recover(
     let failed = |e: io::Error| {
         EngineError::StateDir(format!("{} cannot be read: {e}", state_dir.join(FILE).display()))
     };
-    match lock(state_dir, "recover", Duration::from_secs(2)) {
+    match lock_for_recover(state_dir) {
         Ok(_lock) => recover_here(state_dir, injectors, Reach::Everything).await.map_err(failed),
         Err(EngineError::InUse { .. }) if force => {
             recover_here(state_dir, injectors, Reach::NotTheAgents).await.map_err(failed)
         }
         Err(e) => Err(e),
+    }
+}
+
+/// A watchdog that is just tidying up is waited for; an agent is not.
+fn lock_for_recover(state_dir: &Path) -> Result<FileLock, EngineError> {
+    let tidying = |e: &EngineError| matches!(e, EngineError::InUse { holder: Some(h), .. } if h.what == "watchdog" && h.process.alive());
+    match lock(state_dir, "recover", Duration::from_secs(2)) {
+        Err(e) if tidying(&e) => lock(state_dir, "recover", Duration::from_secs(30)),
+        other => other,
     }
 }
 

@@ -32,6 +32,21 @@ fn orders(sleepers: &[Sleeper]) -> Vec<String> {
     faults.iter().map(|f| format!("arm {}", serde_json::to_string(f).unwrap())).collect()
 }
 
+/// Orders everything and kills at a random moment, from before the first intent to after the last answer; every third
+/// time after the last answer for certain.
+fn arm_for_a_while(helper: &mut Helper, sleepers: &[Sleeper], round: u64) {
+    for order in orders(sleepers) {
+        if round % 3 == 2 {
+            let answer = helper.ask(&order);
+            assert!(answer.starts_with("armed"), "{answer}");
+        } else {
+            helper.tell(&order);
+        }
+    }
+    let most = if round % 3 == 2 { 10_000 } else { 120_000 };
+    std::thread::sleep(Duration::from_micros(draw(round, most)));
+}
+
 /// Stressors of an agent, by their command line.
 fn burning(agent: u32) -> Vec<u32> {
     let mark = format!("__stress --parent {agent}");
@@ -58,11 +73,7 @@ fn killed_at_random_nothing_stays() {
         let dir = tempfile::tempdir().unwrap();
         let mut helper = Helper::start(dir.path(), &space(), Duration::from_secs(15));
         let agent = helper.id().pid;
-        for order in orders(&sleepers) {
-            helper.tell(&order);
-        }
-        // Anywhere from before the first intent to after the last answer.
-        std::thread::sleep(Duration::from_micros(draw(round, 120_000)));
+        arm_for_a_while(&mut helper, &sleepers, round);
         helper.kill();
         let began = std::time::Instant::now();
         wait(|| watchdogs(dir.path()).is_empty());
@@ -84,10 +95,7 @@ fn killed_with_its_watchdog() {
         let dir = tempfile::tempdir().unwrap();
         let mut helper = Helper::start(dir.path(), &space(), Duration::from_secs(15));
         let agent = helper.id().pid;
-        for order in orders(&sleepers) {
-            helper.tell(&order);
-        }
-        std::thread::sleep(Duration::from_micros(draw(round, 120_000)));
+        arm_for_a_while(&mut helper, &sleepers, round);
         // Stopped first, or it would start another watchdog in between.
         helper.signal(ProcessSignal::STOP);
         wait(|| helper.id().stat().unwrap().state == 'T');

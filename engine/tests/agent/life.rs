@@ -403,9 +403,12 @@ fn the_doctor_says_what_is_missing() {
     let check = |name: &str| doctor.faults.iter().find(|f| f.name == name).unwrap();
     assert_eq!(check("latency").possible, Possible::No);
     assert!(check("latency").missing[0].contains("nothing here injects it"));
-    assert_eq!(check("cpu").possible, Possible::Yes);
-    let kill = host::Capabilities::mine().has("CAP_KILL");
-    assert_eq!(check("pause").possible, if kill { Possible::Yes } else { Possible::Partly });
+    for (fault, cap) in [("cpu", "CAP_SYS_NICE"), ("pause", "CAP_KILL"), ("kill", "CAP_KILL")] {
+        let has = host::Capabilities::mine().has(cap);
+        let found = check(fault);
+        assert_eq!(found.possible, if has { Possible::Yes } else { Possible::Partly }, "{found:?}");
+        assert_eq!(found.missing.len(), usize::from(!has), "{found:?}");
+    }
     assert!(doctor.logs.is_empty() && doctor.halted.is_none());
     assert!(serde_json::to_string(&doctor).is_ok());
 }
