@@ -74,7 +74,8 @@ async fn hold(
     if args.dry_run {
         return show_plan(args, &client.plan(&fault).await?);
     }
-    let mut events = client.events(None);
+    // From before it is armed: what happens once is over when the call answers.
+    let mut events = client.events(Some(client.status().await?.agent.seq + 1));
     let armed = client.arm(&fault, args.lease).await?;
     if args.output.json {
         print(&(pretty(&armed) + "\n"))?;
