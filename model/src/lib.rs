@@ -27,5 +27,5 @@ pub use matcher::Matcher;
 pub use problem::{Problem, Problems};
 pub use sample::{Evidence, Sample};
 pub use target::{Target, TargetKind, TargetRef, TargetSpec};
-pub use verdict::{RunRecord, Verdict};
 pub use value::{ParamType, Value};
+pub use verdict::{RunRecord, Verdict};

@@ -470,8 +470,12 @@ pub enum Format {
 
 impl Format {
     /// All of them, by their words.
-    pub const ALL: [(&'static str, Format); 4] =
-        [("json", Format::Json), ("markdown", Format::Markdown), ("html", Format::Html), ("junit", Format::Junit)];
+    pub const ALL: [(&'static str, Format); 4] = [
+        ("json", Format::Json),
+        ("markdown", Format::Markdown),
+        ("html", Format::Html),
+        ("junit", Format::Junit),
+    ];
 }
 
 impl Experiment {

@@ -7,7 +7,18 @@ use crate::yaml::{Fields, Node, Reader, parse};
 use std::collections::BTreeMap;
 
 const KEYS: [&str; 13] = [
-    "murphy", "name", "description", "hypothesis", "owner", "tags", "seed", "vars", "targets", "steady_state", "load", "stages",
+    "murphy",
+    "name",
+    "description",
+    "hypothesis",
+    "owner",
+    "tags",
+    "seed",
+    "vars",
+    "targets",
+    "steady_state",
+    "load",
+    "stages",
     "safety",
 ];
 
@@ -21,7 +32,10 @@ pub fn read(name: &str, source: &str, set: &BTreeMap<String, String>) -> Result<
     let experiment = document(&reader, &root, name);
     if !reader.failed() {
         for var in reader.unused().iter().filter(|v| set.contains_key(*v)) {
-            reader.report(Problem::new(format!("--set {var}: the file does not use this variable")).hint(format!("write ${{{var}}} where it belongs")));
+            reader.report(
+                Problem::new(format!("--set {var}: the file does not use this variable"))
+                    .hint(format!("write ${{{var}}} where it belongs")),
+            );
         }
     }
     match experiment {
@@ -40,7 +54,10 @@ fn variables(root: &Node, set: &BTreeMap<String, String>) -> Result<BTreeMap<Str
                     crate::yaml::Data::Scalar { text, .. } => {
                         vars.insert(key.text.clone(), text.clone());
                     }
-                    _ => reader.report(Problem::new(format!("the variable {} must be a text or a number", key.text)).at(value.place)),
+                    _ => reader.report(
+                        Problem::new(format!("the variable {} must be a text or a number", key.text))
+                            .at(value.place),
+                    ),
                 }
             }
         }
@@ -57,7 +74,11 @@ fn document(r: &Reader, root: &Node, file: &str) -> Option<Experiment> {
     let top = r.fields(root, "an experiment", &known)?;
     if let Some(version) = r.need(&top, "an experiment", "murphy", "1") {
         if r.text(version, "murphy").is_some_and(|v| v != "1") {
-            r.refuse::<()>(version.place, format!("this murphy reads version 1 of the format, not {}", version.describe()), "write murphy: 1");
+            r.refuse::<()>(
+                version.place,
+                format!("this murphy reads version 1 of the format, not {}", version.describe()),
+                "write murphy: 1",
+            );
         }
     }
     let text = |key: &str| top.get(key).and_then(|n| r.text(n, key));
@@ -70,7 +91,8 @@ fn document(r: &Reader, root: &Node, file: &str) -> Option<Experiment> {
     let steady = steady_state::read(r, &top, &targets, &loads);
     let safety = safety::read(r, &top, steady.as_ref());
     let stages = stages::read(r, &top, &targets, safety.as_ref());
-    let tags = top.get("tags").map(|n| r.items(n, "tags").iter().filter_map(|t| r.text(t, "a tag")).collect());
+    let tags =
+        top.get("tags").map(|n| r.items(n, "tags").iter().filter_map(|t| r.text(t, "a tag")).collect());
     let experiment = Experiment {
         description: text("description"),
         hypothesis: text("hypothesis"),
@@ -87,7 +109,11 @@ fn document(r: &Reader, root: &Node, file: &str) -> Option<Experiment> {
     };
     let lasts = experiment.lasts();
     if let Some(max) = experiment.safety.max_duration.filter(|max| *max < lasts) {
-        r.refuse::<()>(top.place_of("safety"), format!("the run takes {lasts}, longer than its max_duration {max}"), "make max_duration longer, or the stages shorter");
+        r.refuse::<()>(
+            top.place_of("safety"),
+            format!("the run takes {lasts}, longer than its max_duration {max}"),
+            "make max_duration longer, or the stages shorter",
+        );
     }
     Some(experiment)
 }
@@ -121,7 +147,9 @@ fn report(r: &Reader, top: &Fields<'_>) -> Option<Report> {
     };
     let f = r.fields(node, "report", &["dir", "formats"])?;
     let formats = match f.get("formats") {
-        Some(list) => r.items(list, "formats").iter().filter_map(|n| r.choice(n, "formats", &Format::ALL)).collect(),
+        Some(list) => {
+            r.items(list, "formats").iter().filter_map(|n| r.choice(n, "formats", &Format::ALL)).collect()
+        }
         None => all(),
     };
     Some(Report { dir: f.get("dir").and_then(|n| r.text(n, "dir")), formats })

@@ -100,7 +100,10 @@ pub fn schema() -> J {
         }), &[]),
         "inject": injections(),
     });
-    merge(&mut top, json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "murphy experiment", "$defs": defs}));
+    merge(
+        &mut top,
+        json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "murphy experiment", "$defs": defs}),
+    );
     top
 }
 
@@ -126,7 +129,9 @@ fn param(p: &ParamDef) -> J {
         ParamType::Float { min, max } => json!({"type": "number", "minimum": min, "maximum": max}),
         ParamType::Bool => json!({"type": "boolean"}),
         ParamType::Choice(words) => json!({"enum": words}),
-        ParamType::Choices(words) => json!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"enum": words}}]}),
+        ParamType::Choices(words) => {
+            json!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"enum": words}}]})
+        }
         ParamType::Map => json!({"type": "object"}),
         ParamType::Spans => json!({"anyOf": [{"type": "string"}, {"type": "array"}]}),
         _ => json!({"type": "string"}),

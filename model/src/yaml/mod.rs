@@ -78,7 +78,9 @@ impl Node {
                 }
             },
             Data::List(items) => J::Array(items.iter().map(Node::to_json).collect()),
-            Data::Map(entries) => J::Object(entries.iter().map(|(k, v)| (k.text.clone(), v.to_json())).collect()),
+            Data::Map(entries) => {
+                J::Object(entries.iter().map(|(k, v)| (k.text.clone(), v.to_json())).collect())
+            }
         }
     }
 }

@@ -11,9 +11,18 @@ const MOST_NODES: usize = 100_000;
 /// Parses one document. The list of problems is never empty.
 pub fn parse(source: &str) -> Result<Node, Vec<Problem>> {
     if source.len() > LARGEST {
-        return Err(vec![Problem::new(format!("the file is {} bytes long", source.len())).hint("an experiment may have 1 MiB")]);
+        return Err(vec![
+            Problem::new(format!("the file is {} bytes long", source.len()))
+                .hint("an experiment may have 1 MiB"),
+        ]);
     }
-    let mut builder = Builder { source, events: Parser::new_from_str(source), anchors: HashMap::new(), nodes: 0, problems: vec![] };
+    let mut builder = Builder {
+        source,
+        events: Parser::new_from_str(source),
+        anchors: HashMap::new(),
+        nodes: 0,
+        problems: vec![],
+    };
     match builder.document() {
         Ok(node) if builder.problems.is_empty() => Ok(node),
         Ok(_) => Err(builder.problems),
@@ -38,14 +47,17 @@ impl<'s, I: Iterator<Item = Result<(Event<'s>, Span), ScanError>>> Builder<'s, I
             match self.next()? {
                 (Event::StreamStart | Event::DocumentStart(..), _) => {}
                 (Event::StreamEnd | Event::DocumentEnd, _) => {
-                    return Err(Problem::new("the file is empty").hint("begin with `murphy: 1`; `murphy demo --print` shows a whole one"));
+                    return Err(Problem::new("the file is empty")
+                        .hint("begin with `murphy: 1`; `murphy demo --print` shows a whole one"));
                 }
                 (event, span) => {
                     let node = self.node(event, span)?;
                     while let Some(next) = self.events.next() {
                         let (event, span) = next.map_err(|e| self.scan_error(&e))?;
                         if let Event::DocumentStart(..) = event {
-                            return Err(Problem::new("the file has a second document").at(self.place(span)).hint("one file is one experiment: split it at ---"));
+                            return Err(Problem::new("the file has a second document")
+                                .at(self.place(span))
+                                .hint("one file is one experiment: split it at ---"));
                         }
                     }
                     return Ok(node);
@@ -70,7 +82,9 @@ impl<'s, I: Iterator<Item = Result<(Event<'s>, Span), ScanError>>> Builder<'s, I
         let place = self.place(span);
         self.nodes += 1;
         if self.nodes > MOST_NODES {
-            return Err(Problem::new("the file has too many values").at(place).hint("aliases may not multiply without end"));
+            return Err(Problem::new("the file has too many values")
+                .at(place)
+                .hint("aliases may not multiply without end"));
         }
         let (anchor, data) = match event {
             Event::Scalar(text, style, anchor, _) => {
@@ -91,7 +105,9 @@ impl<'s, I: Iterator<Item = Result<(Event<'s>, Span), ScanError>>> Builder<'s, I
             Event::MappingStart(_, anchor, _) => (anchor, self.map()?),
             Event::Alias(id) => {
                 let node = self.anchors.get(&id).cloned().ok_or_else(|| {
-                    Problem::new("this alias refers to itself").at(place).hint("an alias may only name an anchor that is complete")
+                    Problem::new("this alias refers to itself")
+                        .at(place)
+                        .hint("an alias may only name an anchor that is complete")
                 })?;
                 self.nodes += count(&node);
                 return Ok(Node { place, ..node });
@@ -133,7 +149,11 @@ impl<'s, I: Iterator<Item = Result<(Event<'s>, Span), ScanError>>> Builder<'s, I
                 }
             } else if let Some((first, _)) = entries.iter().find(|(k, _)| k.text == key.text) {
                 let line = first.place.line;
-                self.problems.push(Problem::new(format!("the key {:?} stands here twice", key.text)).at(place).hint(format!("it was given on line {line} already")));
+                self.problems.push(
+                    Problem::new(format!("the key {:?} stands here twice", key.text))
+                        .at(place)
+                        .hint(format!("it was given on line {line} already")),
+                );
             } else {
                 entries.push((key, value));
             }
@@ -156,7 +176,8 @@ impl<'s, I: Iterator<Item = Result<(Event<'s>, Span), ScanError>>> Builder<'s, I
         let mark = error.marker();
         let start = mark.byte_offset().unwrap_or(0).min(self.source.len());
         let place = Place { start, end: start, line: mark.line().max(1), column: mark.col() + 1 };
-        let problem = Problem::new(format!("this is not YAML: {}", error.info().trim_end_matches('.'))).at(place);
+        let problem =
+            Problem::new(format!("this is not YAML: {}", error.info().trim_end_matches('.'))).at(place);
         let line = self.source.lines().nth(place.line.saturating_sub(1)).unwrap_or("");
         if line.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t') {
             return problem.hint("indent with spaces: YAML forbids tabs");

@@ -80,7 +80,11 @@ impl Reader {
     /// A map with keys among those known; unknown ones are noted.
     pub fn fields<'n>(&self, node: &'n Node, what: &str, known: &[&str]) -> Option<Fields<'n>> {
         let Data::Map(entries) = &node.data else {
-            return self.refuse(node.place, format!("{what} must be a map, not {}", node.describe()), format!("its keys are {}", known.join(", ")));
+            return self.refuse(
+                node.place,
+                format!("{what} must be a map, not {}", node.describe()),
+                format!("its keys are {}", known.join(", ")),
+            );
         };
         for (key, _) in entries.iter().filter(|(k, _)| !known.contains(&k.text.as_str())) {
             let hint = match did_you_mean(&key.text, known.iter().copied()) {
@@ -98,7 +102,9 @@ impl Reader {
             Data::Map(entries) => entries,
             Data::Null => &[],
             _ => {
-                self.report(Problem::new(format!("{what} must be a map, not {}", node.describe())).at(node.place));
+                self.report(
+                    Problem::new(format!("{what} must be a map, not {}", node.describe())).at(node.place),
+                );
                 &[]
             }
         }
@@ -110,7 +116,11 @@ impl Reader {
             Data::List(items) => items,
             Data::Null => &[],
             _ => {
-                self.report(Problem::new(format!("{what} must be a list, not {}", node.describe())).at(node.place).hint("write - before each item"));
+                self.report(
+                    Problem::new(format!("{what} must be a list, not {}", node.describe()))
+                        .at(node.place)
+                        .hint("write - before each item"),
+                );
                 &[]
             }
         }
@@ -128,7 +138,11 @@ impl Reader {
     pub fn text(&self, node: &Node, what: &str) -> Option<String> {
         match &node.data {
             Data::Scalar { text, .. } => self.substitute(text, node.place),
-            _ => self.refuse(node.place, format!("{what} must be a text, not {}", node.describe()), "write one value"),
+            _ => self.refuse(
+                node.place,
+                format!("{what} must be a text, not {}", node.describe()),
+                "write one value",
+            ),
         }
     }
 
@@ -139,7 +153,8 @@ impl Reader {
             Ok(value) => Some(value),
             Err(e) => {
                 let message = e.to_string();
-                let (what_is_wrong, hint) = message.split_once("; ").map_or((message.as_str(), None), |(w, h)| (w, Some(h)));
+                let (what_is_wrong, hint) =
+                    message.split_once("; ").map_or((message.as_str(), None), |(w, h)| (w, Some(h)));
                 let mut problem = Problem::new(format!("{what}: {what_is_wrong}")).at(node.place);
                 problem.hint = hint.map(str::to_owned);
                 self.report(problem);
@@ -153,8 +168,16 @@ impl Reader {
         let text = self.text(node, what)?;
         match text.parse::<u64>() {
             Ok(n) if (min..=max).contains(&n) => Some(n),
-            Ok(n) => self.refuse(node.place, format!("{what}: {n} is outside {min} to {max}"), "write a number between them"),
-            Err(_) => self.refuse(node.place, format!("{what}: {text:?} is not a whole number"), format!("write for example {}", min.max(1))),
+            Ok(n) => self.refuse(
+                node.place,
+                format!("{what}: {n} is outside {min} to {max}"),
+                "write a number between them",
+            ),
+            Err(_) => self.refuse(
+                node.place,
+                format!("{what}: {text:?} is not a whole number"),
+                format!("write for example {}", min.max(1)),
+            ),
         }
     }
 
@@ -163,7 +186,11 @@ impl Reader {
         match self.text(node, what)?.as_str() {
             "true" => Some(true),
             "false" => Some(false),
-            other => self.refuse(node.place, format!("{what}: {other:?} is neither true nor false"), "write true or false"),
+            other => self.refuse(
+                node.place,
+                format!("{what}: {other:?} is neither true nor false"),
+                "write true or false",
+            ),
         }
     }
 
@@ -188,7 +215,9 @@ impl Reader {
 
     fn resolve(&self, node: &Node) -> Option<Node> {
         let data = match &node.data {
-            Data::Scalar { text, quoted } => Data::Scalar { text: self.substitute(text, node.place)?, quoted: *quoted },
+            Data::Scalar { text, quoted } => {
+                Data::Scalar { text: self.substitute(text, node.place)?, quoted: *quoted }
+            }
             Data::List(items) => Data::List(items.iter().map(|n| self.resolve(n)).collect::<Option<_>>()?),
             Data::Map(entries) => Data::Map(
                 entries.iter().map(|(k, v)| Some((k.clone(), self.resolve(v)?))).collect::<Option<_>>()?,

@@ -24,12 +24,21 @@ fn one(r: &Reader, name: &str, node: &Node) -> Option<Load> {
     let url = url_node.and_then(|n| url(r, n));
     let method = h.get("method").map_or(Some("GET".to_owned()), |n| method(r, n));
     let headers = h.get("headers").map_or(vec![], |n| {
-        r.entries(n, "headers").iter().filter_map(|(k, v)| Some((k.text.clone(), r.text(v, &k.text)?))).collect()
+        r.entries(n, "headers")
+            .iter()
+            .filter_map(|(k, v)| Some((k.text.clone(), r.text(v, &k.text)?)))
+            .collect()
     });
     let stages = match (f.get("stages"), f.get("rate")) {
         (Some(list), None) => stages(r, list, &what),
-        (None, Some(n)) => r.parse::<EventRate>(n, "rate").map(|rate| vec![LoadStage { lasts: None, from: rate, to: rate }]),
-        _ => r.refuse(node.place, format!("{what} needs either rate or stages"), "write for example rate: 50/s"),
+        (None, Some(n)) => {
+            r.parse::<EventRate>(n, "rate").map(|rate| vec![LoadStage { lasts: None, from: rate, to: rate }])
+        }
+        _ => r.refuse(
+            node.place,
+            format!("{what} needs either rate or stages"),
+            "write for example rate: 50/s",
+        ),
     };
     Some(Load {
         name: name.to_owned(),
@@ -46,11 +55,19 @@ fn one(r: &Reader, name: &str, node: &Node) -> Option<Load> {
 pub(super) fn url(r: &Reader, node: &Node) -> Option<String> {
     let text = r.text(node, "url")?;
     match text.strip_prefix("http://") {
-        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace) => Some(text),
-        None if text.starts_with("https://") => {
-            r.refuse(node.place, format!("{text:?} is https, which is not in this version"), "use the http:// address of the service or of a proxy")
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace) => {
+            Some(text)
         }
-        _ => r.refuse(node.place, format!("{text:?} is not a URL"), "write for example http://127.0.0.1:8000/health"),
+        None if text.starts_with("https://") => r.refuse(
+            node.place,
+            format!("{text:?} is https, which is not in this version"),
+            "use the http:// address of the service or of a proxy",
+        ),
+        _ => r.refuse(
+            node.place,
+            format!("{text:?} is not a URL"),
+            "write for example http://127.0.0.1:8000/health",
+        ),
     }
 }
 
@@ -77,7 +94,10 @@ fn stages(r: &Reader, list: &Node, what: &str) -> Option<Vec<LoadStage>> {
                 if let Some(shape) = m.get("shape") {
                     r.choice(shape, "shape", &[("linear", ())])?;
                 }
-                (r.parse(r.need(&m, "rate", "from", "10/s")?, "from")?, r.parse(r.need(&m, "rate", "to", "100/s")?, "to")?)
+                (
+                    r.parse(r.need(&m, "rate", "from", "10/s")?, "from")?,
+                    r.parse(r.need(&m, "rate", "to", "100/s")?, "to")?,
+                )
             }
             _ => {
                 let rate: EventRate = r.parse(rate, "rate")?;

@@ -4,7 +4,11 @@ use crate::units::Span;
 use crate::yaml::{Fields, Node, Reader};
 
 /// Reads `safety`.
-pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>, steady: Option<&SteadyState>) -> Option<Safety> {
+pub(in crate::experiment) fn read(
+    r: &Reader,
+    top: &Fields<'_>,
+    steady: Option<&SteadyState>,
+) -> Option<Safety> {
     let mut out = Safety {
         confirm: Confirm::None,
         max_targets_at_once: None,
@@ -20,22 +24,42 @@ pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>, steady: Option<&
         let f = r.fields(
             node,
             "safety",
-            &["confirm", "blast_radius", "max_duration", "lease", "abort_if", "on_unknown", "on_interrupt", "verify_recovery"],
+            &[
+                "confirm",
+                "blast_radius",
+                "max_duration",
+                "lease",
+                "abort_if",
+                "on_unknown",
+                "on_interrupt",
+                "verify_recovery",
+            ],
         )?;
         if let Some(n) = f.get("confirm") {
-            out.confirm = r.choice(n, "confirm", &[("none", Confirm::None), ("prompt", Confirm::Prompt), ("typed", Confirm::Typed)])?;
+            out.confirm = r.choice(
+                n,
+                "confirm",
+                &[("none", Confirm::None), ("prompt", Confirm::Prompt), ("typed", Confirm::Typed)],
+            )?;
         }
         if let Some(n) = f.get("blast_radius") {
             let b = r.fields(n, "blast_radius", &["max_targets_at_once", "max_percent", "allow_commands"])?;
-            out.max_targets_at_once = b.get("max_targets_at_once").and_then(|n| r.integer(n, "max_targets_at_once", 1, 1_000_000));
+            out.max_targets_at_once =
+                b.get("max_targets_at_once").and_then(|n| r.integer(n, "max_targets_at_once", 1, 1_000_000));
             out.max_percent = b.get("max_percent").and_then(|n| r.parse(n, "max_percent"));
-            out.allow_commands = b.get("allow_commands").map(|n| r.items(n, "allow_commands").iter().filter_map(|c| r.text(c, "a command")).collect());
+            out.allow_commands = b.get("allow_commands").map(|n| {
+                r.items(n, "allow_commands").iter().filter_map(|c| r.text(c, "a command")).collect()
+            });
         }
         out.max_duration = f.get("max_duration").and_then(|n| r.parse(n, "max_duration"));
         if let Some(n) = f.get("lease") {
             out.lease = r.parse(n, "lease")?;
             if out.lease < Span::secs(1) {
-                return r.refuse(n.place, format!("a lease of {} is too short", out.lease), "write at least 1s");
+                return r.refuse(
+                    n.place,
+                    format!("a lease of {} is too short", out.lease),
+                    "write at least 1s",
+                );
             }
         }
         if let Some(n) = f.get("on_interrupt") {
@@ -43,7 +67,9 @@ pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>, steady: Option<&
         }
         if let Some(n) = f.get("on_unknown") {
             let u = r.fields(n, "on_unknown", &["after", "then"])?;
-            let abort = u.get("then").map_or(Some(true), |n| r.choice(n, "then", &[("abort", true), ("continue", false)]))?;
+            let abort = u
+                .get("then")
+                .map_or(Some(true), |n| r.choice(n, "then", &[("abort", true), ("continue", false)]))?;
             let after = u.get("after").map_or(Some(Span::secs(30)), |n| r.parse(n, "after"))?;
             out.on_unknown = abort.then_some(after);
         }
@@ -83,7 +109,10 @@ fn commands(r: &Reader, top: &Fields<'_>, safety: &Safety, steady: Option<&Stead
             if !allowed.iter().any(|a| Some(a) == probe.run.first()) {
                 r.refuse::<()>(
                     top.place_of("safety"),
-                    format!("metric {} runs {}, which allow_commands does not name", metric.name, probe.run[0]),
+                    format!(
+                        "metric {} runs {}, which allow_commands does not name",
+                        metric.name, probe.run[0]
+                    ),
                     "add it there, or remove the metric",
                 );
             }

@@ -11,12 +11,24 @@ use crate::yaml::{Data, Fields, Node, Reader};
 use std::collections::BTreeMap;
 
 /// The keys of a fault in a stage.
-const FAULT_KEYS: [&str; 14] =
-    ["id", "target", "at", "after", "for", "percent", "nth", "first", "when", "ramp", "seed", "inject", "every", "times"];
+const FAULT_KEYS: [&str; 14] = [
+    "id", "target", "at", "after", "for", "percent", "nth", "first", "when", "ramp", "seed", "inject",
+    "every", "times",
+];
 
 /// Reads `stages`.
-pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>, targets: &[Target], safety: Option<&Safety>) -> Option<Vec<Stage>> {
-    let node = r.need(top, "an experiment", "stages", "[{faults: [{target: web, for: 30s, inject: {latency: {delay: 100ms}}}]}]")?;
+pub(in crate::experiment) fn read(
+    r: &Reader,
+    top: &Fields<'_>,
+    targets: &[Target],
+    safety: Option<&Safety>,
+) -> Option<Vec<Stage>> {
+    let node = r.need(
+        top,
+        "an experiment",
+        "stages",
+        "[{faults: [{target: web, for: 30s, inject: {latency: {delay: 100ms}}}]}]",
+    )?;
     let items = r.items(node, "stages");
     if items.is_empty() {
         return r.refuse(node.place, "there are no stages", "write at least one, with a fault in it");
@@ -26,18 +38,33 @@ pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>, targets: &[Targe
     for (i, item) in items.iter().enumerate() {
         if let Some(stage) = stage(r, item, i, targets, safety, &mut ids) {
             if stages.iter().any(|s| s.name == stage.name) {
-                r.refuse::<()>(item.place, format!("two stages are named {}", stage.name), "give each a name of its own");
+                r.refuse::<()>(
+                    item.place,
+                    format!("two stages are named {}", stage.name),
+                    "give each a name of its own",
+                );
             }
             stages.push(stage);
         }
     }
     if !r.failed() && stages.iter().all(|s| s.faults.is_empty()) {
-        return r.refuse(node.place, "no stage has a fault", "an experiment that breaks nothing finds nothing");
+        return r.refuse(
+            node.place,
+            "no stage has a fault",
+            "an experiment that breaks nothing finds nothing",
+        );
     }
     Some(stages)
 }
 
-fn stage(r: &Reader, node: &Node, index: usize, targets: &[Target], safety: Option<&Safety>, ids: &mut Vec<String>) -> Option<Stage> {
+fn stage(
+    r: &Reader,
+    node: &Node,
+    index: usize,
+    targets: &[Target],
+    safety: Option<&Safety>,
+    ids: &mut Vec<String>,
+) -> Option<Stage> {
     let f = r.fields(node, "a stage", &["name", "for", "require", "otherwise", "faults"])?;
     let name = match f.get("name") {
         Some(n) => r.text(n, "name").filter(|t| check_name(r, n, t))?,
@@ -52,7 +79,11 @@ fn stage(r: &Reader, node: &Node, index: usize, targets: &[Target], safety: Opti
         None => false,
     };
     let otherwise = match f.get("otherwise") {
-        Some(n) => r.choice(n, "otherwise", &[("skip", Otherwise::Skip), ("abort", Otherwise::Abort), ("continue", Otherwise::Continue)])?,
+        Some(n) => r.choice(
+            n,
+            "otherwise",
+            &[("skip", Otherwise::Skip), ("abort", Otherwise::Abort), ("continue", Otherwise::Continue)],
+        )?,
         None => Otherwise::Skip,
     };
     let mut faults: Vec<(Planned, crate::problem::Place)> = Vec::new();
@@ -76,24 +107,49 @@ fn stage(r: &Reader, node: &Node, index: usize, targets: &[Target], safety: Opti
                 Some(end) => Span(end.0 + delay.0),
                 None => {
                     let names: Vec<&str> = ends.keys().map(String::as_str).collect();
-                    return r.refuse(*place, format!("{} waits for {fault:?}, which no fault before it in this stage is named", planned.id), known(fault, &names));
+                    return r.refuse(
+                        *place,
+                        format!(
+                            "{} waits for {fault:?}, which no fault before it in this stage is named",
+                            planned.id
+                        ),
+                        known(fault, &names),
+                    );
                 }
             },
         };
         let end = Span(start.0 + planned.fault.lasts.unwrap_or_default().0);
         if let Some(lasts) = given.filter(|lasts| end > *lasts) {
-            r.refuse::<()>(*place, format!("{} ends {end} after the stage began, which takes {lasts}", planned.id), "make the stage longer, or the fault shorter");
+            r.refuse::<()>(
+                *place,
+                format!("{} ends {end} after the stage began, which takes {lasts}", planned.id),
+                "make the stage longer, or the fault shorter",
+            );
         }
         ends.insert(planned.id.clone(), end);
     }
     let lasts = match given.or_else(|| ends.values().max().copied()) {
-        Some(Span::ZERO) | None => return r.refuse(f.place, format!("stage {name} takes no time"), "give it a length: for: 60s"),
+        Some(Span::ZERO) | None => {
+            return r.refuse(f.place, format!("stage {name} takes no time"), "give it a length: for: 60s");
+        }
         Some(lasts) => lasts,
     };
-    Some(Stage { name, lasts, require_steady, otherwise, faults: faults.into_iter().map(|(p, _)| p).collect() })
+    Some(Stage {
+        name,
+        lasts,
+        require_steady,
+        otherwise,
+        faults: faults.into_iter().map(|(p, _)| p).collect(),
+    })
 }
 
-fn fault(r: &Reader, node: &Node, targets: &[Target], safety: Option<&Safety>, ids: &mut Vec<String>) -> Option<Vec<Planned>> {
+fn fault(
+    r: &Reader,
+    node: &Node,
+    targets: &[Target],
+    safety: Option<&Safety>,
+    ids: &mut Vec<String>,
+) -> Option<Vec<Planned>> {
     let f = r.fields(node, "a fault", &FAULT_KEYS)?;
     let target = r.need(&f, "a fault", "target", "web").and_then(|n| {
         let name = r.text(n, "target")?;
@@ -126,13 +182,20 @@ fn fault(r: &Reader, node: &Node, targets: &[Target], safety: Option<&Safety>, i
         Some(n) => {
             let id = r.text(n, "id").filter(|t| check_name(r, n, t))?;
             if ids.contains(&id) {
-                return r.refuse(n.place, format!("two faults have the id {id:?}"), "give each an id of its own");
+                return r.refuse(
+                    n.place,
+                    format!("two faults have the id {id:?}"),
+                    "give each an id of its own",
+                );
             }
             id
         }
-        None => (1..).map(|i| if i == 1 { inject.name().to_owned() } else { format!("{}-{i}", inject.name()) }).find(|id| !ids.contains(id))?,
+        None => (1..)
+            .map(|i| if i == 1 { inject.name().to_owned() } else { format!("{}-{i}", inject.name()) })
+            .find(|id| !ids.contains(id))?,
     };
-    let fault = Fault { id: Some(id.clone()), target: target.reference(), inject, lasts, share, when, ramp, seed };
+    let fault =
+        Fault { id: Some(id.clone()), target: target.reference(), inject, lasts, share, when, ramp, seed };
     let problems = fault.problems();
     if !problems.is_empty() {
         for problem in problems {
@@ -142,7 +205,11 @@ fn fault(r: &Reader, node: &Node, targets: &[Target], safety: Option<&Safety>, i
     }
     within_radius(r, node, &fault, safety);
     if needs_http(&fault) && !speaks_http(target) {
-        return r.refuse(node.place, format!("{} is about requests, and {} speaks tcp", fault.inject.name(), fault.target), "give the target protocol: http");
+        return r.refuse(
+            node.place,
+            format!("{} is about requests, and {} speaks tcp", fault.inject.name(), fault.target),
+            "give the target protocol: http",
+        );
     }
     let planned = repeat(r, &f, &id, fault)?;
     ids.extend(planned.iter().map(|p| p.id.clone()));
@@ -160,16 +227,31 @@ fn speaks_http(target: &Target) -> bool {
 fn within_radius(r: &Reader, node: &Node, fault: &Fault, safety: Option<&Safety>) {
     let Some(max) = safety.and_then(|s| s.max_percent) else { return };
     let ramped = fault.ramp.as_ref().map_or(0.0, |ramp| {
-        ramp.tracks.iter().filter(|t| t.param == "percent").map(|t| match t.to { crate::Value::Percent(p) => p.fraction(), _ => 0.0 }).fold(0.0, f64::max)
+        ramp.tracks
+            .iter()
+            .filter(|t| t.param == "percent")
+            .map(|t| match t.to {
+                crate::Value::Percent(p) => p.fraction(),
+                _ => 0.0,
+            })
+            .fold(0.0, f64::max)
     });
     if fault.inject.def().counts.is_some() && fault.share.at_most().max(ramped) > max.fraction() {
-        r.refuse::<()>(node.place, format!("{} may hit more than the {max} that blast_radius allows", fault.inject.name()), format!("write percent: {max} or less"));
+        r.refuse::<()>(
+            node.place,
+            format!("{} may hit more than the {max} that blast_radius allows", fault.inject.name()),
+            format!("write percent: {max} or less"),
+        );
     }
 }
 
 fn injection(r: &Reader, node: &Node) -> Option<Injection> {
     let Data::Map(entries) = &node.data else {
-        return r.refuse(node.place, format!("inject must be a map, not {}", node.describe()), "write for example {latency: {delay: 100ms}}");
+        return r.refuse(
+            node.place,
+            format!("inject must be a map, not {}", node.describe()),
+            "write for example {latency: {delay: 100ms}}",
+        );
     };
     let [(key, value)] = &entries[..] else {
         return r.refuse(node.place, "inject names exactly one fault", "make it several faults in the list");
@@ -179,7 +261,8 @@ fn injection(r: &Reader, node: &Node) -> Option<Injection> {
         None
     };
     let Some(def) = crate::catalogue::find(&key.text) else {
-        let hint = crate::catalogue::nearest(&key.text).map_or("`murphy faults` lists them".to_owned(), |n| format!("did you mean {n}?"));
+        let hint = crate::catalogue::nearest(&key.text)
+            .map_or("`murphy faults` lists them".to_owned(), |n| format!("did you mean {n}?"));
         return r.refuse(key.place, format!("there is no fault named {:?}", key.text), hint);
     };
     let names: Vec<&str> = def.params.iter().map(|p| p.name).collect();
@@ -200,7 +283,11 @@ fn injection(r: &Reader, node: &Node) -> Option<Injection> {
                 Err(e) => {
                     complete = false;
                     let message = e.to_string();
-                    let (wrong, hint) = message.split_once("; ").map_or((message.clone(), format!("it is {}", param.ty.describe())), |(w, h)| (w.to_owned(), h.to_owned()));
+                    let (wrong, hint) = message
+                        .split_once("; ")
+                        .map_or((message.clone(), format!("it is {}", param.ty.describe())), |(w, h)| {
+                            (w.to_owned(), h.to_owned())
+                        });
                     r.refuse::<()>(given.place, format!("{} {}: {wrong}", def.name, param.name), hint);
                 }
             }
@@ -226,20 +313,32 @@ fn share(r: &Reader, f: &Fields<'_>) -> Option<Share> {
         ["percent"] => r.parse::<Percent>(f.get("percent")?, "percent").map(Share::Percent),
         ["nth"] => r.integer(f.get("nth")?, "nth", 1, u64::MAX).map(Share::Nth),
         ["first"] => r.integer(f.get("first")?, "first", 1, u64::MAX).map(Share::First),
-        _ => r.refuse(f.place_of(given[1]), format!("{} cannot be combined", given.join(" and ")), "keep one of them"),
+        _ => r.refuse(
+            f.place_of(given[1]),
+            format!("{} cannot be combined", given.join(" and ")),
+            "keep one of them",
+        ),
     }
 }
 
 fn matcher(r: &Reader, node: &Node) -> Option<Matcher> {
     let Data::Map(entries) = &node.data else {
-        return r.refuse(node.place, format!("when must be a map, not {}", node.describe()), "write for example {method: POST, path: \"/pay*\"}");
+        return r.refuse(
+            node.place,
+            format!("when must be a map, not {}", node.describe()),
+            "write for example {method: POST, path: \"/pay*\"}",
+        );
     };
     let mut list = Vec::new();
     for (key, value) in entries {
         match Matcher::from_entry(&key.text, &r.json(value)?) {
             Ok(m) => list.push(m),
             Err(problem) => {
-                r.report(problem.at(if crate::matcher::KEYS.contains(&key.text.as_str()) { value.place } else { key.place }));
+                r.report(problem.at(if crate::matcher::KEYS.contains(&key.text.as_str()) {
+                    value.place
+                } else {
+                    key.place
+                }));
             }
         }
     }
@@ -263,11 +362,23 @@ fn ramp(r: &Reader, node: &Node, inject: &Injection) -> Option<Ramp> {
             None if key.text == "percent" => ParamType::Percent,
             None => return None,
         };
-        if matches!(ty, ParamType::Text | ParamType::Bool | ParamType::Choice(_) | ParamType::Choices(_) | ParamType::Map | ParamType::Spans) {
+        if matches!(
+            ty,
+            ParamType::Text
+                | ParamType::Bool
+                | ParamType::Choice(_)
+                | ParamType::Choices(_)
+                | ParamType::Map
+                | ParamType::Spans
+        ) {
             return r.refuse(key.place, format!("{} cannot change gradually", key.text), "ramp a quantity");
         }
         let [from, to] = r.items(value, &key.text) else {
-            return r.refuse(value.place, format!("{} of a ramp must be [from, to]", key.text), "write for example [1%, 50%]");
+            return r.refuse(
+                value.place,
+                format!("{} of a ramp must be [from, to]", key.text),
+                "write for example [1%, 50%]",
+            );
         };
         let read = |n: &Node| {
             let text = r.text(n, &key.text)?;
@@ -276,7 +387,11 @@ fn ramp(r: &Reader, node: &Node, inject: &Injection) -> Option<Ramp> {
         tracks.push(Track { param: key.text.clone(), from: read(from)?, to: read(to)? });
     }
     if tracks.is_empty() {
-        return r.refuse(node.place, "the ramp changes nothing", "write for example {percent: [1%, 50%], over: 60s}");
+        return r.refuse(
+            node.place,
+            "the ramp changes nothing",
+            "write for example {percent: [1%, 50%], over: 60s}",
+        );
     }
     Some(Ramp { over, tracks })
 }
@@ -301,7 +416,11 @@ fn repeat(r: &Reader, f: &Fields<'_>, id: &str, fault: Fault) -> Option<Vec<Plan
     }
     if let (Some(every), Some(lasts)) = (every, fault.lasts) {
         if every < lasts {
-            return r.refuse(f.place_of("every"), format!("{id} lasts {lasts} and would come again after {every}"), "make every longer than for");
+            return r.refuse(
+                f.place_of("every"),
+                format!("{id} lasts {lasts} and would come again after {every}"),
+                "make every longer than for",
+            );
         }
     }
     let after = match f.get("after") {

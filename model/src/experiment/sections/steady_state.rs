@@ -1,6 +1,7 @@
 use crate::experiment::read::check_name;
 use crate::experiment::{
-    Allow, CommandProbe, Compare, Expect, HttpProbe, Load, Metric, NoData, Severity, Source, Stat, SteadyState, TcpProbe,
+    Allow, CommandProbe, Compare, Expect, HttpProbe, Load, Metric, NoData, Severity, Source, Stat,
+    SteadyState, TcpProbe,
 };
 use crate::problem::did_you_mean;
 use crate::target::{Target, TargetKind};
@@ -8,7 +9,12 @@ use crate::units::{EventRate, Percent, Span};
 use crate::yaml::{Data, Fields, Node, Reader};
 
 /// Reads `steady_state`; with nothing given, ten seconds before and after are watched and nothing is judged.
-pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>, targets: &[Target], loads: &[Load]) -> Option<SteadyState> {
+pub(in crate::experiment) fn read(
+    r: &Reader,
+    top: &Fields<'_>,
+    targets: &[Target],
+    loads: &[Load],
+) -> Option<SteadyState> {
     let mut out = SteadyState {
         window: Span::secs(5),
         baseline: Span::secs(10),
@@ -22,7 +28,11 @@ pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>, targets: &[Targe
     let window = span("window", out.window);
     let (baseline, cooldown) = (span("baseline", out.baseline), span("cooldown", out.cooldown));
     if let Some(node) = f.get("no_data") {
-        out.no_data = r.choice(node, "no_data", &[("pass", NoData::Pass), ("fail", NoData::Fail), ("unknown", NoData::Unknown)])?;
+        out.no_data = r.choice(
+            node,
+            "no_data",
+            &[("pass", NoData::Pass), ("fail", NoData::Fail), ("unknown", NoData::Unknown)],
+        )?;
     }
     if let Some(node) = f.get("metrics") {
         for (key, value) in r.entries(node, "metrics") {
@@ -34,7 +44,11 @@ pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>, targets: &[Targe
     }
     (out.window, out.baseline, out.cooldown) = (window?, baseline?, cooldown?);
     if out.window < Span::secs(1) {
-        return r.refuse(f.place_of("window"), format!("a window of {} is too short", out.window), "it takes at least 1s: samples come once a second");
+        return r.refuse(
+            f.place_of("window"),
+            format!("a window of {} is too short", out.window),
+            "it takes at least 1s: samples come once a second",
+        );
     }
     Some(out)
 }
@@ -42,7 +56,9 @@ pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>, targets: &[Targe
 fn metric(r: &Reader, name: &str, node: &Node, targets: &[Target], loads: &[Load]) -> Option<Metric> {
     let what = format!("metric {name}");
     let f = r.fields(node, &what, &["from", "expect", "min_samples", "allow", "severity"])?;
-    let from = r.need(&f, &what, "from", "{proxy: {target: web, latency: p99}}").and_then(|n| source(r, n, &what, targets, loads));
+    let from = r
+        .need(&f, &what, "from", "{proxy: {target: web, latency: p99}}")
+        .and_then(|n| source(r, n, &what, targets, loads));
     let expect_node = r.need(&f, &what, "expect", "\"< 800ms\"");
     let from = from?;
     let expect = expect(r, expect_node?, &what, &from)?;
@@ -50,8 +66,11 @@ fn metric(r: &Reader, name: &str, node: &Node, targets: &[Target], loads: &[Load
         Some(node) => Some(allow(r, node)?),
         None => None,
     };
-    let severity = f.get("severity").map_or(Some(Severity::Gate), |n| r.choice(n, "severity", &[("gate", Severity::Gate), ("inform", Severity::Inform)]))?;
-    let min_samples = f.get("min_samples").map_or(Some(1), |n| r.integer(n, "min_samples", 1, 1_000_000_000))?;
+    let severity = f.get("severity").map_or(Some(Severity::Gate), |n| {
+        r.choice(n, "severity", &[("gate", Severity::Gate), ("inform", Severity::Inform)])
+    })?;
+    let min_samples =
+        f.get("min_samples").map_or(Some(1), |n| r.integer(n, "min_samples", 1, 1_000_000_000))?;
     Some(Metric { name: name.to_owned(), from, expect, min_samples, allow, severity })
 }
 
@@ -59,10 +78,15 @@ fn allow(r: &Reader, node: &Node) -> Option<Allow> {
     let f = r.fields(node, "allow", &["breaches"])?;
     let n = r.need(&f, "allow", "breaches", "2 of 12")?;
     let text = r.text(n, "breaches")?;
-    let pair = text.split_once(" of ").and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
+    let pair =
+        text.split_once(" of ").and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
     match pair {
         Some((breaches, of)) if of > 0 && breaches < of => Some(Allow { breaches, of }),
-        _ => r.refuse(n.place, format!("breaches: {text:?} is not so many of so many"), "write for example 2 of 12"),
+        _ => r.refuse(
+            n.place,
+            format!("breaches: {text:?} is not so many of so many"),
+            "write for example 2 of 12",
+        ),
     }
 }
 
@@ -71,7 +95,11 @@ fn source(r: &Reader, node: &Node, what: &str, targets: &[Target], loads: &[Load
     let f = r.fields(node, &format!("from of {what}"), &kinds)?;
     let given: Vec<&str> = kinds.into_iter().filter(|k| f.has(k)).collect();
     let [kind] = given[..] else {
-        return r.refuse(node.place, format!("{what} needs one source"), format!("write one of {}", kinds.join(", ")));
+        return r.refuse(
+            node.place,
+            format!("{what} needs one source"),
+            format!("write one of {}", kinds.join(", ")),
+        );
     };
     let node = f.get(kind)?;
     match kind {
@@ -79,22 +107,42 @@ fn source(r: &Reader, node: &Node, what: &str, targets: &[Target], loads: &[Load
             let p = r.fields(node, what, &["target", "latency", "errors", "success", "rate"])?;
             let name_node = r.need(&p, what, "target", "web")?;
             let target = r.text(name_node, "target")?;
-            let proxies: Vec<&str> = targets.iter().filter(|t| t.spec.kind() == TargetKind::Proxy).map(|t| t.name.as_str()).collect();
+            let proxies: Vec<&str> = targets
+                .iter()
+                .filter(|t| t.spec.kind() == TargetKind::Proxy)
+                .map(|t| t.name.as_str())
+                .collect();
             if !proxies.contains(&target.as_str()) {
-                return r.refuse(name_node.place, format!("there is no proxy named {target:?}"), known(&target, &proxies));
+                return r.refuse(
+                    name_node.place,
+                    format!("there is no proxy named {target:?}"),
+                    known(&target, &proxies),
+                );
             }
             Some(Source::Proxy { target, stat: stat(r, &p, what)? })
         }
         "load" => {
             let Data::Map(entries) = &node.data else {
-                return r.refuse(node.place, format!("{what}: load must be a map"), "write for example {users: success}");
+                return r.refuse(
+                    node.place,
+                    format!("{what}: load must be a map"),
+                    "write for example {users: success}",
+                );
             };
             let [(key, value)] = &entries[..] else {
-                return r.refuse(node.place, format!("{what}: one load is measured"), "write for example {users: success}");
+                return r.refuse(
+                    node.place,
+                    format!("{what}: one load is measured"),
+                    "write for example {users: success}",
+                );
             };
             let names: Vec<&str> = loads.iter().map(|l| l.name.as_str()).collect();
             if !names.contains(&key.text.as_str()) {
-                return r.refuse(key.place, format!("there is no load named {:?}", key.text), known(&key.text, &names));
+                return r.refuse(
+                    key.place,
+                    format!("there is no load named {:?}", key.text),
+                    known(&key.text, &names),
+                );
             }
             let word = r.text(value, "load")?;
             let stat = match word.as_str() {
@@ -103,7 +151,13 @@ fn source(r: &Reader, node: &Node, what: &str, targets: &[Target], loads: &[Load
                 "rate" => Stat::Rate,
                 other => match quantile(other) {
                     Some(q) => Stat::Latency(q),
-                    None => return r.refuse(value.place, format!("{word:?} is nothing a load measures"), "write success, errors, rate or a quantile such as p99"),
+                    None => {
+                        return r.refuse(
+                            value.place,
+                            format!("{word:?} is nothing a load measures"),
+                            "write success, errors, rate or a quantile such as p99",
+                        );
+                    }
                 },
             };
             Some(Source::Load { load: key.text.clone(), stat })
@@ -123,7 +177,11 @@ fn source(r: &Reader, node: &Node, what: &str, targets: &[Target], loads: &[Load
             let at = r.need(&p, what, "address", "\"127.0.0.1:5432\"")?;
             let address = r.text(at, "address")?;
             if address.rsplit_once(':').is_none_or(|(h, port)| h.is_empty() || port.parse::<u16>().is_err()) {
-                return r.refuse(at.place, format!("address {address:?} is not host:port"), "write for example 127.0.0.1:5432");
+                return r.refuse(
+                    at.place,
+                    format!("address {address:?} is not host:port"),
+                    "write for example 127.0.0.1:5432",
+                );
             }
             Some(Source::Tcp(TcpProbe {
                 address,
@@ -136,13 +194,19 @@ fn source(r: &Reader, node: &Node, what: &str, targets: &[Target], loads: &[Load
             let run_node = r.need(&p, what, "run", "[./count-orders.sh]")?;
             let run: Vec<String> = r.items(run_node, "run").iter().filter_map(|n| r.text(n, "run")).collect();
             if run.is_empty() {
-                return r.refuse(run_node.place, format!("{what}: run is empty"), "write the program and its arguments as a list; there is no shell");
+                return r.refuse(
+                    run_node.place,
+                    format!("{what}: run is empty"),
+                    "write the program and its arguments as a list; there is no shell",
+                );
             }
             Some(Source::Command(CommandProbe {
                 run,
                 every: interval(r, &p)?,
                 timeout: p.get("timeout").map_or(Some(Span::secs(3)), |n| r.parse(n, "timeout"))?,
-                number: p.get("parse").map_or(Some(false), |n| r.choice(n, "parse", &[("number", true), ("exit", false)]))?,
+                number: p
+                    .get("parse")
+                    .map_or(Some(false), |n| r.choice(n, "parse", &[("number", true), ("exit", false)]))?,
             }))
         }
     }
@@ -157,20 +221,29 @@ fn interval(r: &Reader, p: &Fields<'_>) -> Option<Span> {
 }
 
 fn stat(r: &Reader, p: &Fields<'_>, what: &str) -> Option<Stat> {
-    let given: Vec<&str> = ["latency", "errors", "success", "rate"].into_iter().filter(|k| p.has(k)).collect();
+    let given: Vec<&str> =
+        ["latency", "errors", "success", "rate"].into_iter().filter(|k| p.has(k)).collect();
     match given[..] {
         ["latency"] => {
             let node = p.get("latency")?;
             let text = r.text(node, "latency")?;
             match quantile(&text) {
                 Some(q) => Some(Stat::Latency(q)),
-                None => r.refuse(node.place, format!("{text:?} is not a quantile"), "write for example p50, p99 or p99.9"),
+                None => r.refuse(
+                    node.place,
+                    format!("{text:?} is not a quantile"),
+                    "write for example p50, p99 or p99.9",
+                ),
             }
         }
         ["errors"] => Some(Stat::Errors),
         ["success"] => Some(Stat::Success),
         ["rate"] => Some(Stat::Rate),
-        _ => r.refuse(p.place, format!("{what} needs one of latency, errors, success, rate"), "write for example latency: p99, or errors: share"),
+        _ => r.refuse(
+            p.place,
+            format!("{what} needs one of latency, errors, success, rate"),
+            "write for example latency: p99, or errors: share",
+        ),
     }
 }
 
@@ -184,7 +257,11 @@ fn statuses(r: &Reader, node: &Node) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-').unwrap_or((&text, &text));
     match (first.trim().parse(), last.trim().parse()) {
         (Ok(a), Ok(b)) if (100..=599).contains(&a) && (a..=599).contains(&b) => Some((a, b)),
-        _ => r.refuse(node.place, format!("{text:?} is not a status or a range of them"), "write for example 200 or 200-299"),
+        _ => r.refuse(
+            node.place,
+            format!("{text:?} is not a status or a range of them"),
+            "write for example 200 or 200-299",
+        ),
     }
 }
 
@@ -212,14 +289,22 @@ pub(super) fn bound(r: &Reader, node: &Node, what: &str, from: &Source) -> Optio
     };
     let trimmed = text.trim();
     let Some((sign, op)) = Compare::ALL.iter().find(|(sign, _)| trimmed.starts_with(sign)) else {
-        return r.refuse(node.place, format!("{what}: {text:?} has no comparison"), format!("write for example {example}"));
+        return r.refuse(
+            node.place,
+            format!("{what}: {text:?} has no comparison"),
+            format!("write for example {example}"),
+        );
     };
     let rest = trimmed[sign.len()..].trim();
     let value = match from.unit() {
         "ms" => rest.parse::<Span>().map(Span::as_millis_f64).map_err(|e| e.to_string()),
         "%" => rest.parse::<Percent>().map(Percent::value).map_err(|e| e.to_string()),
         "/s" => rest.parse::<EventRate>().map(EventRate::value).map_err(|e| e.to_string()),
-        _ => rest.parse::<f64>().ok().filter(|v| v.is_finite()).ok_or_else(|| format!("{rest:?} is not a number")),
+        _ => rest
+            .parse::<f64>()
+            .ok()
+            .filter(|v| v.is_finite())
+            .ok_or_else(|| format!("{rest:?} is not a number")),
     };
     match value {
         Ok(value) => Some((*op, value)),

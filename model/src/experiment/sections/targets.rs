@@ -4,7 +4,12 @@ use crate::yaml::{Fields, Node, Reader};
 
 /// Reads `targets`. What cannot be read is noted and left out.
 pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>) -> Vec<Target> {
-    let Some(node) = r.need(top, "an experiment", "targets", "{web: {proxy: {listen: \"127.0.0.1:8001\", upstream: \"127.0.0.1:8000\"}}}") else {
+    let Some(node) = r.need(
+        top,
+        "an experiment",
+        "targets",
+        "{web: {proxy: {listen: \"127.0.0.1:8001\", upstream: \"127.0.0.1:8000\"}}}",
+    ) else {
         return vec![];
     };
     let entries = r.entries(node, "targets");
@@ -13,13 +18,20 @@ pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>) -> Vec<Target> {
     }
     let mut targets: Vec<Target> = Vec::new();
     for (key, value) in entries {
-        let name_node = Node { place: key.place, data: crate::yaml::Data::Scalar { text: key.text.clone(), quoted: true } };
+        let name_node = Node {
+            place: key.place,
+            data: crate::yaml::Data::Scalar { text: key.text.clone(), quoted: true },
+        };
         if !check_name(r, &name_node, &key.text) {
             continue;
         }
         if let Some(spec) = spec(r, value, &key.text) {
             if let (TargetSpec::Proxy(new), Some(other)) = (&spec, clash(&targets, &spec)) {
-                r.refuse::<()>(value.place, format!("{} listens on {}, as {other} does", key.text, new.listen), "give each proxy a port of its own");
+                r.refuse::<()>(
+                    value.place,
+                    format!("{} listens on {}, as {other} does", key.text, new.listen),
+                    "give each proxy a port of its own",
+                );
             }
             targets.push(Target { name: key.text.clone(), spec });
         }
@@ -32,7 +44,10 @@ fn clash<'t>(targets: &'t [Target], spec: &TargetSpec) -> Option<&'t str> {
     if new.listen.ends_with(":0") {
         return None;
     }
-    targets.iter().find(|t| matches!(&t.spec, TargetSpec::Proxy(p) if p.listen == new.listen)).map(|t| t.name.as_str())
+    targets
+        .iter()
+        .find(|t| matches!(&t.spec, TargetSpec::Proxy(p) if p.listen == new.listen))
+        .map(|t| t.name.as_str())
 }
 
 fn spec(r: &Reader, node: &Node, name: &str) -> Option<TargetSpec> {
@@ -47,27 +62,46 @@ fn spec(r: &Reader, node: &Node, name: &str) -> Option<TargetSpec> {
             let node = f.get("node")?;
             let word = r.text(node, &what)?;
             if word != "self" {
-                return r.refuse(node.place, format!("{what}: this murphy breaks the machine it runs on, not {word:?}"), "write node: self");
+                return r.refuse(
+                    node.place,
+                    format!("{what}: this murphy breaks the machine it runs on, not {word:?}"),
+                    "write node: self",
+                );
             }
             Some(TargetSpec::Node(NodeSpec {}))
         }
-        [] => r.refuse(node.place, format!("{what} has no kind"), format!("write one of {}", kinds.join(", "))),
-        [one] => r.refuse(f.place_of(one), format!("{what}: targets of kind {one} are not in this version"), "it has proxy, process and node"),
-        _ => r.refuse(node.place, format!("{what} has several kinds: {}", given.join(", ")), "make it several targets"),
+        [] => {
+            r.refuse(node.place, format!("{what} has no kind"), format!("write one of {}", kinds.join(", ")))
+        }
+        [one] => r.refuse(
+            f.place_of(one),
+            format!("{what}: targets of kind {one} are not in this version"),
+            "it has proxy, process and node",
+        ),
+        _ => r.refuse(
+            node.place,
+            format!("{what} has several kinds: {}", given.join(", ")),
+            "make it several targets",
+        ),
     }
 }
 
 fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     let f = r.fields(node, what, &["listen", "upstream", "protocol"])?;
     let listen = r.need(&f, what, "listen", "\"127.0.0.1:8001\"").and_then(|n| address(r, n, what, "listen"));
-    let upstream = r.need(&f, what, "upstream", "\"127.0.0.1:8000\"").and_then(|n| address(r, n, what, "upstream"));
+    let upstream =
+        r.need(&f, what, "upstream", "\"127.0.0.1:8000\"").and_then(|n| address(r, n, what, "upstream"));
     let protocol = match f.get("protocol") {
         Some(n) => r.choice(n, "protocol", &[("tcp", Protocol::Tcp), ("http", Protocol::Http)])?,
         None => Protocol::Tcp,
     };
     let (listen, upstream) = (listen?, upstream?);
     if listen == upstream {
-        return r.refuse(node.place, format!("{what} would be its own upstream"), "listen on another port than the service");
+        return r.refuse(
+            node.place,
+            format!("{what} would be its own upstream"),
+            "listen on another port than the service",
+        );
     }
     Some(TargetSpec::Proxy(ProxySpec { listen, upstream, protocol }))
 }
@@ -78,17 +112,35 @@ fn address(r: &Reader, node: &Node, what: &str, key: &str) -> Option<String> {
     let port = text.rsplit_once(':').and_then(|(host, port)| port.parse::<u16>().ok().map(|p| (host, p)));
     match port {
         Some(("", port)) if key == "listen" => Some(format!("127.0.0.1:{port}")),
-        Some(("", _)) => r.refuse(node.place, format!("{what}: {key} {text:?} has no host"), "write host:port"),
-        Some((_, 0)) if key == "upstream" => r.refuse(node.place, format!("{what}: {key} {text:?} has port 0"), "write the port of the service"),
-        Some((host, _)) if host.contains(':') && !host.starts_with('[') => {
-            r.refuse(node.place, format!("{what}: {key} {text:?} is not host:port"), "put an IPv6 address in brackets: \"[::1]:8000\"")
+        Some(("", _)) => {
+            r.refuse(node.place, format!("{what}: {key} {text:?} has no host"), "write host:port")
         }
-        Some((host, _)) if host.contains("//") || host.contains('/') => {
-            r.refuse(node.place, format!("{what}: {key} {text:?} is not host:port"), "leave out http:// and the path")
-        }
+        Some((_, 0)) if key == "upstream" => r.refuse(
+            node.place,
+            format!("{what}: {key} {text:?} has port 0"),
+            "write the port of the service",
+        ),
+        Some((host, _)) if host.contains(':') && !host.starts_with('[') => r.refuse(
+            node.place,
+            format!("{what}: {key} {text:?} is not host:port"),
+            "put an IPv6 address in brackets: \"[::1]:8000\"",
+        ),
+        Some((host, _)) if host.contains("//") || host.contains('/') => r.refuse(
+            node.place,
+            format!("{what}: {key} {text:?} is not host:port"),
+            "leave out http:// and the path",
+        ),
         Some(_) => Some(text),
-        None if text.contains("//") => r.refuse(node.place, format!("{what}: {key} {text:?} is not host:port"), "leave out http:// and the path, and give the port"),
-        None => r.refuse(node.place, format!("{what}: {key} {text:?} has no port"), format!("write for example {text}:8000")),
+        None if text.contains("//") => r.refuse(
+            node.place,
+            format!("{what}: {key} {text:?} is not host:port"),
+            "leave out http:// and the path, and give the port",
+        ),
+        None => r.refuse(
+            node.place,
+            format!("{what}: {key} {text:?} has no port"),
+            format!("write for example {text}:8000"),
+        ),
     }
 }
 
@@ -100,10 +152,18 @@ fn process(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     };
     let matches = f.get("match").and_then(|n| r.text(n, "match"));
     if matches.as_deref().is_some_and(|m| m.trim().is_empty()) {
-        return r.refuse(f.place_of("match"), format!("{what}: match is empty and would be every process"), "write a part of the command line");
+        return r.refuse(
+            f.place_of("match"),
+            format!("{what}: match is empty and would be every process"),
+            "write a part of the command line",
+        );
     }
     if pid.is_some() == matches.is_some() {
-        return r.refuse(node.place, format!("{what} needs either pid or match"), "write for example match: \"shop-worker --queue\"");
+        return r.refuse(
+            node.place,
+            format!("{what} needs either pid or match"),
+            "write for example match: \"shop-worker --queue\"",
+        );
     }
     let pick = match f.get("pick") {
         Some(n) => pick(r, n)?,
