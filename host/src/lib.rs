@@ -1,1 +1,14 @@
-//! (empty room)
+//! This machine, underneath everyone: who a process is, what the clocks say, what this process may do, what the
+//! kernel can. Only Linux.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod dirs;
+pub mod lock;
+pub mod privilege;
+pub mod probe;
+pub mod process;
+
+pub use lock::{FileLock, Holder};
+pub use privilege::Capabilities;
+pub use process::{Process, ProcessError, ProcessHandle, ProcessId};

@@ -139,6 +139,12 @@ pub trait Injector: Send + Sync {
     /// What would be done. Checks everything that can be checked, touches nothing.
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>>;
 
+    /// What the plan takes hold of, as keys that are the same in every agent on this machine: `process 4711@8812`. The
+    /// engine lets one agent at a time hold a key. Empty when the kernel already sees to that (a listening port).
+    fn claims(&self, _plan: &Plan) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Acts. Must be complete when it returns: what is open already has the fault.
     fn inject<'a>(&'a self, plan: &'a Plan, log: &'a dyn UndoLog) -> BoxFuture<'a, Outcomes>;
 
@@ -150,4 +156,7 @@ pub trait Injector: Send + Sync {
 
     /// What an armed fault has done so far.
     fn evidence(&self, armed: &Armed) -> Evidence;
+
+    /// The fault has ended and its evidence was read for the last time; what was kept for that may go.
+    fn forget(&self, _armed: &Armed) {}
 }

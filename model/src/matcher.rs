@@ -148,7 +148,7 @@ impl Matcher {
             "path_regex" => {
                 let pattern = text()?;
                 let regex = regex_lite::Regex::new(pattern)
-                    .map_err(|e| Problem::new(format!("{pattern:?} is not a regular expression: {e}")))?;
+                    .map_err(|e| Problem::new(format!("{pattern:?} is not a regular expression: {e}")).hint("in a regular expression ( [ { . * + ? have a meaning: write \\( for a bracket itself"))?;
                 Matcher::PathRegex(Regex(regex))
             }
             "host" => Matcher::Host(text()?.to_owned()),

@@ -36,7 +36,7 @@ pub(in crate::experiment) fn read(
     let mut ids: Vec<String> = Vec::new();
     let mut stages: Vec<Stage> = Vec::new();
     for (i, item) in items.iter().enumerate() {
-        if let Some(stage) = stage(r, item, i, targets, safety, &mut ids) {
+        if let Some(stage) = stage(r, top, item, i, targets, safety, &mut ids) {
             if stages.iter().any(|s| s.name == stage.name) {
                 r.refuse::<()>(
                     item.place,
@@ -59,6 +59,7 @@ pub(in crate::experiment) fn read(
 
 fn stage(
     r: &Reader,
+    top: &Fields<'_>,
     node: &Node,
     index: usize,
     targets: &[Target],
@@ -90,7 +91,7 @@ fn stage(
     let mut complete = true;
     if let Some(list) = f.get("faults") {
         for item in r.items(list, "faults") {
-            match fault(r, item, targets, safety, ids) {
+            match fault(r, top, item, targets, safety, ids) {
                 Some(more) => faults.extend(more.into_iter().map(|p| (p, item.place))),
                 None => complete = false,
             }
@@ -145,6 +146,7 @@ fn stage(
 
 fn fault(
     r: &Reader,
+    top: &Fields<'_>,
     node: &Node,
     targets: &[Target],
     safety: Option<&Safety>,
@@ -155,21 +157,27 @@ fn fault(
         let name = r.text(n, "target")?;
         let found = targets.iter().find(|t| t.name == name || t.reference().to_string() == name);
         found.or_else(|| {
+            if super::targets::declared(top, &name) {
+                return None;
+            }
             let names: Vec<&str> = targets.iter().map(|t| t.name.as_str()).collect();
             r.refuse(n.place, format!("there is no target named {name:?}"), known(&name, &names))
         })
     });
     let inject = r.need(&f, "a fault", "inject", "{latency: {delay: 100ms}}").and_then(|n| injection(r, n));
-    let lasts = match f.get("for") {
-        Some(n) => Some(r.parse::<Span>(n, "for")?),
+    // All of them are read before any is missed, so that all their problems are told.
+    let lasts = f.get("for").map(|n| r.parse::<Span>(n, "for"));
+    let share = share(r, &f);
+    let when = f.get("when").map(|n| matcher(r, n));
+    let (target, inject, share) = (target?, inject?, share?);
+    let lasts = match lasts {
+        Some(read) => Some(read?),
         None => None,
     };
-    let share = share(r, &f)?;
-    let when = match f.get("when") {
-        Some(n) => Some(matcher(r, n)?),
+    let when = match when {
+        Some(read) => Some(read?),
         None => None,
     };
-    let (target, inject) = (target?, inject?);
     let ramp = match f.get("ramp") {
         Some(n) => Some(ramp(r, n, &inject)?),
         None => None,

@@ -38,7 +38,7 @@ pub(in crate::experiment) fn read(
         for (key, value) in r.entries(node, "metrics") {
             let name = Node { place: key.place, data: Data::Scalar { text: key.text.clone(), quoted: true } };
             if check_name(r, &name, &key.text) {
-                out.metrics.extend(metric(r, &key.text, value, targets, loads));
+                out.metrics.extend(metric(r, top, &key.text, value, targets, loads));
             }
         }
     }
@@ -53,12 +53,19 @@ pub(in crate::experiment) fn read(
     Some(out)
 }
 
-fn metric(r: &Reader, name: &str, node: &Node, targets: &[Target], loads: &[Load]) -> Option<Metric> {
+fn metric(
+    r: &Reader,
+    top: &Fields<'_>,
+    name: &str,
+    node: &Node,
+    targets: &[Target],
+    loads: &[Load],
+) -> Option<Metric> {
     let what = format!("metric {name}");
     let f = r.fields(node, &what, &["from", "expect", "min_samples", "allow", "severity"])?;
     let from = r
         .need(&f, &what, "from", "{proxy: {target: web, latency: p99}}")
-        .and_then(|n| source(r, n, &what, targets, loads));
+        .and_then(|n| source(r, top, n, &what, targets, loads));
     let expect_node = r.need(&f, &what, "expect", "\"< 800ms\"");
     let from = from?;
     let expect = expect(r, expect_node?, &what, &from)?;
@@ -90,7 +97,14 @@ fn allow(r: &Reader, node: &Node) -> Option<Allow> {
     }
 }
 
-fn source(r: &Reader, node: &Node, what: &str, targets: &[Target], loads: &[Load]) -> Option<Source> {
+fn source(
+    r: &Reader,
+    top: &Fields<'_>,
+    node: &Node,
+    what: &str,
+    targets: &[Target],
+    loads: &[Load],
+) -> Option<Source> {
     let kinds = ["proxy", "load", "http", "tcp", "command"];
     let f = r.fields(node, &format!("from of {what}"), &kinds)?;
     let given: Vec<&str> = kinds.into_iter().filter(|k| f.has(k)).collect();
@@ -113,6 +127,9 @@ fn source(r: &Reader, node: &Node, what: &str, targets: &[Target], loads: &[Load
                 .map(|t| t.name.as_str())
                 .collect();
             if !proxies.contains(&target.as_str()) {
+                if super::targets::declared(top, &target) && !targets.iter().any(|t| t.name == target) {
+                    return None;
+                }
                 return r.refuse(
                     name_node.place,
                     format!("there is no proxy named {target:?}"),

@@ -39,6 +39,13 @@ pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>) -> Vec<Target> {
     targets
 }
 
+/// Whether the file names such a target, also when what stands behind the name could not be read: then that has been
+/// reported already.
+pub(in crate::experiment) fn declared(top: &Fields<'_>, name: &str) -> bool {
+    let node = top.get("targets").map(|n| &n.data);
+    matches!(node, Some(crate::yaml::Data::Map(entries)) if entries.iter().any(|(k, _)| k.text == name))
+}
+
 fn clash<'t>(targets: &'t [Target], spec: &TargetSpec) -> Option<&'t str> {
     let TargetSpec::Proxy(new) = spec else { return None };
     if new.listen.ends_with(":0") {

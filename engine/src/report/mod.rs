@@ -1,0 +1,87 @@
+//! What remains of a run: `journal.jsonl`, `result.json`, `report.md`, `report.html`, `junit.xml`. All but the journal
+//! are pure functions of the run's record.
+
+mod html;
+mod journal;
+mod junit;
+mod markdown;
+mod plot;
+
+pub use html::html;
+pub use journal::Journal;
+pub use junit::junit;
+pub use markdown::markdown;
+
+use model::RunRecord;
+use model::experiment::Format;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The file of a format.
+pub fn file_name(format: Format) -> &'static str {
+    match format {
+        Format::Json => "result.json",
+        Format::Markdown => "report.md",
+        Format::Html => "report.html",
+        Format::Junit => "junit.xml",
+    }
+}
+
+/// Writes the files of some formats into a directory, each completely or not at all; gives their paths.
+pub fn write(dir: &Path, record: &RunRecord, formats: &[Format]) -> io::Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(dir)?;
+    formats
+        .iter()
+        .map(|format| {
+            let text = match format {
+                Format::Json => serde_json::to_string_pretty(record)? + "\n",
+                Format::Markdown => markdown(record),
+                Format::Html => html(record),
+                Format::Junit => junit(record),
+            };
+            let path = dir.join(file_name(*format));
+            let fresh = dir.join(format!(".{}.new", file_name(*format)));
+            std::fs::write(&fresh, text)?;
+            std::fs::rename(&fresh, &path)?;
+            Ok(path)
+        })
+        .collect()
+}
+
+/// A number as people read it: three digits that matter, no more.
+fn number(value: f64) -> String {
+    let text = match value.abs() {
+        v if v >= 100.0 || v == 0.0 => format!("{value:.0}"),
+        v if v >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    };
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// A number with its unit, or a dash.
+fn quantity(value: Option<f64>, unit: &str) -> String {
+    value.map_or_else(|| "–".to_owned(), |v| format!("{}{}{unit}", number(v), if unit == "ms" { " " } else { "" }))
+}
+
+/// Seconds with one decimal, or what to say instead.
+fn seconds(value: Option<f64>, otherwise: &str) -> String {
+    value.map_or_else(|| otherwise.to_owned(), |v| format!("{v:.1} s"))
+}
+
+/// Characters that mean something in XML and HTML.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            // XML 1.0 has no place for other control characters.
+            c if c.is_control() && !matches!(c, '\n' | '\t' | '\r') => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}

@@ -1,0 +1,525 @@
+//! The clock of a run: waits, arms, listens, and ends everything it began.
+
+use super::guards::Guards;
+use super::judge::Cause;
+use super::load::Running;
+use super::prepare::{Prepared, close, prepare, seeded};
+use super::probes::Probe;
+use super::record::{Recorder, bounds};
+use super::tick::Tick;
+use super::windows::Phase;
+use crate::report::{self, Journal};
+use crate::{Agent, Subscription};
+use model::event::{Ending, GuardState, Level};
+use model::experiment::{Experiment, Format, Otherwise, Planned, Stage, Start};
+use model::units::Span;
+use model::verdict::WindowRecord;
+use model::{Event, EventKind, Problem, RunRecord, Sample, TargetKind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+/// How a run is made.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Overrides the file's seed.
+    pub seed: Option<u64>,
+    /// Where the report goes; none: no report but the record that is handed back.
+    pub dir: Option<PathBuf>,
+    /// Which files.
+    pub formats: Vec<Format>,
+    /// What paths in the file are relative to.
+    pub base: PathBuf,
+    /// Who started it.
+    pub by: String,
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunProgress {
+    /// The experiment's name.
+    pub name: String,
+    /// Its phase in words: `baseline`, `stage slow 1/3`, `cooldown`, `done`.
+    pub phase: String,
+    /// Its seed.
+    pub seed: u64,
+    /// The verdict once it has ended.
+    pub verdict: Option<model::Verdict>,
+}
+
+/// A run that goes on. Dropping it does not end it.
+#[derive(Debug)]
+pub struct RunHandle {
+    /// Where it is.
+    pub progress: watch::Receiver<RunProgress>,
+    /// Ends it, with who wants that; everything is taken back.
+    pub end: mpsc::Sender<String>,
+    /// Its record, when it has ended.
+    pub record: JoinHandle<RunRecord>,
+}
+
+/// Settles everything, then starts. On problems nothing was touched.
+pub async fn start(agent: Agent, experiment: Experiment, options: Options) -> Result<RunHandle, Vec<Problem>> {
+    if let Some(by) = agent.halted() {
+        return Err(vec![Problem::new(format!("nothing can be armed: {by} halted everything")).hint("lift the halt with `murphy halt --lift`")]);
+    }
+    let seed = options.seed.or(experiment.seed).unwrap_or_else(random_seed);
+    let prepared = prepare(&agent, &experiment, seed, &options.base).await?;
+    let journal = match &options.dir {
+        Some(dir) => match Journal::create(dir) {
+            Ok(journal) => Some(JournalThread::start(journal)),
+            Err(e) => {
+                close(&agent, &prepared.opened).await;
+                let hint = if e.kind() == std::io::ErrorKind::AlreadyExists { "a run is there already: give another directory" } else { "give a directory that can be written" };
+                return Err(vec![Problem::new(format!("cannot begin a report in {}: {e}", dir.display())).hint(hint)]);
+            }
+        },
+        None => None,
+    };
+    let (end, ended) = mpsc::channel(4);
+    let (tell, progress) = watch::channel(RunProgress { name: experiment.name.clone(), phase: "preparing".into(), seed, verdict: None });
+    let runner = Runner::new(agent, experiment, options, prepared, journal, ended, tell);
+    Ok(RunHandle { progress, end, record: tokio::spawn(runner.drive()) })
+}
+
+/// What would be done and how it would be undone, line by line; touches nothing but opens and closes targets.
+pub async fn dry_run(agent: &Agent, experiment: &Experiment, seed: Option<u64>, base: &Path) -> Result<Vec<String>, Vec<Problem>> {
+    let seed = seed.or(experiment.seed).unwrap_or_else(random_seed);
+    let prepared = prepare(agent, experiment, seed, base).await?;
+    close(agent, &prepared.opened).await;
+    let mut lines = vec![format!("{}: {} in all, seed {seed}", experiment.name, experiment.lasts())];
+    lines.push(format!("baseline for {}", experiment.steady_state.baseline));
+    let mut stage = String::new();
+    for (name, start, lasts, plan) in &prepared.plans {
+        if *name != stage {
+            let length = experiment.stages.iter().find(|s| s.name == *name).map(|s| s.lasts).unwrap_or_default();
+            lines.push(format!("stage {name} for {length}"));
+            stage.clone_from(name);
+        }
+        let when = match start {
+            Start::At(at) => format!("+{at}"),
+            Start::After { fault, delay } => format!("{delay} after {fault}"),
+        };
+        let order = &plan.order;
+        lines.push(format!("  {when:>8}  {} on {}{}", order.fault.describe(), order.fault.target, lasts.map_or(String::new(), |l| format!(" for {l}"))));
+        for act in &plan.acts {
+            lines.push(format!("            do:   {}", act.act));
+            lines.push(format!("            undo: {}", act.undo));
+        }
+        lines.extend(plan.warnings.iter().map(|w| format!("            mind: {w}")));
+    }
+    lines.push(format!("cooldown for {}", experiment.steady_state.cooldown));
+    Ok(lines)
+}
+
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library's hasher is keyed by the system's random numbers. Six digits are easy to type again.
+    std::collections::hash_map::RandomState::new().build_hasher().finish() % 1_000_000
+}
+
+struct Runner {
+    agent: Agent,
+    experiment: Experiment,
+    options: Options,
+    prepared: Prepared,
+    journal: Option<JournalThread>,
+    ended: mpsc::Receiver<String>,
+    tell: watch::Sender<RunProgress>,
+    recorder: Recorder,
+    guards: Guards,
+    loads: Vec<(String, Running, Sample)>,
+    probes: Vec<Probe>,
+    /// The agent's monotonic clock, in ms, when the run began.
+    began_ms: f64,
+    began: Instant,
+    last_tick: f64,
+    phase: Phase,
+    /// Faults that have not ended yet, armed or not.
+    waiting: BTreeSet<String>,
+    ended_at: BTreeMap<String, Instant>,
+}
+
+impl Runner {
+    fn new(
+        agent: Agent,
+        experiment: Experiment,
+        options: Options,
+        prepared: Prepared,
+        journal: Option<JournalThread>,
+        ended: mpsc::Receiver<String>,
+        tell: watch::Sender<RunProgress>,
+    ) -> Runner {
+        Runner {
+            recorder: Recorder::new(&experiment, prepared.seed, jiff::Timestamp::now().to_string()),
+            guards: Guards::new(&experiment),
+            waiting: experiment.faults().map(|p| p.id.clone()).collect(),
+            agent,
+            experiment,
+            options,
+            prepared,
+            journal,
+            ended,
+            tell,
+            loads: vec![],
+            probes: vec![],
+            began_ms: 0.0,
+            began: Instant::now(),
+            last_tick: 0.0,
+            phase: Phase::Before,
+            ended_at: BTreeMap::new(),
+        }
+    }
+
+    async fn drive(mut self) -> RunRecord {
+        let mut events = self.agent.subscribe();
+        let stages = self.experiment.stages.iter().map(|s| (s.name.clone(), s.lasts)).collect();
+        let bounds = bounds(&self.experiment);
+        let name = self.experiment.name.clone();
+        let first = self.agent.emit(EventKind::RunStarted { name, seed: self.prepared.seed, stages, bounds });
+        self.began_ms = first.mono_ms;
+        self.began = Instant::now();
+        let cause = match self.load_and_probe() {
+            Ok(()) => self.phases(&mut events).await.err(),
+            Err(cause) => Some(cause),
+        };
+        self.end_faults(&mut events, cause.as_ref()).await;
+        self.loads.clear();
+        self.probes.clear();
+        close(&self.agent, &self.prepared.opened).await;
+        self.leave(cause.as_ref(), &mut events)
+    }
+
+    fn load_and_probe(&mut self) -> Result<(), Cause> {
+        for load in self.experiment.loads.clone() {
+            let body = self.prepared.bodies.get(&load.name).cloned().unwrap_or_default();
+            let name = load.name.clone();
+            let running = Running::start(load, body).map_err(|e| Cause::Failure(format!("load {name}: {e}")))?;
+            self.loads.push((name, running, Sample::default()));
+        }
+        self.probes = self.experiment.steady_state.metrics.iter().filter_map(Probe::start).collect();
+        Ok(())
+    }
+
+    async fn phases(&mut self, events: &mut Subscription) -> Result<(), Cause> {
+        self.enter("baseline", None, Some(self.experiment.steady_state.baseline));
+        self.wait(events, self.began + self.experiment.steady_state.baseline.0).await?;
+        self.judge_border();
+        if let Some(why) = self.recorder.unsteady() {
+            return Err(Cause::NotSteady(why));
+        }
+        self.phase = Phase::During;
+        for (i, stage) in self.experiment.stages.clone().iter().enumerate() {
+            if let (true, Some(why)) = (stage.require_steady, self.recorder.unsteady()) {
+                match stage.otherwise {
+                    Otherwise::Skip => {
+                        self.note(Level::Warn, format!("stage {} is left out: {why}", stage.name));
+                        self.recorder.phase(&stage.name, self.elapsed(), true);
+                        stage.faults.iter().for_each(|p| {
+                            self.waiting.remove(&p.id);
+                        });
+                        continue;
+                    }
+                    Otherwise::Abort => return Err(Cause::Guard(format!("stage {} needs a steady state: {why}", stage.name))),
+                    Otherwise::Continue => {}
+                }
+            }
+            self.enter("stage", Some((stage.name.clone(), i + 1)), Some(stage.lasts));
+            self.stage(events, stage).await?;
+        }
+        self.all_over();
+        self.enter("cooldown", None, Some(self.experiment.steady_state.cooldown));
+        self.wait(events, Instant::now() + self.experiment.steady_state.cooldown.0).await?;
+        self.judge_border();
+        Ok(())
+    }
+
+    async fn stage(&mut self, events: &mut Subscription, stage: &Stage) -> Result<(), Cause> {
+        let begin = Instant::now();
+        let end = begin + stage.lasts.0;
+        let mut pending: Vec<&Planned> = stage.faults.iter().collect();
+        loop {
+            let due = |ended: &BTreeMap<String, Instant>, planned: &Planned| match &planned.start {
+                Start::At(at) => Some(begin + at.0),
+                Start::After { fault, delay } => ended.get(fault).map(|t| *t + delay.0),
+            };
+            let next = pending.iter().filter_map(|p| due(&self.ended_at, p)).min();
+            let until = next.map_or(end, |t| t.min(end));
+            if self.wait_or_end(events, until).await? {
+                continue;
+            }
+            let now = Instant::now();
+            let (ready, later): (Vec<_>, Vec<_>) = pending.into_iter().partition(|p| due(&self.ended_at, p).is_some_and(|t| t <= now));
+            pending = later;
+            for planned in ready {
+                self.arm(planned).await?;
+            }
+            if Instant::now() >= end {
+                break;
+            }
+        }
+        for planned in pending {
+            self.recorder.failed(&planned.id, "its turn never came: the fault it waits for ended too late");
+            self.waiting.remove(&planned.id);
+        }
+        // Faults end by their own clock; a stage is over when the last is verified gone.
+        let limit = Instant::now() + self.experiment.safety.verify_within.0;
+        while stage.faults.iter().any(|p| self.recorder.on().contains(&p.id)) {
+            if Instant::now() >= limit {
+                return Err(Cause::Failure(format!("stage {} is over but {} is not", stage.name, self.recorder.on().join(", "))));
+            }
+            self.wait_or_end(events, limit).await?;
+        }
+        Ok(())
+    }
+
+    async fn arm(&mut self, planned: &Planned) -> Result<(), Cause> {
+        let fault = seeded(planned.fault.clone(), self.prepared.seed);
+        let by = format!("run {}", self.experiment.name);
+        if let Err(e) = self.agent.arm(fault, &by).await {
+            let why = e.problem().to_string();
+            self.recorder.failed(&planned.id, &why);
+            self.waiting.remove(&planned.id);
+            return Err(Cause::Failure(format!("{} could not be armed: {why}", planned.id)));
+        }
+        Ok(())
+    }
+
+    /// Waits until a time, whatever happens meanwhile.
+    async fn wait(&mut self, events: &mut Subscription, until: Instant) -> Result<(), Cause> {
+        while self.wait_or_end(events, until).await? {}
+        Ok(())
+    }
+
+    /// Waits until a time, or until one of the run's faults has ended: then true.
+    async fn wait_or_end(&mut self, events: &mut Subscription, until: Instant) -> Result<bool, Cause> {
+        let limit = self.experiment.safety.max_duration.map(|d| self.began + d.0);
+        let wake = limit.map_or(until, |l| l.min(until));
+        loop {
+            tokio::select! {
+                biased;
+                who = self.ended.recv() => {
+                    return Err(Cause::Person(who.unwrap_or_else(|| "whoever started it".to_owned())));
+                }
+                event = events.next() => match event {
+                    Some(event) => {
+                        if self.hear(&event)? {
+                            return Ok(true);
+                        }
+                    }
+                    None => return Err(Cause::Failure("the agent is gone".to_owned())),
+                },
+                () = sleep_until(wake) => {
+                    if limit.is_some_and(|l| Instant::now() >= l) {
+                        let max = self.experiment.safety.max_duration.unwrap_or_default();
+                        return Err(Cause::Guard(format!("max_duration {max} is over")));
+                    }
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// Takes an event; true when a fault of the run has ended.
+    fn hear(&mut self, event: &Event) -> Result<bool, Cause> {
+        if let Some(journal) = &self.journal {
+            journal.write(event.clone());
+            if let Some(why) = journal.failure() {
+                return Err(Cause::Failure(format!("the journal cannot be written: {why}")));
+            }
+        }
+        let at = (event.mono_ms - self.began_ms) / 1e3;
+        match &event.kind {
+            EventKind::Armed { id, .. } => self.recorder.armed(id, at),
+            EventKind::ArmFailed { id, why, .. } => self.recorder.failed(id, why),
+            EventKind::Evidence { faults } => faults.iter().for_each(|(id, e)| self.recorder.evidence(id, e)),
+            EventKind::RecoverFailed { id, why } => self.recorder.undo_failed(id, why),
+            EventKind::Recovered { id, why, evidence, .. } if self.waiting.contains(id) => {
+                self.recorder.recovered(id, at, *why, evidence.clone());
+                self.ended_at.insert(id.clone(), Instant::now());
+                self.waiting.remove(id);
+                if self.waiting.is_empty() {
+                    self.all_over();
+                }
+                return Ok(true);
+            }
+            EventKind::Halted { by, .. } => return Err(Cause::Person(format!("a halt by {by}"))),
+            EventKind::Samples { targets } => self.tick(at, targets)?,
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    fn tick(&mut self, at: f64, targets: &BTreeMap<String, Sample>) -> Result<(), Cause> {
+        let start = std::mem::replace(&mut self.last_tick, at);
+        let seconds = at - start;
+        // The tick in which the run began may be a sliver; what came before it is not ours.
+        if seconds < 0.2 {
+            return Ok(());
+        }
+        let prefix = format!("{}:", TargetKind::Proxy);
+        let proxies = targets.iter().filter_map(|(name, s)| Some((name.strip_prefix(&prefix)?.to_owned(), s.clone()))).collect();
+        let mut loads = BTreeMap::new();
+        for (name, running, before) in &mut self.loads {
+            let now = running.totals();
+            loads.insert(name.clone(), now.since(before, seconds));
+            *before = now;
+        }
+        let probes = self.probes.iter().map(|p| (p.metric.clone(), p.drain())).collect();
+        let tick = Tick { start, end: at, proxies, loads, probes };
+        let on = self.recorder.any_on();
+        let changes = self.guards.look(&tick, on);
+        let judged = self.recorder.tick(tick, self.phase);
+        self.tell_windows(judged);
+        for change in changes {
+            self.agent.emit(EventKind::Guard { guard: change.guard, state: change.state });
+            if change.state == GuardState::Tripped {
+                return Err(Cause::Guard(change.why));
+            }
+        }
+        Ok(())
+    }
+
+    /// No fault is on and none will come.
+    fn all_over(&mut self) {
+        if self.phase == Phase::During {
+            self.judge_border();
+            self.phase = Phase::After;
+        }
+    }
+
+    fn judge_border(&mut self) {
+        let judged = self.recorder.border(self.phase);
+        self.tell_windows(judged);
+    }
+
+    fn tell_windows(&self, judged: Vec<(String, WindowRecord)>) {
+        for (metric, window) in judged {
+            self.agent.emit(EventKind::Window { metric, value: window.value, result: window.result });
+        }
+    }
+
+    /// Takes back what is still on, and hears that it was.
+    async fn end_faults(&mut self, events: &mut Subscription, cause: Option<&Cause>) {
+        let why = match cause {
+            Some(Cause::Guard(_)) => Ending::Guard,
+            _ => Ending::Shutdown,
+        };
+        let by = format!("run {}", self.experiment.name);
+        let mut on = self.recorder.on();
+        on.reverse();
+        for id in &on {
+            // Gone already (halted, elapsed) is as good; its event tells the rest.
+            let _ = self.agent.disarm_as(id, &by, why).await;
+        }
+        let limit = Instant::now() + self.experiment.safety.verify_within.0;
+        while self.recorder.any_on() {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = sleep_until(limit) => None,
+            };
+            match event {
+                // What ended the run has been decided; here only the undo counts.
+                Some(event) => drop(self.hear(&event)),
+                None => break,
+            }
+        }
+        for id in self.recorder.on() {
+            let within = self.experiment.safety.verify_within;
+            self.recorder.undo_failed(&id, &format!("not verified within {within}"));
+        }
+    }
+
+    fn leave(self, cause: Option<&Cause>, events: &mut Subscription) -> RunRecord {
+        let at = self.elapsed();
+        let record = self.recorder.finish(at, cause, self.guards.records());
+        let mut where_to = None;
+        let mut failure = None;
+        if let Some(dir) = &self.options.dir {
+            match report::write(dir, &record, &self.options.formats) {
+                Ok(_) => where_to = Some(dir.display().to_string()),
+                Err(e) => failure = Some(format!("the report in {} could not be written: {e}", dir.display())),
+            }
+        }
+        if let Some(text) = failure {
+            self.agent.emit(EventKind::Note { level: Level::Error, text });
+        }
+        self.agent.emit(EventKind::RunEnded {
+            name: record.name.clone(),
+            verdict: record.verdict.word().to_owned(),
+            why: record.why.clone(),
+            report: where_to,
+        });
+        if let Some(journal) = self.journal {
+            while let Some(event) = events.try_next() {
+                journal.write(event);
+            }
+            journal.finish();
+        }
+        self.tell.send_modify(|p| {
+            p.phase = "done".into();
+            p.verdict = Some(record.verdict);
+        });
+        record
+    }
+
+    fn enter(&mut self, phase: &str, stage: Option<(String, usize)>, lasts: Option<Span>) {
+        let name = stage.as_ref().map_or(phase, |(n, _)| n.as_str()).to_owned();
+        self.recorder.phase(&name, self.elapsed(), false);
+        let count = self.experiment.stages.len();
+        let words = stage.as_ref().map_or(phase.to_owned(), |(name, i)| format!("stage {name} {i}/{count}"));
+        self.tell.send_modify(|p| p.phase = words);
+        self.agent.emit(EventKind::Phase { phase: phase.to_owned(), stage, lasts });
+    }
+
+    fn note(&self, level: Level, text: String) {
+        self.agent.emit(EventKind::Note { level, text });
+    }
+
+    fn elapsed(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+}
+
+/// Writes the journal off the runtime: a sync takes milliseconds on a busy disk.
+struct JournalThread {
+    send: std::sync::mpsc::Sender<Event>,
+    failed: std::sync::Arc<std::sync::OnceLock<String>>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl JournalThread {
+    fn start(mut journal: Journal) -> JournalThread {
+        let (send, receive) = std::sync::mpsc::channel::<Event>();
+        let failed = std::sync::Arc::new(std::sync::OnceLock::new());
+        let tell = failed.clone();
+        let thread = std::thread::spawn(move || {
+            while let Ok(first) = receive.recv() {
+                let mut batch = vec![first];
+                batch.extend(receive.try_iter());
+                if let Err(e) = journal.append(&batch) {
+                    let _ = tell.set(e.to_string());
+                    return;
+                }
+            }
+        });
+        JournalThread { send, failed, thread }
+    }
+
+    fn write(&self, event: Event) {
+        // After a failure nobody listens; that is told by `failure`.
+        let _ = self.send.send(event);
+    }
+
+    fn failure(&self) -> Option<&String> {
+        self.failed.get()
+    }
+
+    fn finish(self) {
+        drop(self.send);
+        // Only a panic in the thread could make this fail, and there is none to tell it to.
+        let _ = self.thread.join();
+    }
+}
