@@ -33,6 +33,8 @@ pub struct State {
     pub made: usize,
     /// How far the clock is ahead of the real one, in milliseconds, so that a history can be made.
     pub ahead_ms: f64,
+    /// How far events are in the past, in milliseconds, while a history is made.
+    pub behind_ms: u64,
 }
 
 #[allow(dead_code)]
@@ -78,7 +80,7 @@ impl Memory {
         let mono_ms = self.mono_ms();
         let mut state = self.state();
         state.seq += 1;
-        let event = Event { seq: state.seq, at_ms: now_ms(), mono_ms, kind };
+        let event = Event { seq: state.seq, at_ms: now_ms() - state.behind_ms, mono_ms, kind };
         self.feed.push(event);
     }
 
