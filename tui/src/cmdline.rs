@@ -53,7 +53,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             arm(&fault),
-            r#"murphy arm proxy:cart abort 'body=it'\''s busy' --percent 30% --when '{"path":"/pay*"}' --for 60s"#
+            r#"murphy arm proxy:cart abort 'body=it'\''s busy' --percent 30% --when '{"path":"/pay*"}' --for 1m"#
         );
     }
 }

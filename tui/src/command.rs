@@ -86,6 +86,7 @@ impl Key {
             KeyCode::PageDown => "pgdn".to_owned(),
             KeyCode::Home => "home".to_owned(),
             KeyCode::End => "end".to_owned(),
+            KeyCode::F(n) => format!("f{n}"),
             other => format!("{other:?}").to_lowercase(),
         };
         name
@@ -213,6 +214,9 @@ pub fn possible(model: &Model, command: Command) -> Result<(), String> {
             Focus::Events => Err("an event has no more to show".into()),
             _ => Ok(()),
         },
+        Command::Freeze | Command::ZoomIn | Command::ZoomOut if model.columns.is_empty() => {
+            Err("nothing is plotted".into())
+        }
         Command::ZoomIn if ui.zoom == 0 => Err("a column is a second already".into()),
         Command::ZoomOut if ui.zoom + 1 == ZOOMS.len() => Err("no more is kept".into()),
         Command::Follow if ui.frozen.is_none() && ui.back == 0 => Err("the view is at now".into()),
@@ -250,38 +254,39 @@ pub fn short(by: &str) -> &str {
     by.split(" (").next().unwrap_or(by)
 }
 
-/// What the key bar shows, in the order of its worth; what is not possible comes with its reason.
-pub fn bar(model: &Model) -> Vec<(Command, Result<(), String>)> {
-    let ui = &model.ui;
-    let list: &[Command] = match (ui.screen, ui.focus) {
+/// What the key bar shows, in order, each with its worth (1 the most) for when there is no room for all. What is not
+/// possible comes with its reason, where it is what one would look for.
+pub fn bar(model: &Model) -> Vec<(Command, u8, Result<(), String>)> {
+    let list: &[(Command, u8)] = match (model.ui.screen, model.ui.focus) {
         (Screen::Overview, _) => &[
-            Command::Lift,
-            Command::Arm,
-            Command::Disarm,
-            Command::Undo,
-            Command::Detail,
-            Command::Freeze,
-            Command::ZoomOut,
-            Command::Palette,
-            Command::Help,
-            Command::Quit,
+            (Command::Lift, 1),
+            (Command::Arm, 1),
+            (Command::Disarm, 2),
+            (Command::Undo, 5),
+            (Command::Detail, 6),
+            (Command::Freeze, 7),
+            (Command::ZoomOut, 8),
+            (Command::Palette, 9),
+            (Command::Help, 3),
+            (Command::Quit, 4),
         ],
-        (_, Focus::Form) => &[Command::Arm, Command::CopyCommand, Command::NextPanel, Command::Back],
+        (_, Focus::Form) => {
+            &[(Command::Arm, 1), (Command::NextPanel, 2), (Command::CopyCommand, 4), (Command::Back, 3)]
+        }
         _ => &[
-            Command::Lift,
-            Command::Arm,
-            Command::Filter,
-            Command::CopyCommand,
-            Command::Back,
-            Command::Palette,
-            Command::Help,
-            Command::Quit,
+            (Command::Lift, 1),
+            (Command::Arm, 1),
+            (Command::Filter, 2),
+            (Command::CopyCommand, 6),
+            (Command::Back, 3),
+            (Command::Palette, 7),
+            (Command::Help, 4),
+            (Command::Quit, 5),
         ],
     };
-    let always = |c: &Command| matches!(c, Command::Arm);
     list.iter()
-        .map(|c| (*c, possible(model, *c)))
-        .filter(|(c, possible)| possible.is_ok() || always(c))
+        .map(|(c, worth)| (*c, *worth, possible(model, *c)))
+        .filter(|(c, _, possible)| possible.is_ok() || *c == Command::Arm)
         .collect()
 }
 

@@ -72,7 +72,12 @@ mod tests {
         .into_iter()
         .filter_map(|kind| line(&event(kind)))
         .collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        21:46:12.345Z    12.3s  arm       f1 latency 120ms±40ms · 30% on proxy:cart for 1m  by sre (uid 1000)
+        21:46:12.345Z    12.3s  sample    proxy:cart 412/s  errors 0.97%  p50 18.1ms  p99 18.1ms
+        21:46:12.345Z    12.3s  recover   f1 on proxy:cart: its time was up; it did NOTHING (considered 0)
+        21:46:12.345Z    12.3s  warning   two lines
+        ");
         assert_eq!(line(&event(EventKind::Samples { targets: BTreeMap::new() })), None);
     }
 }

@@ -71,10 +71,11 @@ pub fn of(model: &Model, agent: usize, fault: &Fault) -> Radius {
                 (Some(rate), matched) if total > 0.0 => {
                     let up_to = if matched { "up to" } else { "about" };
                     format!(
-                        "{up_to} {} of {} /s · {}% of all traffic",
-                        number(rate * most),
-                        number(total),
-                        number(part * 100.0)
+                        "{up_to} {:.0} of {:.0} {} · {}% of all traffic",
+                        rate * most,
+                        total,
+                        if counts == "requests" { "requests/s" } else { "per second" },
+                        if part >= 0.1 { format!("{:.0}", part * 100.0) } else { number(part * 100.0) }
                     )
                 }
                 _ => format!("{} of the {counts} of {target}; no traffic now", share_words(most)),

@@ -186,15 +186,19 @@ impl Model {
         if self.windows.len() == WINDOWS {
             self.windows.remove(0);
         }
-        self.windows.push(Window {
-            agent,
-            id: id.to_owned(),
-            tag: tag.clone(),
-            label: fault.inject.describe(),
-            target: fault.target.clone(),
-            from_ms,
-            to_ms: None,
-        });
+        let at = self.windows.partition_point(|w| w.from_ms <= from_ms);
+        self.windows.insert(
+            at,
+            Window {
+                agent,
+                id: id.to_owned(),
+                tag: tag.clone(),
+                label: fault.inject.describe(),
+                target: fault.target.clone(),
+                from_ms,
+                to_ms: None,
+            },
+        );
         tag
     }
 
@@ -212,7 +216,9 @@ impl Model {
             self.log.pop_front();
             self.forgotten += 1;
         }
-        self.log.push_back(entry);
+        // By time: of several agents, one's history may come after another's news.
+        let at = self.log.partition_point(|e| e.at_ms <= entry.at_ms);
+        self.log.insert(at, entry);
     }
 
     /// The series that the plots show.

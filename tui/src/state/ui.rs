@@ -137,6 +137,8 @@ pub struct Ui {
     pub popup: Option<Popup>,
     /// The selected row of targets.
     pub target: usize,
+    /// Whether a person selected it; until then it follows the run.
+    pub chosen: bool,
     /// The selected row of faults.
     pub fault: usize,
     /// How many lines the log is scrolled back.
@@ -170,6 +172,7 @@ impl Ui {
             focus: Focus::Targets,
             popup: None,
             target: 0,
+            chosen: false,
             fault: 0,
             back: 0,
             zoom: 0,

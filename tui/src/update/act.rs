@@ -23,6 +23,10 @@ pub(super) fn halt(model: &mut Model, effects: &mut Vec<Effect>) {
             None => model.ui.halting.push(Halting { agent, told_ms, took_ms: None, result: None }),
         }
     }
+    // What was half typed is kept in the form; what was half confirmed is not. What the halt does is on the overview.
+    model.ui.popup = None;
+    show(model, Screen::Overview);
+    (model.ui.frozen, model.ui.back) = (None, 0);
     toast(model, Level::Bad, "HALT sent to every agent");
 }
 
@@ -259,6 +263,7 @@ fn walk(model: &mut Model, by: i64) {
         |at: usize, rows: usize| (at as i64).saturating_add(by).clamp(0, rows.max(1) as i64 - 1) as usize;
     match model.ui.focus {
         Focus::Targets => {
+            model.ui.chosen = true;
             model.ui.target = moved(model.ui.target, model.target_rows().len());
             model.replot();
         }

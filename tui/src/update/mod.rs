@@ -10,7 +10,7 @@ pub(crate) use act::targets;
 pub(crate) use popup::{lift_word, palette};
 
 use crate::form::Plan;
-use crate::state::{Model, Toast, ui};
+use crate::state::{Model, TargetRow, Toast, ui};
 use control::wire::{Disarmed, FaultState, Halted, PlanView, RunState, Status};
 use control::{ClientError, Signal};
 use crossterm::event::KeyEvent;
@@ -189,6 +189,7 @@ fn ask_for_plan(model: &mut Model, effects: &mut Vec<Effect>) {
 fn keep_selections(model: &mut Model) {
     let targets = model.target_rows().len();
     let faults = model.armed_count();
+    follow_run(model);
     let ui = &mut model.ui;
     if ui.target >= targets.max(1) {
         ui.target = targets.saturating_sub(1);
@@ -207,6 +208,22 @@ fn keep_selections(model: &mut Model) {
             model.ui.popup = None;
             model.dirty = true;
         }
+    }
+}
+
+/// Until a person selects a target, the one that the run's bounds are about is shown, with its bounds.
+fn follow_run(model: &mut Model) {
+    if model.ui.chosen {
+        return;
+    }
+    let Some(wanted) = model.bounds.iter().find_map(|b| b.target.clone()) else { return };
+    let is = |r: &TargetRow<'_>| matches!(r, TargetRow::One(_, t) if t.target.to_string() == wanted);
+    if let Some(row) = model.target_rows().iter().position(is)
+        && row != model.ui.target
+    {
+        model.ui.target = row;
+        model.dirty = true;
+        model.replot();
     }
 }
 

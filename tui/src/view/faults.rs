@@ -1,8 +1,8 @@
 //! Faults: the catalogue at the left, the arming form at the right, and under it whom it hits and the same as a command.
 
-use super::panel;
 use super::text::{cut, line, pad, width, wrap};
 use super::theme::Theme;
+use super::{panel, title_again, titled};
 use crate::catalogue::{self, Row};
 use crate::cmdline;
 use crate::command::{Command, possible};
@@ -27,7 +27,17 @@ pub fn draw(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let [left, right] = Layout::horizontal([Constraint::Length(side), Constraint::Min(20)])
         .spacing(Spacing::Overlap(1))
         .areas(area);
-    rows(f, left, model, theme);
+    if model.ui.focus == Focus::Form {
+        rows(f, left, model, theme);
+    }
+    form_side(f, right, model, theme);
+    if model.ui.focus != Focus::Form {
+        rows(f, left, model, theme);
+    }
+}
+
+/// The form, whom it hits, what it does.
+fn form_side(f: &mut Frame, right: Rect, model: &Model, theme: Theme) {
     let Some(def) = model.ui.form.def else {
         let block = panel("Arm", false, theme);
         let inner = block.inner(right);
@@ -45,11 +55,12 @@ pub fn draw(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
         Layout::vertical([Constraint::Length(form), Constraint::Length(hits), Constraint::Min(0)])
             .spacing(Spacing::Overlap(1))
             .areas(right);
-    draw_form(f, a, model, def, theme);
-    boxed(f, b, "Blast radius", verdict, theme);
     if c.height >= 3 {
         boxed(f, c, "What it does", what, theme);
     }
+    boxed(f, b, "Blast radius", verdict, theme);
+    draw_form(f, a, model, def, theme);
+    title_again(f, b, "Blast radius", theme);
 }
 
 fn boxed(f: &mut Frame, area: Rect, title: &str, lines: Vec<Line<'static>>, theme: Theme) {
@@ -62,23 +73,15 @@ fn boxed(f: &mut Frame, area: Rect, title: &str, lines: Vec<Line<'static>>, them
 fn rows(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let focused = model.ui.focus == Focus::Catalogue;
     let filter = model.ui.filter.value();
-    let title = if filter.is_empty() && !model.ui.filtering {
-        "Catalogue".to_owned()
-    } else {
-        "Catalogue /".to_owned()
-    };
-    let mut block = panel(&title, focused, theme);
-    if model.ui.filtering || !filter.is_empty() {
+    let block = if model.ui.filtering || !filter.is_empty() {
+        let room = usize::from(area.width).saturating_sub(16);
         let mut shown = vec![Span::raw(" Catalogue /")];
-        shown.extend(input(
-            &model.ui.filter,
-            model.ui.filtering,
-            usize::from(area.width).saturating_sub(16),
-            theme,
-        ));
+        shown.extend(input(&model.ui.filter, model.ui.filtering, room, theme));
         shown.push(Span::raw(" "));
-        block = panel("", focused, theme).title(Line::from(shown));
-    }
+        titled(Line::from(shown).style(theme.title(focused)), focused, theme)
+    } else {
+        panel("Catalogue", focused, theme)
+    };
     let inner = block.inner(area);
     f.render_widget(block, area);
     let rows = catalogue::rows(model);
@@ -109,7 +112,7 @@ fn rows(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
                 if let Some(why) = &why {
                     text = format!("{text} ({why})");
                 } else if def.irreversible {
-                    text.push_str(" !");
+                    text.push_str(" (no undo)");
                 }
                 let style = if why.is_some() { style.patch(theme.dim()) } else { style };
                 Line::from(pad(&text, columns)).style(style)

@@ -60,6 +60,7 @@ fn left(model: &Model, theme: Theme, detail: usize) -> Pieces {
         }
         None if detail >= 2 => {
             let name = match model.agents.as_slice() {
+                [one] if one.offset_ms.is_none() => "no agent".to_owned(),
                 [one] => one.name.clone(),
                 many => format!("{} agents", many.len()),
             };
@@ -77,10 +78,11 @@ fn left(model: &Model, theme: Theme, detail: usize) -> Pieces {
     }
     let armed = model.armed_count();
     let (dot, style) = if armed > 0 { ("●", theme.bad()) } else { ("○", theme.dim()) };
-    say(format!("{dot} {armed} armed"), style);
+    say(if detail == 0 { format!("{dot}{armed}") } else { format!("{dot} {armed} armed") }, style);
     let breach = model.run().into_iter().flat_map(|r| r.breaches.values()).copied().reduce(f64::min);
     if let Some(since) = breach {
-        say(format!("  ▲ BREACH {}", clock(model.now_ms - since)), theme.warn());
+        let word = if detail == 0 { " ▲" } else { "  ▲ BREACH " };
+        say(format!("{word}{}", clock(model.now_ms - since)), theme.warn());
     }
     out
 }

@@ -13,26 +13,23 @@ use ratatui::widgets::{Clear, Paragraph};
 pub fn bar(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let halt = if area.width >= 110 { " ^X HALT ALL " } else { " ^X HALT " };
     let room = usize::from(area.width).saturating_sub(text::width(halt) + 1);
-    let mut pieces: Vec<(String, Style)> = Vec::new();
-    let mut used = 0;
-    for (command, possible) in command::bar(model) {
-        let (keys, label) = label(model, command);
-        let label = match &possible {
-            Ok(()) => format!(" {label} "),
-            Err(why) => format!(" {label} ({why}) "),
-        };
-        let wide = text::width(&keys) + 2 + text::width(&label);
-        if used + wide > room {
-            continue;
-        }
-        used += wide;
-        let (key, word) = match possible {
-            Ok(()) => (theme.selected(), Style::new()),
-            Err(_) => (theme.dim(), theme.dim()),
-        };
-        pieces.push((format!(" {keys} "), key));
-        pieces.push((label, word));
+    let mut entries: Vec<(u8, [(String, Style); 2])> = Vec::new();
+    for (command, worth, possible) in command::bar(model) {
+        let (keys, word) = label(model, command);
+        entries.push((
+            worth,
+            match possible {
+                Ok(()) => [(format!(" {keys} "), theme.selected()), (format!(" {word} "), Style::new())],
+                Err(why) => [(format!(" {keys} "), theme.dim()), (format!("{word} ({why}) "), theme.dim())],
+            },
+        ));
     }
+    let wide = |e: &(u8, [(String, Style); 2])| e.1.iter().map(|(t, _)| text::width(t)).sum::<usize>();
+    while entries.iter().map(wide).sum::<usize>() > room {
+        let least = entries.iter().map(|e| e.0).max().unwrap_or_default();
+        entries.retain(|e| e.0 != least);
+    }
+    let pieces = entries.into_iter().flat_map(|e| e.1);
     f.render_widget(line(pieces), area);
     let wide = text::width(halt) as u16;
     let at = Rect { x: area.right().saturating_sub(wide), width: wide.min(area.width), ..area };

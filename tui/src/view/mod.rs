@@ -16,7 +16,6 @@ use crate::screen::Screen;
 use crate::state::{Link, Model};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::Style;
 use ratatui::symbols::merge::MergeStrategy;
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph};
@@ -41,7 +40,7 @@ pub fn draw(f: &mut Frame, model: &Model) {
     .areas(area);
     header::head(f, head, model, theme);
     header::tabs(f, tabs, model, theme);
-    let heard_of = model.agents.iter().any(|a| a.offset_ms.is_some());
+    let heard_of = model.agents.iter().any(|a| a.offset_ms.is_some()) || !model.log.is_empty();
     match model.ui.screen {
         _ if !heard_of => attaching(f, body, model, theme),
         Screen::Overview => overview::draw(f, body, model, theme),
@@ -54,10 +53,19 @@ pub fn draw(f: &mut Frame, model: &Model) {
 
 /// A panel with its frame; neighbours share theirs.
 pub(crate) fn panel(title: &str, focused: bool, theme: Theme) -> Block<'static> {
-    Block::bordered()
-        .title(Line::from(format!(" {title} ")).style(if focused { theme.strong() } else { Style::new() }))
-        .merge_borders(MergeStrategy::Exact)
-        .border_style(theme.frame(focused))
+    titled(Line::from(format!(" {title} ")).style(theme.title(focused)), focused, theme)
+}
+
+/// A panel with a title of pieces.
+pub(crate) fn titled(title: Line<'static>, focused: bool, theme: Theme) -> Block<'static> {
+    Block::bordered().title(title).merge_borders(MergeStrategy::Exact).border_style(theme.frame(focused))
+}
+
+/// Gives a title its own style back, after a neighbour that has the keys was framed over it.
+pub(crate) fn title_again(f: &mut Frame, area: Rect, title: &str, theme: Theme) {
+    let width = (text::width(title) as u16 + 2).min(area.width.saturating_sub(2));
+    let at = Rect { x: area.x + 1, y: area.y, width, height: 1 }.intersection(f.area());
+    f.buffer_mut().set_style(at, theme.title(false));
 }
 
 fn too_small(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {

@@ -5,16 +5,18 @@ use super::lanes::{Lanes, in_sight};
 use super::plot::{GUTTER, Plot, Series, round_top};
 use super::text::{line, seconds};
 use super::theme::Theme;
-use super::{panel, panels};
-use crate::state::Model;
+use super::{panel, panels, title_again};
 use crate::state::bounds::{Bound, Plotted};
 use crate::state::columns::Point;
+use crate::state::{Focus, Model};
 use crate::tell::number;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect, Spacing};
 use ratatui::style::Style;
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
+
+type Panel = fn(&mut Frame, Rect, &Model, Theme);
 
 /// Draws the screen.
 pub fn draw(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
@@ -45,10 +47,20 @@ pub fn draw(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let [upper, lower] = Layout::vertical([Constraint::Length(targets), Constraint::Min(3)])
         .spacing(Spacing::Overlap(1))
         .areas(left);
-    panels::targets(f, upper, model, theme);
-    panels::armed(f, lower, model, theme);
+    // Neighbours share a frame: the panel that has the keys is drawn last, so that its frame is whole.
+    let mut panels: Vec<(Focus, Panel, Rect)> = vec![
+        (Focus::Targets, panels::targets, upper),
+        (Focus::Armed, panels::armed, lower),
+        (Focus::Events, panels::events, log),
+    ];
+    panels.sort_by_key(|(focus, ..)| *focus == model.ui.focus);
     plots(f, right, model, theme);
-    panels::events(f, log, model, theme);
+    for (_, draw, area) in panels {
+        draw(f, area, model, theme);
+    }
+    if model.ui.focus == Focus::Targets {
+        title_again(f, lower, &panels::armed_title(model), theme);
+    }
 }
 
 fn plots(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
@@ -75,7 +87,7 @@ fn plots(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let chosen = model.selected_target().map(|(agent, t)| (agent, t.target.clone()));
     let shown =
         |w: &&crate::state::Window| chosen.as_ref().is_none_or(|c| (w.agent, &w.target) == (c.0, &c.1));
-    let rows = usize::from(inner.height) / 5;
+    let rows = usize::from(inner.height) / 4;
     let windows = in_sight(model.windows.iter().filter(shown), axis, rows.clamp(1, 8));
     let lanes = windows.len() as u16 + 1;
     let three = inner.height >= lanes + 13;
@@ -140,25 +152,29 @@ impl<'a> Draw<'a> {
         self.model.bounds.iter().filter(|b| which(b.plotted)).filter(fits).collect()
     }
 
-    fn bound_words(
-        &self,
-        bounds: &[&Bound],
-        value: impl Fn(&Bound) -> Option<f64>,
-        unit: &str,
-    ) -> Vec<(String, Style)> {
+    /// The bounds in words, as short as the width asks for.
+    fn bound_words(&self, bounds: &[&Bound], value: impl Fn(&Bound) -> Option<f64>) -> Vec<(String, Style)> {
+        let short = self.axis.width < 64;
         let mut out = Vec::new();
         for b in bounds.iter().take(2) {
             let sign = if b.below { '<' } else { '>' };
             let quantile = match b.plotted {
-                Plotted::Latency(q) => format!("p{q} "),
+                Plotted::Latency(q) if !short => format!("p{q} "),
                 _ => String::new(),
             };
             let (verdict, style) = match value(b) {
                 None => ("?", self.theme.dim()),
                 Some(v) if b.holds(v) => ("ok", self.theme.good()),
+                Some(_) if short => ("▲", self.theme.warn()),
                 Some(_) => ("▲ OUT", self.theme.warn()),
             };
-            out.push((format!("   bound {quantile}{sign} {}{unit} ", number(b.value)), self.theme.bound()));
+            let value = number(b.value);
+            let words = if short {
+                format!("  {sign}{value} ")
+            } else {
+                format!("   bound {quantile}{sign} {value} ")
+            };
+            out.push((words, self.theme.bound()));
             out.push((verdict.to_owned(), style));
         }
         out
@@ -204,7 +220,7 @@ impl<'a> Draw<'a> {
             Plotted::Latency(50) => self.now.and_then(|p| p.p50),
             _ => self.now.and_then(|p| p.p99),
         };
-        title.extend(self.bound_words(&bounds, value, ""));
+        title.extend(self.bound_words(&bounds, value));
         let series = vec![(t.p50(), self.values(|p| p.p50)), (t.p99(), self.values(|p| p.p99))];
         self.plot(title, series, &bounds, 1.0, f64::INFINITY)
     }
@@ -217,7 +233,7 @@ impl<'a> Draw<'a> {
             (now.map_or_else(|| "-".to_owned(), number), t.errors().patch(t.strong())),
         ];
         let bounds = self.bounds(|p| p == Plotted::Errors);
-        title.extend(self.bound_words(&bounds, |_| now, ""));
+        title.extend(self.bound_words(&bounds, |_| now));
         self.plot(title, vec![(t.errors(), self.values(|p| p.errors))], &bounds, 1.0, 100.0)
     }
 
@@ -229,7 +245,7 @@ impl<'a> Draw<'a> {
             (now.map_or_else(|| "-".to_owned(), number), t.rate().patch(t.strong())),
         ];
         let bounds = self.bounds(|p| p == Plotted::Rate);
-        title.extend(self.bound_words(&bounds, |_| now, ""));
+        title.extend(self.bound_words(&bounds, |_| now));
         self.plot(title, vec![(t.rate(), self.values(|p| Some(p.rate)))], &bounds, 5.0, f64::INFINITY)
     }
 }

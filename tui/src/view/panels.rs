@@ -10,7 +10,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
-use ratatui::widgets::Paragraph;
+use ratatui::widgets::{Block, Paragraph};
 
 /// The first row shown, so that the selected one is in sight.
 fn offset(selected: usize, rows: usize) -> usize {
@@ -87,19 +87,26 @@ pub fn targets(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     f.render_widget(Paragraph::new(lines), inner);
 }
 
+/// The title of the panel of armed faults.
+pub fn armed_title(model: &Model) -> String {
+    match model.armed_count() {
+        0 => "Armed".to_owned(),
+        n => format!("Armed {n}"),
+    }
+}
+
 /// Faults that are on, each with the time it has left.
 pub fn armed(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let focused = model.ui.focus == Focus::Armed;
     let count = model.armed_count();
-    let title = if count > 0 { format!("Armed {count}") } else { "Armed".to_owned() };
-    let block = panel(&title, focused, theme);
+    let block = panel(&armed_title(model), focused, theme);
     let inner = block.inner(area);
     f.render_widget(block, area);
     let columns = usize::from(inner.width);
     if count == 0 {
         let text = match possible(model, Command::Arm) {
-            Ok(()) => " nothing is armed · a arms".to_owned(),
-            Err(why) => format!(" nothing is armed ({why})"),
+            Ok(()) => " none · a arms one".to_owned(),
+            Err(why) => format!(" none ({why})"),
         };
         return f.render_widget(line([(cut(&text, columns), theme.dim())]), inner);
     }
@@ -135,6 +142,9 @@ pub fn armed(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
 
 fn scope_words(f: &ArmedFault) -> String {
     let name = &f.fault.target.name;
+    if f.evidence.applied == 0 && f.evidence.considered >= 50 {
+        return format!("hit 0 of {}", number(f.evidence.considered as f64));
+    }
     if f.fault.share.is_all() { name.clone() } else { format!("{} {}", cut(name, 8), f.fault.share) }
 }
 
@@ -179,7 +189,7 @@ pub fn events(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
             Some(start) if e.at_ms >= start - 500.0 => format!("T+{}", clock(e.at_ms - start)),
             _ => time_of_day(e.wall_ms, model.utc_offset_s),
         };
-        let text = if several {
+        let text = if several && e.told.word != "agent" {
             format!("{} · {}", model.agents[e.agent].name, e.told.text)
         } else {
             e.told.text.clone()
@@ -211,7 +221,7 @@ fn time_of_day(wall_ms: u64, offset_s: i32) -> String {
 /// How many rows the banner of a halt takes.
 pub fn halted_height(model: &Model, area: Rect) -> u16 {
     let agents = model.ui.halting.len().max(1) as u16;
-    (agents + 5).min(area.height / 2)
+    (agents + 4).min(area.height / 2)
 }
 
 /// Who halted, what each agent said to it, and how it is lifted.
@@ -222,8 +232,8 @@ pub fn halted(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
             Some(run) => format!(" at T+{}", clock(e.at_ms - run.since_ms)),
             None => format!(" at {}", time_of_day(e.wall_ms, model.utc_offset_s)),
         });
-    let block = panel("", true, theme)
-        .title_top(line([(format!(" HALTED by {}{when} ", halt.by), theme.alarm())]))
+    let block = Block::bordered()
+        .title(line([(format!(" HALTED by {}{when} ", halt.by), theme.alarm())]))
         .border_style(theme.bad());
     let inner = block.inner(area);
     f.render_widget(block, area);

@@ -237,9 +237,9 @@ fn leave(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
 }
 
 fn facts(lines: &mut Vec<Line<'static>>, name: &str, text: &str, columns: usize, theme: Theme) {
-    for (i, l) in wrap(text, columns.saturating_sub(12)).into_iter().enumerate() {
+    for (i, l) in wrap(text, columns.saturating_sub(13)).into_iter().enumerate() {
         let name = if i == 0 { name } else { "" };
-        lines.push(line([(pad(name, 11), theme.dim()), (l, Style::new())]));
+        lines.push(line([(pad(name, 12), theme.dim()), (l, Style::new())]));
     }
 }
 

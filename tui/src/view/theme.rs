@@ -48,7 +48,22 @@ impl Theme {
 
     /// Frames of panels, and of the one that has the keys.
     pub fn frame(self, focused: bool) -> Style {
-        if focused { self.fg(Color::Cyan, Color::Blue).add_modifier(Modifier::BOLD) } else { self.dim() }
+        if focused {
+            self.fg(Color::Cyan, Color::Blue).add_modifier(Modifier::BOLD).remove_modifier(Modifier::DIM)
+        } else {
+            // Over a neighbour's frame, nothing of its style may stay.
+            Self::plain().add_modifier(Modifier::DIM)
+        }
+    }
+
+    /// The titles of panels.
+    pub fn title(self, focused: bool) -> Style {
+        if focused { Self::plain().add_modifier(Modifier::BOLD) } else { Self::plain() }
+    }
+
+    /// As the terminal writes by itself, whatever was there before.
+    fn plain() -> Style {
+        Style::new().fg(Color::Reset).remove_modifier(Modifier::BOLD | Modifier::DIM)
     }
 
     /// Something is on, or wrong.
@@ -104,10 +119,10 @@ impl Theme {
     pub fn shade(self, live: bool) -> Style {
         match (self.mono, self.light, live) {
             (true, ..) => Style::new(),
-            (_, true, true) => Style::new().bg(Color::Indexed(224)),
-            (_, true, false) => Style::new().bg(Color::Indexed(254)),
-            (_, false, true) => Style::new().bg(Color::Indexed(52)),
-            (_, false, false) => Style::new().bg(Color::Indexed(236)),
+            (_, true, true) => Style::new().bg(Color::Indexed(253)),
+            (_, true, false) => Style::new().bg(Color::Indexed(255)),
+            (_, false, true) => Style::new().bg(Color::Indexed(236)),
+            (_, false, false) => Style::new().bg(Color::Indexed(234)),
         }
     }
 

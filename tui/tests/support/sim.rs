@@ -112,10 +112,11 @@ pub fn history(memory: &Memory, seconds: u64, rates: &[(&str, f64)], mut script:
 
 /// The agent of the prototype's pictures: a run in its third stage, three faults on, one bound broken.
 pub fn shop() -> Arc<Memory> {
-    let memory = Memory::new("edge-1")
-        .with_proxy("cart", true)
-        .with_proxy("pg", false)
-        .with_target(model::TargetKind::Node, "self", "this machine, 4 cores");
+    let memory = Memory::new("edge-1").with_proxy("cart", true).with_proxy("pg", false).with_target(
+        model::TargetKind::Node,
+        "self",
+        "this machine, 4 cores",
+    );
     run_history(&memory, 300);
     memory
 }
@@ -179,7 +180,9 @@ pub fn run_history(memory: &Memory, seconds: u64) {
                 "run checkout-latency",
             );
         }
-        258 => m.event(EventKind::Guard { guard: "cart_p99 > 250ms for 60s".into(), state: GuardState::Pending }),
+        258 => {
+            m.event(EventKind::Guard { guard: "cart_p99 > 250ms for 60s".into(), state: GuardState::Pending })
+        }
         270 => {
             m.arm_now(
                 fault(r#"{"target":"proxy:pg","for":"160s","share":{"percent":"5%"},"inject":{"cut":{"when":"4KiB"}}}"#),
