@@ -3,7 +3,6 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Terminal, TerminalOptions, Viewport};
 use std::cell::Cell;
@@ -32,7 +31,7 @@ fn main() -> io::Result<()> {
         update(&mut c.model, Msg::Resize(columns, rows));
         let count = Count::default();
         let options = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, columns, rows)) };
-        let mut terminal = Terminal::with_options(CrosstermBackend::new(count.clone()), options)?;
+        let mut terminal = Terminal::with_options(tui::encode::Encoder::new(count.clone()), options)?;
         let mut frame = |c: &Console| -> io::Result<(usize, Duration)> {
             count.0.set(0);
             let begun = Instant::now();

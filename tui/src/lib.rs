@@ -10,6 +10,7 @@
 mod catalogue;
 pub mod cmdline;
 pub mod command;
+pub mod encode;
 pub mod form;
 pub mod plain;
 pub mod radius;

@@ -1,5 +1,6 @@
 //! The terminal: taken over at the start, given back at the end, however it ends.
 
+use crate::encode::Encoder;
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use crossterm::terminal::{
@@ -8,7 +9,6 @@ use crossterm::terminal::{
 };
 use crossterm::{cursor, execute, queue};
 use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -43,7 +43,7 @@ impl Write for Piece {
 
 /// The terminal while it is ours.
 pub struct Term {
-    terminal: Terminal<CrosstermBackend<Piece>>,
+    terminal: Terminal<Encoder<Piece>>,
     piece: Piece,
 }
 
@@ -64,7 +64,7 @@ impl Term {
         TAKEN.store(true, Ordering::SeqCst);
         execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)?;
         let piece = Piece::default();
-        let terminal = Terminal::new(CrosstermBackend::new(piece.clone()))?;
+        let terminal = Terminal::new(Encoder::new(piece.clone()))?;
         Ok(Term { terminal, piece })
     }
 
