@@ -60,7 +60,10 @@ pub fn free_port() -> io::Result<u16> {
 /// A program by name, also where daemons live.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]).map(|d| d.join(name)).find(|p| p.is_file())
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .map(|d| d.join(name))
+        .find(|p| p.is_file())
 }
 
 /// The service that all of them stand in front of: `/small` and `/large` (64 MiB).
@@ -68,7 +71,12 @@ pub fn service(dir: &Path) -> io::Result<Contestant> {
     let port = free_port()?;
     std::fs::write(dir.join("large"), vec![b'x'; 64 << 20])?;
     let root = dir.display();
-    let conf = nginx_conf(dir, &format!("server {{ listen 127.0.0.1:{port} backlog=4096; root {root}; location = /small {{ return 200 'hello, this is a small answer\\n'; }} }}"));
+    let conf = nginx_conf(
+        dir,
+        &format!(
+            "server {{ listen 127.0.0.1:{port} backlog=4096; root {root}; location = /small {{ return 200 'hello, this is a small answer\\n'; }} }}"
+        ),
+    );
     let file = dir.join("service.conf");
     std::fs::write(&file, conf)?;
     nginx("direct", port, &file, dir)
@@ -79,7 +87,9 @@ pub fn nginx_proxy(dir: &Path, upstream: u16) -> io::Result<Contestant> {
     let port = free_port()?;
     let conf = nginx_conf(
         dir,
-        &format!("upstream up {{ server 127.0.0.1:{upstream}; keepalive 512; }} server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ''; }} }}"),
+        &format!(
+            "upstream up {{ server 127.0.0.1:{upstream}; keepalive 512; }} server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ''; }} }}"
+        ),
     );
     let file = dir.join("proxy.conf");
     std::fs::write(&file, conf)?;
@@ -87,8 +97,13 @@ pub fn nginx_proxy(dir: &Path, upstream: u16) -> io::Result<Contestant> {
 }
 
 fn nginx(name: &'static str, port: u16, file: &Path, dir: &Path) -> io::Result<Contestant> {
-    let program = program("nginx").ok_or_else(|| io::Error::other("nginx is missing: apt-get install nginx-light"))?;
-    Contestant::start(name, port, Command::new(program).arg("-c").arg(file).arg("-e").arg(dir.join(format!("{name}.log"))))
+    let program =
+        program("nginx").ok_or_else(|| io::Error::other("nginx is missing: apt-get install nginx-light"))?;
+    Contestant::start(
+        name,
+        port,
+        Command::new(program).arg("-c").arg(file).arg("-e").arg(dir.join(format!("{name}.log"))),
+    )
 }
 
 fn nginx_conf(dir: &Path, server: &str) -> String {
@@ -102,14 +117,21 @@ fn nginx_conf(dir: &Path, server: &str) -> String {
 
 /// HAProxy, in `tcp` or `http` mode.
 pub fn haproxy(dir: &Path, upstream: u16, mode: &str) -> io::Result<Contestant> {
-    let program = program("haproxy").ok_or_else(|| io::Error::other("haproxy is missing: apt-get install haproxy"))?;
+    let program =
+        program("haproxy").ok_or_else(|| io::Error::other("haproxy is missing: apt-get install haproxy"))?;
     let port = free_port()?;
     let file = dir.join(format!("haproxy-{mode}.cfg"));
     std::fs::write(
         &file,
-        format!("global\n  maxconn 20000\n  nbthread 2\ndefaults\n  mode {mode}\n  timeout connect 5s\n  timeout client 10m\n  timeout server 10m\nlisten l\n  bind 127.0.0.1:{port}\n  server s 127.0.0.1:{upstream}\n"),
+        format!(
+            "global\n  maxconn 20000\n  nbthread 2\ndefaults\n  mode {mode}\n  timeout connect 5s\n  timeout client 10m\n  timeout server 10m\nlisten l\n  bind 127.0.0.1:{port}\n  server s 127.0.0.1:{upstream}\n"
+        ),
     )?;
-    Contestant::start(if mode == "tcp" { "haproxy tcp" } else { "haproxy http" }, port, Command::new(program).arg("-db").arg("-f").arg(file))
+    Contestant::start(
+        if mode == "tcp" { "haproxy tcp" } else { "haproxy http" },
+        port,
+        Command::new(program).arg("-db").arg("-f").arg(file),
+    )
 }
 
 /// murphy with nothing armed and nobody watching, in front of the service.

@@ -19,7 +19,10 @@ pub struct Small {
 impl Small {
     /// A quantile of the latency, in microseconds.
     pub fn quantile(&self, q: f64) -> f64 {
-        self.micros.get(((self.micros.len().saturating_sub(1)) as f64 * q) as usize).copied().unwrap_or(f64::NAN)
+        self.micros
+            .get(((self.micros.len().saturating_sub(1)) as f64 * q) as usize)
+            .copied()
+            .unwrap_or(f64::NAN)
     }
 }
 

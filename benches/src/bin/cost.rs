@@ -36,29 +36,48 @@ fn main() -> std::io::Result<()> {
         contestant::haproxy(dir.path(), service.port, "tcp")?,
         contestant::murphy(dir.path(), service.port, "tcp")?,
     ];
-    println!("{ASKING} connections asking for {seconds} s each, {} GiB in bulk, {SILENT} silent connections", BULK >> 30);
+    println!(
+        "{ASKING} connections asking for {seconds} s each, {} GiB in bulk, {SILENT} silent connections",
+        BULK >> 30
+    );
     println!("pressure before: {}\n", process::pressure().map_or("unknown".into(), |p| format!("{p:.1} %")));
     let direct = measure(&service, seconds, true)?;
     let mut rows = Vec::new();
     for other in &others {
         rows.push(measure(other, seconds, false)?);
     }
-    println!("| | requests/s | added p50 µs | added p99 µs | CPU s / 100k requests | CPU s / GB | KiB / idle connection | wakeups/s idle |");
+    println!(
+        "| | requests/s | added p50 µs | added p99 µs | CPU s / 100k requests | CPU s / GB | KiB / idle connection | wakeups/s idle |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     println!("| {} | {:.0} | – | – | – | – | – | – |", direct.name, direct.rate);
     for r in &rows {
         println!(
             "| {} | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} |",
-            r.name, r.rate, r.p50 - direct.p50, r.p99 - direct.p99, r.cpu_100k, r.cpu_gb, r.kib_idle, r.wakeups
+            r.name,
+            r.rate,
+            r.p50 - direct.p50,
+            r.p99 - direct.p99,
+            r.cpu_100k,
+            r.cpu_gb,
+            r.kib_idle,
+            r.wakeups
         );
     }
-    println!("\n| ratio | requests/s | CPU / request | CPU / byte | memory / connection |\n|---|---|---|---|---|");
-    for (ours, theirs) in [("murphy http", "nginx"), ("murphy http", "haproxy http"), ("murphy tcp", "haproxy tcp")] {
+    println!(
+        "\n| ratio | requests/s | CPU / request | CPU / byte | memory / connection |\n|---|---|---|---|---|"
+    );
+    for (ours, theirs) in
+        [("murphy http", "nginx"), ("murphy http", "haproxy http"), ("murphy tcp", "haproxy tcp")]
+    {
         let find = |name: &str| rows.iter().find(|r| r.name == name);
         if let (Some(a), Some(b)) = (find(ours), find(theirs)) {
             println!(
                 "| {ours} ÷ {theirs} | {:.2} | {:.2} | {:.2} | {:.2} |",
-                a.rate / b.rate, a.cpu_100k / b.cpu_100k, a.cpu_gb / b.cpu_gb, a.kib_idle / b.kib_idle
+                a.rate / b.rate,
+                a.cpu_100k / b.cpu_100k,
+                a.cpu_gb / b.cpu_gb,
+                a.kib_idle / b.kib_idle
             );
         }
     }
