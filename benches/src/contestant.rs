@@ -124,7 +124,7 @@ pub fn haproxy(dir: &Path, upstream: u16, mode: &str) -> io::Result<Contestant> 
     std::fs::write(
         &file,
         format!(
-            "global\n  maxconn 20000\n  nbthread 2\ndefaults\n  mode {mode}\n  timeout connect 5s\n  timeout client 10m\n  timeout server 10m\nlisten l\n  bind 127.0.0.1:{port}\n  server s 127.0.0.1:{upstream}\n"
+            "global\n  maxconn 8000\n  nbthread 2\ndefaults\n  mode {mode}\n  timeout connect 5s\n  timeout client 10m\n  timeout server 10m\nlisten l\n  bind 127.0.0.1:{port}\n  server s 127.0.0.1:{upstream}\n"
         ),
     )?;
     Contestant::start(
