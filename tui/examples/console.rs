@@ -1,6 +1,6 @@
 //! The console on an agent in memory, behind a real server: to look at screens without a service.
 //!
-//! `cargo run -p murphy-tui --example console -- [light] [mono] [dots|blocks] [quiet|empty|two|gone|lone] [read-only]`
+//! `cargo run -p murphy-tui --example console -- [light] [mono] [dots|blocks] [quiet|empty|two|gone|lone] [flood] [read-only]`
 
 #[path = "../../control/tests/support/memory.rs"]
 mod memory;
@@ -41,6 +41,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let options = Options { socket: Some(SocketOptions::new(&path)), tcp: None };
         servers.push(runtime.block_on(Server::start(options, memory.clone()))?);
         attach.push(Endpoint::unix(path));
+        if said("flood") {
+            let memory = memory.clone();
+            runtime.spawn(async move {
+                let mut tick = tokio::time::interval(Duration::from_millis(5));
+                for n in 0_u64.. {
+                    tick.tick().await;
+                    for i in 0..100 {
+                        let text = format!("event {}", n * 100 + i);
+                        memory.event(model::EventKind::Note { level: model::event::Level::Info, text });
+                    }
+                }
+            });
+        }
         runtime.spawn(async move {
             let mut tick = tokio::time::interval(Duration::from_secs(1));
             tick.tick().await;

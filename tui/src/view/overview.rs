@@ -94,7 +94,7 @@ fn plots(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let plots = inner.height.saturating_sub(lanes);
     let parts: Vec<Constraint> = if three {
         vec![Constraint::Fill(3), Constraint::Fill(2), Constraint::Fill(2), Constraint::Length(lanes)]
-    } else if plots >= 6 {
+    } else if plots >= 8 {
         vec![Constraint::Fill(3), Constraint::Fill(2), Constraint::Length(lanes)]
     } else {
         vec![Constraint::Fill(1), Constraint::Length(lanes)]
