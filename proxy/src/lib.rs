@@ -1,1 +1,37 @@
-//! (empty room)
+//! The proxy: listeners of ours in front of services, and the faults on the connections and requests that pass.
+//!
+//! Layer 4 copies bytes both ways, layer 7 understands HTTP/1.1 and HTTP/2. Both send what they carry through the same
+//! [`chain`] of stages, one per fault that took the connection and direction; a connection without one has an empty
+//! chain and pays a comparison. What a fault decides is a pure function of its seed, the ordinal and the time since it
+//! was armed; what it does to bytes is a state machine that takes the time as an argument. I/O stands around both.
+//!
+//! ```text
+//! injector   the contract with the engine: open, close, plan, inject, adjust, recover, evidence
+//! target     one open proxy: its listener, its connections, what is armed on it
+//! conn       one connection as the control path sees it: which faults took it, how to wake and end it
+//! relay      layer 4: one task a connection copies both ways
+//! faultio    the byte stream below HTTP, with the same chain in it
+//! http       layer 7: requests from the client's connection to the service's, through the request faults
+//! faults     one file a fault
+//! timers     one timerfd for every delay of every fault
+//! metrics    sharded counters and histograms, never reset
+//! ```
+// One call needs it, in `timers`.
+#![deny(unsafe_code)]
+
+mod armed;
+mod buffers;
+mod chain;
+mod conn;
+mod faultio;
+mod faults;
+mod http;
+mod injector;
+mod knob;
+mod metrics;
+mod net;
+mod relay;
+mod target;
+mod timers;
+
+pub use injector::ProxyInjector;

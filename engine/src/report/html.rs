@@ -31,38 +31,79 @@ fn page(out: &mut String, run: &RunRecord) -> std::fmt::Result {
     if let Some(text) = &run.hypothesis {
         write!(out, "<blockquote>{}</blockquote>", escape(text))?;
     }
-    write!(out, "<dl><div><dt>started</dt><dd>{}</dd></div><div><dt>took</dt><dd>{:.0} s</dd></div><div><dt>seed</dt><dd>{}</dd></div>", escape(&run.started), run.seconds, run.seed)?;
+    write!(
+        out,
+        "<dl><div><dt>started</dt><dd>{}</dd></div><div><dt>took</dt><dd>{:.0} s</dd></div><div><dt>seed</dt><dd>{}</dd></div>",
+        escape(&run.started),
+        run.seconds,
+        run.seed
+    )?;
     if let Some(owner) = &run.owner {
         write!(out, "<div><dt>owner</dt><dd>{}</dd></div>", escape(owner))?;
     }
-    write!(out, "<div><dt>decisions</dt><dd><code>{}</code></dd></div></dl></header>", &run.decisions_digest[..16.min(run.decisions_digest.len())])?;
+    write!(
+        out,
+        "<div><dt>decisions</dt><dd><code>{}</code></dd></div></dl></header>",
+        &run.decisions_digest[..16.min(run.decisions_digest.len())]
+    )?;
     timeline(out, run)?;
     metrics(out, run)?;
     faults(out, run)?;
     plots(out, run)?;
     guards(out, run)?;
-    write!(out, "<footer>murphy {} · times are {} s coarse</footer></main></body></html>", escape(&run.version), number(run.resolution_s))
+    write!(
+        out,
+        "<footer>murphy {} · times are {} s coarse</footer></main></body></html>",
+        escape(&run.version),
+        number(run.resolution_s)
+    )
 }
 
 fn timeline(out: &mut String, run: &RunRecord) -> std::fmt::Result {
-    let shown: Vec<_> = run.faults.iter().filter_map(|f| Some((f.armed_s?, f.ended_s.unwrap_or(run.seconds), f))).collect();
+    let shown: Vec<_> =
+        run.faults.iter().filter_map(|f| Some((f.armed_s?, f.ended_s.unwrap_or(run.seconds), f))).collect();
     let height = 30.0 + 20.0 * shown.len() as f64;
-    write!(out, "<h2>Timeline</h2><svg viewBox=\"0 0 900 {height}\" role=\"img\" aria-label=\"stages and faults\">")?;
+    write!(
+        out,
+        "<h2>Timeline</h2><svg viewBox=\"0 0 900 {height}\" role=\"img\" aria-label=\"stages and faults\">"
+    )?;
     for (i, phase) in run.phases.iter().enumerate() {
         let (a, b) = (across(phase.start_s, run.seconds), across(phase.end_s, run.seconds));
-        let class = if phase.skipped { "skipped" } else if i % 2 == 0 { "phase" } else { "phase odd" };
-        write!(out, "<rect class=\"{class}\" x=\"{a:.1}\" y=\"2\" width=\"{:.1}\" height=\"18\"><title>{} {:.0}–{:.0} s</title></rect>", (b - a).max(1.0), escape(&phase.name), phase.start_s, phase.end_s)?;
+        let class = if phase.skipped {
+            "skipped"
+        } else if i % 2 == 0 {
+            "phase"
+        } else {
+            "phase odd"
+        };
+        write!(
+            out,
+            "<rect class=\"{class}\" x=\"{a:.1}\" y=\"2\" width=\"{:.1}\" height=\"18\"><title>{} {:.0}–{:.0} s</title></rect>",
+            (b - a).max(1.0),
+            escape(&phase.name),
+            phase.start_s,
+            phase.end_s
+        )?;
         // A name is drawn only where it fits: about seven units a letter.
         if b - a > 7.0 * phase.name.chars().count() as f64 {
-            write!(out, "<text class=\"tick\" x=\"{:.1}\" y=\"15\">{}</text>", f64::midpoint(a, b), escape(&phase.name))?;
+            write!(
+                out,
+                "<text class=\"tick\" x=\"{:.1}\" y=\"15\">{}</text>",
+                f64::midpoint(a, b),
+                escape(&phase.name)
+            )?;
         }
     }
     for (i, (start, end, fault)) in shown.iter().enumerate() {
         let y = 26.0 + 20.0 * i as f64;
         let (a, b) = (across(*start, run.seconds), across(*end, run.seconds));
-        write!(out, "<text class=\"tick end\" x=\"58\" y=\"{:.0}\">{}</text>", y + 11.0, escape(&fault.id.chars().take(9).collect::<String>()))?;
-        write!(out, "<rect class=\"fault\" x=\"{a:.1}\" y=\"{y:.0}\" width=\"{:.1}\" height=\"14\" rx=\"2\"><title>{}</title></rect>", (b - a).max(3.0), escape(&fault.what))?;
-        let label = format!("{} on {}", fault.what, fault.target);
+        write!(
+            out,
+            "<rect class=\"fault\" x=\"{a:.1}\" y=\"{y:.0}\" width=\"{:.1}\" height=\"14\" rx=\"2\"><title>{}</title></rect>",
+            (b - a).max(3.0),
+            escape(&fault.what)
+        )?;
+        let label = format!("{}: {} on {}", fault.id, fault.what, fault.target);
         let room = label.chars().count() as f64 * 6.2;
         let (x, class) = if b + 6.0 + room < 890.0 { (b + 6.0, "label") } else { (a - 6.0, "label end") };
         write!(out, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{:.0}\">{}</text>", y + 11.0, escape(&label))?;
@@ -74,7 +115,10 @@ fn metrics(out: &mut String, run: &RunRecord) -> std::fmt::Result {
     if run.metrics.is_empty() {
         return Ok(());
     }
-    write!(out, "<h2>Steady state</h2><table><tr><th></th><th>metric</th><th>expected</th><th>before</th><th>worst during</th><th>after</th><th>windows</th></tr>")?;
+    write!(
+        out,
+        "<h2>Steady state</h2><table><tr><th></th><th>metric</th><th>expected</th><th>before</th><th>worst during</th><th>after</th><th>windows</th></tr>"
+    )?;
     for m in &run.metrics {
         write!(
             out,
@@ -91,15 +135,31 @@ fn metrics(out: &mut String, run: &RunRecord) -> std::fmt::Result {
         )?;
         for w in &m.windows {
             let value = quantity(w.value, &m.unit);
-            write!(out, "<i class=\"{} {}\" title=\"{:.0}–{:.0} s, {}: {value} from {} samples\"></i>", class(w.result), w.phase, w.start_s, w.end_s, w.phase, w.samples)?;
+            write!(
+                out,
+                "<i class=\"{} {}\" title=\"{:.0}–{:.0} s, {}: {value} from {} samples\"></i>",
+                class(w.result),
+                w.phase,
+                w.start_s,
+                w.end_s,
+                w.phase,
+                w.samples
+            )?;
         }
-        write!(out, "</td></tr><tr class=\"reason\"><td></td><td colspan=\"6\">{}</td></tr>", escape(&m.why))?;
+        write!(
+            out,
+            "</td></tr><tr class=\"reason\"><td></td><td colspan=\"6\">{}</td></tr>",
+            escape(&m.why)
+        )?;
     }
     write!(out, "</table>")
 }
 
 fn faults(out: &mut String, run: &RunRecord) -> std::fmt::Result {
-    write!(out, "<h2>Faults</h2><table><tr><th>fault</th><th>on</th><th>hit</th><th>effect after</th><th>recovered while on</th><th>recovered after</th></tr>")?;
+    write!(
+        out,
+        "<h2>Faults</h2><table><tr><th>fault</th><th>on</th><th>hit</th><th>effect after</th><th>recovered while on</th><th>recovered after</th></tr>"
+    )?;
     for f in &run.faults {
         let hit = match &f.failure {
             Some(why) => format!("failed: {why}"),
@@ -108,7 +168,12 @@ fn faults(out: &mut String, run: &RunRecord) -> std::fmt::Result {
         };
         let length = f.armed_s.zip(f.ended_s).map_or(0.0, |(a, e)| e - a);
         let seen = seconds(f.time_to_effect_s, &format!("not seen in {length:.0} s"));
-        let measured: Vec<String> = f.evidence.measured.iter().map(|(k, v)| format!("{} {}", k.replace('_', " "), number(*v))).collect();
+        let measured: Vec<String> = f
+            .evidence
+            .measured
+            .iter()
+            .map(|(k, v)| format!("{} {}", k.replace('_', " "), number(*v)))
+            .collect();
         write!(
             out,
             "<tr><td>{}<small>{}</small></td><td>{}</td><td>{}<small>{}</small></td><td>{seen}<small>{}</small></td><td>{}</td><td>{}</td></tr>",
@@ -126,19 +191,42 @@ fn faults(out: &mut String, run: &RunRecord) -> std::fmt::Result {
 }
 
 fn plots(out: &mut String, run: &RunRecord) -> std::fmt::Result {
-    let windows: Vec<(f64, f64, String)> =
-        run.faults.iter().filter_map(|f| Some((f.armed_s?, f.ended_s.unwrap_or(run.seconds), format!("{} on {}", f.what, f.target)))).collect();
+    let windows: Vec<(f64, f64, String)> = run
+        .faults
+        .iter()
+        .filter_map(|f| {
+            Some((f.armed_s?, f.ended_s.unwrap_or(run.seconds), format!("{} on {}", f.what, f.target)))
+        })
+        .collect();
     for series in run.series.iter().filter(|s| s.points.iter().any(|p| p.rate > 0.0)) {
         write!(out, "<h2>{}</h2>", escape(&series.name))?;
-        let line = |name: &'static str, class: &'static str, of: fn(&model::verdict::Point) -> Option<f64>| Line {
-            name,
-            class,
-            points: series.points.iter().map(|p| (p.t, of(p))).collect(),
+        let line =
+            |name: &'static str, class: &'static str, of: fn(&model::verdict::Point) -> Option<f64>| Line {
+                name,
+                class,
+                points: series.points.iter().map(|p| (p.t, of(p))).collect(),
+            };
+        let plot = |title, unit, lines, bound| {
+            Plot { title, unit, lines, bound, windows: &windows, seconds: run.seconds }.svg()
         };
-        let plot = |title, unit, lines, bound| Plot { title, unit, lines, bound, windows: &windows, seconds: run.seconds }.svg();
-        out.push_str(&plot("latency", "ms", vec![line("p99", "a", |p| p.p99), line("p50", "b", |p| p.p50)], bound(run, series, "latency")));
-        out.push_str(&plot("errors", "%", vec![line("share", "c", |p| p.errors)], bound(run, series, "errors")));
-        out.push_str(&plot("requests", "/s", vec![line("rate", "b", |p| Some(p.rate))], bound(run, series, "rate")));
+        out.push_str(&plot(
+            "latency",
+            "ms",
+            vec![line("p99", "a", |p| p.p99), line("p50", "b", |p| p.p50)],
+            bound(run, series, "latency"),
+        ));
+        out.push_str(&plot(
+            "errors",
+            "%",
+            vec![line("share", "c", |p| p.errors)],
+            bound(run, series, "errors"),
+        ));
+        out.push_str(&plot(
+            "requests",
+            "/s",
+            vec![line("rate", "b", |p| Some(p.rate))],
+            bound(run, series, "rate"),
+        ));
     }
     Ok(())
 }

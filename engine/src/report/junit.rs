@@ -19,7 +19,11 @@ pub fn junit(run: &RunRecord) -> String {
                 format!("<{kind} message=\"{}\"/>", escape(why))
             }
         };
-        cases.push_str(&format!("    <testcase classname=\"{}\" name=\"{}\">{body}</testcase>\n", escape(&run.name), escape(name)));
+        cases.push_str(&format!(
+            "    <testcase classname=\"{}\" name=\"{}\">{body}</testcase>\n",
+            escape(&run.name),
+            escape(name)
+        ));
     };
     for metric in run.metrics.iter().filter(|m| m.gate) {
         let outcome = match metric.result {

@@ -21,10 +21,18 @@ fn write_all(out: &mut String, run: &RunRecord) -> std::fmt::Result {
     if let Some(owner) = &run.owner {
         writeln!(out, "| owner | {} |", cell(owner))?;
     }
-    writeln!(out, "| decisions | `{}` |\n| murphy | {} |\n", &run.decisions_digest[..16.min(run.decisions_digest.len())], run.version)?;
+    writeln!(
+        out,
+        "| decisions | `{}` |\n| murphy | {} |\n",
+        &run.decisions_digest[..16.min(run.decisions_digest.len())],
+        run.version
+    )?;
 
     if !run.metrics.is_empty() {
-        writeln!(out, "## Steady state\n\n| | metric | expected | before | worst during | after | |\n|---|---|---|---|---|---|---|")?;
+        writeln!(
+            out,
+            "## Steady state\n\n| | metric | expected | before | worst during | after | |\n|---|---|---|---|---|---|---|"
+        )?;
         for m in &run.metrics {
             let mark = mark(m.result);
             let role = if m.gate { "" } else { " (informs)" };
@@ -41,7 +49,10 @@ fn write_all(out: &mut String, run: &RunRecord) -> std::fmt::Result {
         }
         writeln!(out)?;
     }
-    writeln!(out, "## Faults\n\n| fault | on | hit | effect after | recovered while on | recovered after |\n|---|---|---|---|---|---|")?;
+    writeln!(
+        out,
+        "## Faults\n\n| fault | on | hit | effect after | recovered while on | recovered after |\n|---|---|---|---|---|---|"
+    )?;
     for f in &run.faults {
         let hit = match &f.failure {
             Some(why) => format!("failed: {why}"),
@@ -61,9 +72,14 @@ fn write_all(out: &mut String, run: &RunRecord) -> std::fmt::Result {
             seconds(f.healing_s, "–")
         )?;
     }
-    writeln!(out, "\nTimes are {} s coarse. Recovery while on is the defence; recovery after is self-healing.", number(run.resolution_s))?;
+    writeln!(
+        out,
+        "\nTimes are {} s coarse. Recovery while on is the defence; recovery after is self-healing.",
+        number(run.resolution_s)
+    )?;
     for f in run.faults.iter().filter(|f| !f.evidence.measured.is_empty()) {
-        let list: Vec<String> = f.evidence.measured.iter().map(|(k, v)| format!("{k} {}", number(*v))).collect();
+        let list: Vec<String> =
+            f.evidence.measured.iter().map(|(k, v)| format!("{k} {}", number(*v))).collect();
         writeln!(out, "- {}: {}", f.id, list.join(", "))?;
     }
     if !run.guards.is_empty() {
@@ -79,7 +95,11 @@ fn write_all(out: &mut String, run: &RunRecord) -> std::fmt::Result {
         writeln!(out, "- {:.0}–{:.0} s {}{note}", p.start_s, p.end_s, p.name)?;
     }
     if run.undo_failures > 0 {
-        writeln!(out, "\n**{} undos failed or could not be verified. Run `murphy recover`.**", run.undo_failures)?;
+        writeln!(
+            out,
+            "\n**{} undos failed or could not be verified. Run `murphy recover`.**",
+            run.undo_failures
+        )?;
     }
     Ok(())
 }

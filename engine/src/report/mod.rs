@@ -60,7 +60,10 @@ fn number(value: f64) -> String {
 
 /// A number with its unit, or a dash.
 fn quantity(value: Option<f64>, unit: &str) -> String {
-    value.map_or_else(|| "–".to_owned(), |v| format!("{}{}{unit}", number(v), if unit == "ms" { " " } else { "" }))
+    value.map_or_else(
+        || "–".to_owned(),
+        |v| format!("{}{}{unit}", number(v), if unit == "ms" { " " } else { "" }),
+    )
 }
 
 /// Seconds with one decimal, or what to say instead.

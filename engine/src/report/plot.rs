@@ -52,28 +52,65 @@ impl Plot<'_> {
     }
 
     fn draw(&self, out: &mut String) -> std::fmt::Result {
-        let highest = self.lines.iter().flat_map(|l| l.points.iter().filter_map(|p| p.1)).chain(self.bound).fold(0.0, f64::max);
+        let highest = self
+            .lines
+            .iter()
+            .flat_map(|l| l.points.iter().filter_map(|p| p.1))
+            .chain(self.bound)
+            .fold(0.0, f64::max);
         let top = round_up(highest * 1.05);
         let y = |v: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (v / top).clamp(0.0, 1.0);
         let x = |t: f64| across(t, self.seconds);
-        let legend: Vec<String> = self.lines.iter().map(|l| format!("<span class=\"key {}\">{}</span>", l.class, escape(l.name))).collect();
+        let legend: Vec<String> = self
+            .lines
+            .iter()
+            .map(|l| format!("<span class=\"key {}\">{}</span>", l.class, escape(l.name)))
+            .collect();
         write!(out, "<figure><figcaption>{} {}</figcaption>", escape(self.title), legend.join(" "))?;
-        write!(out, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">", escape(self.title))?;
+        write!(
+            out,
+            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            escape(self.title)
+        )?;
         for (start, end, label) in self.windows {
             let (a, b) = (x(*start), x(*end));
-            write!(out, "<rect class=\"window\" x=\"{a:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}</title></rect>", (b - a).max(1.0), HEIGHT - TOP - BOTTOM, escape(label))?;
+            write!(
+                out,
+                "<rect class=\"window\" x=\"{a:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}</title></rect>",
+                (b - a).max(1.0),
+                HEIGHT - TOP - BOTTOM,
+                escape(label)
+            )?;
         }
         for i in 0..=4 {
             let v = top * f64::from(i) / 4.0;
-            write!(out, "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.0}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>", WIDTH - RIGHT, at = y(v))?;
+            write!(
+                out,
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.0}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>",
+                WIDTH - RIGHT,
+                at = y(v)
+            )?;
             if i % 2 == 0 {
-                write!(out, "<text class=\"tick end\" x=\"{:.0}\" y=\"{:.1}\">{}{}</text>", LEFT - 6.0, y(v) + 4.0, number(v), escape(self.unit))?;
+                write!(
+                    out,
+                    "<text class=\"tick end\" x=\"{:.0}\" y=\"{:.1}\">{}{}</text>",
+                    LEFT - 6.0,
+                    y(v) + 4.0,
+                    number(v),
+                    escape(self.unit)
+                )?;
             }
         }
         let step = round_up(self.seconds / 8.0).max(1.0);
         let mut t = 0.0;
         while t <= self.seconds {
-            write!(out, "<text class=\"tick\" x=\"{:.1}\" y=\"{:.0}\">{}s</text>", x(t), HEIGHT - 8.0, number(t))?;
+            write!(
+                out,
+                "<text class=\"tick\" x=\"{:.1}\" y=\"{:.0}\">{}s</text>",
+                x(t),
+                HEIGHT - 8.0,
+                number(t)
+            )?;
             t += step;
         }
         for line in &self.lines {
@@ -91,8 +128,20 @@ impl Plot<'_> {
             write!(out, "<path class=\"line {}\" d=\"{path}\"/>", line.class)?;
         }
         if let Some(bound) = self.bound {
-            write!(out, "<line class=\"bound\" x1=\"{LEFT}\" x2=\"{:.0}\" y1=\"{b:.1}\" y2=\"{b:.1}\"/>", WIDTH - RIGHT, b = y(bound))?;
-            write!(out, "<text class=\"tick end bound-text\" x=\"{:.0}\" y=\"{:.1}\">bound {}{}</text>", WIDTH - RIGHT - 2.0, y(bound) - 4.0, number(bound), escape(self.unit))?;
+            write!(
+                out,
+                "<line class=\"bound\" x1=\"{LEFT}\" x2=\"{:.0}\" y1=\"{b:.1}\" y2=\"{b:.1}\"/>",
+                WIDTH - RIGHT,
+                b = y(bound)
+            )?;
+            write!(
+                out,
+                "<text class=\"tick end bound-text\" x=\"{:.0}\" y=\"{:.1}\">bound {}{}</text>",
+                WIDTH - RIGHT - 2.0,
+                y(bound) - 4.0,
+                number(bound),
+                escape(self.unit)
+            )?;
         }
         write!(out, "</svg></figure>")
     }
@@ -104,5 +153,9 @@ fn round_up(value: f64) -> f64 {
         return 1.0;
     }
     let magnitude = 10_f64.powf(value.log10().floor());
-    [1.0, 2.0, 4.0, 5.0, 10.0].into_iter().map(|m| m * magnitude).find(|m| *m >= value * 0.999).unwrap_or(10.0 * magnitude)
+    [1.0, 2.0, 4.0, 5.0, 10.0]
+        .into_iter()
+        .map(|m| m * magnitude)
+        .find(|m| *m >= value * 0.999)
+        .unwrap_or(10.0 * magnitude)
 }

@@ -44,11 +44,21 @@ impl Guards {
             .iter()
             .map(|guard| {
                 let metric = match guard {
-                    Guard::Metric { metric, .. } => experiment.steady_state.metrics.iter().find(|m| m.name == *metric).cloned(),
+                    Guard::Metric { metric, .. } => {
+                        experiment.steady_state.metrics.iter().find(|m| m.name == *metric).cloned()
+                    }
                     Guard::File { .. } => None,
                 };
                 let words = describe(guard, metric.as_ref());
-                Watch { guard: guard.clone(), metric, words, holds_since: None, blind_since: None, longest: 0.0, tripped: false }
+                Watch {
+                    guard: guard.clone(),
+                    metric,
+                    words,
+                    holds_since: None,
+                    blind_since: None,
+                    longest: 0.0,
+                    tripped: false,
+                }
             })
             .collect();
         Guards { list, blind_for: experiment.safety.on_unknown.map(|s| s.0.as_secs_f64()) }
@@ -110,7 +120,10 @@ impl Watch {
                 let blind = tick.end - since;
                 if blind_for.is_some_and(|limit| blind + 0.05 >= limit) {
                     self.tripped = true;
-                    return Some(self.change(GuardState::Tripped, format!("the guard {} saw no data for {blind:.0} s", self.words)));
+                    return Some(self.change(
+                        GuardState::Tripped,
+                        format!("the guard {} saw no data for {blind:.0} s", self.words),
+                    ));
                 }
                 None
             }
@@ -156,7 +169,10 @@ stages: [{faults: [{target: web, for: 5s, inject: {blackhole: }}]}]
     }
 
     fn tick(n: u32, value: Option<f64>) -> Tick {
-        let probes = value.map(|v| ("home".to_owned(), Probed { count: 1, sum: v, last: Some(v) })).into_iter().collect();
+        let probes = value
+            .map(|v| ("home".to_owned(), Probed { count: 1, sum: v, last: Some(v) }))
+            .into_iter()
+            .collect();
         Tick { start: f64::from(n), end: f64::from(n) + 1.0, probes, ..Tick::default() }
     }
 

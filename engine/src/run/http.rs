@@ -44,7 +44,9 @@ impl Origin {
 
     /// A new connection.
     pub async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
-        let tcp = TcpStream::connect(&self.authority).await.map_err(|e| Failure::Connect(self.authority.clone(), e))?;
+        let tcp = TcpStream::connect(&self.authority)
+            .await
+            .map_err(|e| Failure::Connect(self.authority.clone(), e))?;
         tcp.set_nodelay(true).map_err(|e| Failure::Connect(self.authority.clone(), e))?;
         let (sender, connection) = http1::handshake(TokioIo::new(tcp)).await?;
         tokio::spawn(async move {
@@ -64,7 +66,11 @@ pub struct Pool {
 impl Pool {
     /// Sends a request on an idle connection or a new one and reads the whole answer: its status and body.
     /// A connection that the other side closed while it was idle is replaced; nothing is sent twice.
-    pub async fn send(&self, origin: &Origin, request: Request<Full<Bytes>>) -> Result<(u16, Bytes), Failure> {
+    pub async fn send(
+        &self,
+        origin: &Origin,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(u16, Bytes), Failure> {
         let mut request = request;
         while let Some(mut sender) = self.take() {
             match sender.try_send_request(request).await {
@@ -80,7 +86,11 @@ impl Pool {
         self.finish(sender, response).await
     }
 
-    async fn finish(&self, sender: SendRequest<Full<Bytes>>, response: Response<Incoming>) -> Result<(u16, Bytes), Failure> {
+    async fn finish(
+        &self,
+        sender: SendRequest<Full<Bytes>>,
+        response: Response<Incoming>,
+    ) -> Result<(u16, Bytes), Failure> {
         let status = response.status().as_u16();
         let body = response.into_body().collect().await?.to_bytes();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
@@ -97,7 +107,12 @@ impl Pool {
 }
 
 /// A request to an origin.
-pub fn request(origin: &Origin, method: &str, headers: &[(String, String)], body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
+pub fn request(
+    origin: &Origin,
+    method: &str,
+    headers: &[(String, String)],
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, http::Error> {
     let mut builder = Request::builder().method(method).uri(&origin.path);
     if !headers.iter().any(|(k, _)| k.eq_ignore_ascii_case("host")) {
         builder = builder.header("host", &origin.authority);

@@ -18,7 +18,12 @@ pub enum Cause {
 }
 
 /// The verdict with its sentence: what failed first, then what was ended, broken, not seen; only then what held.
-pub fn judge(cause: Option<&Cause>, undo_failures: &[String], faults: &[FaultRecord], metrics: &[MetricRecord]) -> (Verdict, String) {
+pub fn judge(
+    cause: Option<&Cause>,
+    undo_failures: &[String],
+    faults: &[FaultRecord],
+    metrics: &[MetricRecord],
+) -> (Verdict, String) {
     if let Some(failure) = undo_failures.first() {
         return (Verdict::Error, format!("an undo could not be verified: {failure}"));
     }
@@ -50,7 +55,10 @@ pub fn judge(cause: Option<&Cause>, undo_failures: &[String], faults: &[FaultRec
         return (Verdict::Inconclusive, format!("{}: {}", unknown.name, unknown.why));
     }
     match gates().count() {
-        0 => (Verdict::Held, "every fault met something and was taken back; the file expects nothing of any metric".to_owned()),
+        0 => (
+            Verdict::Held,
+            "every fault met something and was taken back; the file expects nothing of any metric".to_owned(),
+        ),
         1 => (Verdict::Held, "the one metric that decides held".to_owned()),
         n => (Verdict::Held, format!("all {n} metrics that decide held")),
     }

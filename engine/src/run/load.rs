@@ -35,7 +35,8 @@ impl Running {
     pub fn start(load: Load, body: Bytes) -> Result<Running, Failure> {
         let origin = Origin::parse(&load.url)?;
         // Refused before the first request rather than at each of them.
-        request(&origin, &load.method, &load.headers, body.clone()).map_err(|e| Failure::Address(format!("{} {}: {e}", load.method, load.url)))?;
+        request(&origin, &load.method, &load.headers, body.clone())
+            .map_err(|e| Failure::Address(format!("{} {}: {e}", load.method, load.url)))?;
         let shared = Arc::new(Shared {
             load,
             origin,
@@ -46,7 +47,8 @@ impl Running {
             stop: AtomicBool::new(false),
         });
         let (pacer, runtime) = (shared.clone(), tokio::runtime::Handle::current());
-        let spawned = std::thread::Builder::new().name("load-pacer".into()).spawn(move || pace(&pacer, &runtime));
+        let spawned =
+            std::thread::Builder::new().name("load-pacer".into()).spawn(move || pace(&pacer, &runtime));
         spawned.map_err(|e| Failure::Connect("a thread for the load".into(), e))?;
         Ok(Running { shared })
     }
@@ -65,8 +67,7 @@ impl Drop for Running {
 
 fn pace(shared: &Arc<Shared>, runtime: &tokio::runtime::Handle) {
     let begin = Instant::now();
-    let mut schedule = Schedule::new(&shared.load.stages);
-    while let Some(due) = schedule.next() {
+    for due in Schedule::new(&shared.load.stages) {
         let due = begin + due;
         loop {
             if shared.stop.load(Ordering::Relaxed) {
@@ -90,7 +91,8 @@ impl Shared {
             true
         } else {
             let timeout = self.load.timeout.0.saturating_sub(due.elapsed());
-            let answer = match request(&self.origin, &self.load.method, &self.load.headers, self.body.clone()) {
+            let answer = match request(&self.origin, &self.load.method, &self.load.headers, self.body.clone())
+            {
                 Ok(request) => tokio::time::timeout(timeout, self.pool.send(&self.origin, request)).await,
                 Err(_) => return,
             };
@@ -157,7 +159,11 @@ mod tests {
     use model::units::{EventRate, Span};
 
     fn stage(secs: Option<u64>, from: f64, to: f64) -> LoadStage {
-        LoadStage { lasts: secs.map(Span::secs), from: EventRate::per_second(from), to: EventRate::per_second(to) }
+        LoadStage {
+            lasts: secs.map(Span::secs),
+            from: EventRate::per_second(from),
+            to: EventRate::per_second(to),
+        }
     }
 
     fn due_in(stages: &[LoadStage], from: u64, to: u64) -> usize {

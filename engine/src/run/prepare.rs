@@ -1,7 +1,7 @@
 //! Everything that is settled before a run starts: targets found, privileges present, undo known, services answering.
 //! All problems are gathered, nothing is armed.
 
-use crate::Agent;
+use crate::{Agent, EngineError};
 use bytes::Bytes;
 use inject::Plan;
 use model::experiment::{Experiment, Source, Start};
@@ -27,7 +27,12 @@ pub struct Prepared {
 }
 
 /// Opens the targets and plans every fault. On problems, what was opened is closed again.
-pub async fn prepare(agent: &Agent, experiment: &Experiment, seed: u64, base: &Path) -> Result<Prepared, Vec<Problem>> {
+pub async fn prepare(
+    agent: &Agent,
+    experiment: &Experiment,
+    seed: u64,
+    base: &Path,
+) -> Result<Prepared, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut opened = Vec::new();
     let known: Vec<TargetRef> = agent.targets().into_iter().map(|s| s.target).collect();
@@ -39,7 +44,7 @@ pub async fn prepare(agent: &Agent, experiment: &Experiment, seed: u64, base: &P
         match agent.open(target.clone()).await {
             Ok(_) if known.contains(&target.reference()) => {}
             Ok(_) => opened.push(target.reference()),
-            Err(e) => problems.push(e.problem()),
+            Err(e) => problems.push(problem(&e)),
         }
     }
     let mut plans = Vec::new();
@@ -47,8 +52,10 @@ pub async fn prepare(agent: &Agent, experiment: &Experiment, seed: u64, base: &P
         for stage in &experiment.stages {
             for planned in &stage.faults {
                 match agent.plan(seeded(planned.fault.clone(), seed)).await {
-                    Ok(plan) => plans.push((stage.name.clone(), planned.start.clone(), planned.fault.lasts, plan)),
-                    Err(e) => problems.push(e.problem()),
+                    Ok(plan) => {
+                        plans.push((stage.name.clone(), planned.start.clone(), planned.fault.lasts, plan))
+                    }
+                    Err(e) => problems.push(problem(&e)),
                 }
             }
         }
@@ -70,6 +77,19 @@ pub async fn prepare(agent: &Agent, experiment: &Experiment, seed: u64, base: &P
     close(agent, &opened).await;
     problems.dedup();
     Err(problems)
+}
+
+fn problem(e: &EngineError) -> Problem {
+    match e {
+        EngineError::Refused(problem) => problem.clone(),
+        other => {
+            let text = other.to_string();
+            match text.split_once("; ") {
+                Some((what, hint)) => Problem::new(what).hint(hint),
+                None => Problem::new(text),
+            }
+        }
+    }
 }
 
 /// Closes targets that a run opened, last first.
@@ -97,8 +117,11 @@ async fn unreachable(target: &Target) -> Option<Problem> {
         Err(_) => "no answer within 3s".to_owned(),
     };
     Some(
-        Problem::new(format!("nothing can be reached at {}, the upstream of {}: {why}", proxy.upstream, target.name))
-            .hint("start the service first, or correct upstream"),
+        Problem::new(format!(
+            "nothing can be reached at {}, the upstream of {}: {why}",
+            proxy.upstream, target.name
+        ))
+        .hint("start the service first, or correct upstream"),
     )
 }
 
@@ -107,9 +130,10 @@ fn body(given: Option<&str>, base: &Path) -> Result<Bytes, Problem> {
         None => Ok(Bytes::new()),
         Some(text) => match text.strip_prefix('@') {
             None => Ok(Bytes::from(text.to_owned())),
-            Some(file) => std::fs::read(base.join(file))
-                .map(Bytes::from)
-                .map_err(|e| Problem::new(format!("cannot read the body {}: {e}", base.join(file).display())).hint("paths are relative to the experiment file")),
+            Some(file) => std::fs::read(base.join(file)).map(Bytes::from).map_err(|e| {
+                Problem::new(format!("cannot read the body {}: {e}", base.join(file).display()))
+                    .hint("paths are relative to the experiment file")
+            }),
         },
     }
 }
@@ -129,7 +153,10 @@ fn missing_programs(experiment: &Experiment, base: &Path) -> Vec<Problem> {
     });
     programs
         .filter(|(_, program)| !exists(program))
-        .map(|(metric, program)| Problem::new(format!("metric {metric} runs {program}, which does not exist")).hint("install it, or give its path"))
+        .map(|(metric, program)| {
+            Problem::new(format!("metric {metric} runs {program}, which does not exist"))
+                .hint("install it, or give its path")
+        })
         .collect()
 }
 
@@ -142,20 +169,28 @@ fn radius(experiment: &Experiment) -> Option<Problem> {
         for planned in &stage.faults {
             let start = match &planned.start {
                 Start::At(at) => at.0,
-                Start::After { fault, delay } => ends.get(fault.as_str()).copied().unwrap_or_default() + delay.0,
+                Start::After { fault, delay } => {
+                    ends.get(fault.as_str()).copied().unwrap_or_default() + delay.0
+                }
             };
             let end = start + planned.fault.lasts.unwrap_or(Span::millis(1)).0;
             ends.insert(&planned.id, end);
             spans.push((start, end, &planned.fault.target));
         }
         for (at, _, _) in &spans {
-            let mut hit: Vec<&TargetRef> = spans.iter().filter(|(s, e, _)| s <= at && at < e).map(|(_, _, t)| *t).collect();
+            let mut hit: Vec<&TargetRef> =
+                spans.iter().filter(|(s, e, _)| s <= at && at < e).map(|(_, _, t)| *t).collect();
             hit.sort();
             hit.dedup();
             if hit.len() > max {
                 return Some(
-                    Problem::new(format!("{} targets are under faults at once {} into stage {}, and blast_radius allows {max}", hit.len(), Span(*at), stage.name))
-                        .hint("shift faults with at or after, or raise max_targets_at_once"),
+                    Problem::new(format!(
+                        "{} targets are under faults at once {} into stage {}, and blast_radius allows {max}",
+                        hit.len(),
+                        Span(*at),
+                        stage.name
+                    ))
+                    .hint("shift faults with at or after, or raise max_targets_at_once"),
                 );
             }
         }

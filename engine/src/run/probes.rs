@@ -115,7 +115,12 @@ mod tests {
     use model::units::Span;
 
     fn probe(run: &[&str], number: bool) -> CommandProbe {
-        CommandProbe { run: run.iter().map(|s| (*s).to_owned()).collect(), every: Span::secs(1), timeout: Span::millis(500), number }
+        CommandProbe {
+            run: run.iter().map(|s| (*s).to_owned()).collect(),
+            every: Span::secs(1),
+            timeout: Span::millis(500),
+            number,
+        }
     }
 
     #[tokio::test]

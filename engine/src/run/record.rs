@@ -107,7 +107,11 @@ impl Recorder {
 
     /// The ids of faults that are on.
     pub fn on(&self) -> Vec<String> {
-        self.faults.iter().filter(|f| f.armed_s.is_some() && f.ended_s.is_none()).map(|f| f.id.clone()).collect()
+        self.faults
+            .iter()
+            .filter(|f| f.armed_s.is_some() && f.ended_s.is_none())
+            .map(|f| f.id.clone())
+            .collect()
     }
 
     /// Takes a tick; gives the windows that were judged with it.
@@ -147,14 +151,19 @@ impl Recorder {
 
     /// The first deciding metric whose latest window failed, with its sentence.
     pub fn unsteady(&self) -> Option<String> {
-        self.experiment.steady_state.metrics.iter().filter(|m| m.severity == model::experiment::Severity::Gate).find_map(|m| {
-            let last = self.windows.get(&m.name)?.last()?;
-            (last.result == model::event::WindowResult::Fail).then(|| {
-                let unit = m.from.unit();
-                let value = last.value.map_or("nothing".to_owned(), |v| format!("{v:.1}{unit}"));
-                format!("{} was {value}, expected {}", m.name, m.expect.describe(unit))
+        self.experiment
+            .steady_state
+            .metrics
+            .iter()
+            .filter(|m| m.severity == model::experiment::Severity::Gate)
+            .find_map(|m| {
+                let last = self.windows.get(&m.name)?.last()?;
+                (last.result == model::event::WindowResult::Fail).then(|| {
+                    let unit = m.from.unit();
+                    let value = last.value.map_or("nothing".to_owned(), |v| format!("{v:.1}{unit}"));
+                    format!("{} was {value}, expected {}", m.name, m.expect.describe(unit))
+                })
             })
-        })
     }
 
     /// The record of the whole run.
@@ -198,7 +207,7 @@ impl Recorder {
     }
 
     /// Fills in time to effect and both recoveries: in the metrics of the file and in what the fault's own target shows;
-    /// the earliest effect counts, the latest recovery.
+    /// the earliest effect counts.
     fn find_times(&mut self, until: f64) {
         let Some(first) = self.faults.iter().filter_map(|f| f.armed_s).reduce(f64::min) else { return };
         let mut tracks: Vec<(String, Option<String>, f64, Track)> = Vec::new();
@@ -207,8 +216,17 @@ impl Recorder {
         }
         let proxies: BTreeSet<&String> = self.ticks.iter().flat_map(|t| t.proxies.keys()).collect();
         for name in proxies {
-            for (word, stat, unit) in [("p50", Stat::Latency(0.5), "ms"), ("p99", Stat::Latency(0.99), "ms"), ("errors", Stat::Errors, "%"), ("rate", Stat::Rate, "/s")] {
-                let track = self.ticks.iter().map(|t| (t.end, sample_reading(stat, t.proxies.get(name).cloned()).value)).collect();
+            for (word, stat, unit) in [
+                ("p50", Stat::Latency(0.5), "ms"),
+                ("p99", Stat::Latency(0.99), "ms"),
+                ("errors", Stat::Errors, "%"),
+                ("rate", Stat::Rate, "/s"),
+            ] {
+                let track = self
+                    .ticks
+                    .iter()
+                    .map(|t| (t.end, sample_reading(stat, t.proxies.get(name).cloned()).value))
+                    .collect();
                 tracks.push((format!("{name} {word}"), Some(format!("proxy:{name}")), floor(unit), track));
             }
         }
@@ -219,24 +237,19 @@ impl Recorder {
                 if target.as_ref().is_some_and(|t| *t != fault.target) {
                     continue;
                 }
-                let before: Vec<f64> = track.iter().filter(|(t, _)| *t <= first).filter_map(|(_, v)| *v).collect();
+                let before: Vec<f64> =
+                    track.iter().filter(|(t, _)| *t <= first).filter_map(|(_, v)| *v).collect();
                 let Some(band) = Band::of(&before, *floor) else { continue };
                 let seen = times(track, band, armed, ended, until);
                 if seen.effect.is_none() {
                     continue;
                 }
-                found = Some(match found {
-                    None => (seen, name),
-                    Some((best, best_name)) => {
-                        let earlier = seen.effect < best.effect;
-                        let merged = Times {
-                            effect: if earlier { seen.effect } else { best.effect },
-                            defence: latest(best.defence, seen.defence),
-                            healing: latest(best.healing, seen.healing),
-                        };
-                        (merged, if earlier { name } else { best_name })
-                    }
-                });
+                // The earliest effect counts, and the recovery is told of the same number; of two that showed it in the
+                // same second, one that came back tells more.
+                let rank = |t: &Times| (t.effect.map(f64::floor), t.healing.is_none(), t.effect);
+                if found.as_ref().is_none_or(|(best, _)| rank(&seen) < rank(best)) {
+                    found = Some((seen, name));
+                }
             }
             if let Some((seen, name)) = found {
                 fault.time_to_effect_s = seen.effect;
@@ -254,11 +267,6 @@ impl Recorder {
     }
 }
 
-/// A recovery is complete when the last number is back; one that never came back means there was none.
-fn latest(a: Option<f64>, b: Option<f64>) -> Option<f64> {
-    a.zip(b).map(|(a, b)| a.max(b))
-}
-
 /// The smallest half width of a band, so that quiet numbers do not make a hair's breadth an effect.
 fn floor(unit: &str) -> f64 {
     match unit {
@@ -270,13 +278,20 @@ fn floor(unit: &str) -> f64 {
 }
 
 fn track(metric: &Metric, ticks: &[Tick]) -> Track {
-    ticks.iter().map(|t| (t.end, reading(&metric.name, &metric.from, std::slice::from_ref(t)).value)).collect()
+    ticks
+        .iter()
+        .map(|t| (t.end, reading(&metric.name, &metric.from, std::slice::from_ref(t)).value))
+        .collect()
 }
 
 fn series(ticks: &[Tick]) -> Vec<Series> {
     let mut out: BTreeMap<String, Vec<Point>> = BTreeMap::new();
     for tick in ticks {
-        let named = tick.proxies.iter().map(|(n, s)| (format!("proxy:{n}"), s)).chain(tick.loads.iter().map(|(n, s)| (format!("load:{n}"), s)));
+        let named = tick
+            .proxies
+            .iter()
+            .map(|(n, s)| (format!("proxy:{n}"), s))
+            .chain(tick.loads.iter().map(|(n, s)| (format!("load:{n}"), s)));
         for (name, sample) in named {
             out.entry(name).or_default().push(point(tick.end, sample));
         }
@@ -298,8 +313,12 @@ fn point(t: f64, sample: &Sample) -> Point {
 pub fn bounds(experiment: &Experiment) -> BTreeMap<String, (String, String)> {
     let described = |m: &Metric| {
         let source = match &m.from {
-            Source::Proxy { target, .. } => m.from.describe().replacen(&format!("proxy {target}"), &format!("proxy:{target}"), 1),
-            Source::Load { load, .. } => m.from.describe().replacen(&format!("load {load}"), &format!("load:{load}"), 1),
+            Source::Proxy { target, .. } => {
+                m.from.describe().replacen(&format!("proxy {target}"), &format!("proxy:{target}"), 1)
+            }
+            Source::Load { load, .. } => {
+                m.from.describe().replacen(&format!("load {load}"), &format!("load:{load}"), 1)
+            }
             other => other.describe(),
         };
         (m.name.clone(), (source, m.expect.describe(m.from.unit())))

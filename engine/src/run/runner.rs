@@ -9,7 +9,7 @@ use super::record::{Recorder, bounds};
 use super::tick::Tick;
 use super::windows::Phase;
 use crate::report::{self, Journal};
-use crate::{Agent, Subscription};
+use crate::{Agent, Item, Subscription};
 use model::event::{Ending, GuardState, Level};
 use model::experiment::{Experiment, Format, Otherwise, Planned, Stage, Start};
 use model::units::Span;
@@ -41,12 +41,20 @@ pub struct Options {
 pub struct RunProgress {
     /// The experiment's name.
     pub name: String,
-    /// Its phase in words: `baseline`, `stage slow 1/3`, `cooldown`, `done`.
+    /// Its phase: `baseline`, `stage`, `cooldown`, `done`.
     pub phase: String,
+    /// The stage's name and number from 1, in phase `stage`.
+    pub stage: Option<(String, usize)>,
+    /// Its stages with their lengths.
+    pub stages: Vec<(String, Span)>,
     /// Its seed.
     pub seed: u64,
     /// The verdict once it has ended.
     pub verdict: Option<model::Verdict>,
+    /// Why, once it has ended.
+    pub why: Option<String>,
+    /// Where the report lies, once it has ended.
+    pub report: Option<String>,
 }
 
 /// A run that goes on. Dropping it does not end it.
@@ -61,9 +69,16 @@ pub struct RunHandle {
 }
 
 /// Settles everything, then starts. On problems nothing was touched.
-pub async fn start(agent: Agent, experiment: Experiment, options: Options) -> Result<RunHandle, Vec<Problem>> {
-    if let Some(by) = agent.halted() {
-        return Err(vec![Problem::new(format!("nothing can be armed: {by} halted everything")).hint("lift the halt with `murphy halt --lift`")]);
+pub async fn start(
+    agent: Agent,
+    experiment: Experiment,
+    options: Options,
+) -> Result<RunHandle, Vec<Problem>> {
+    if let Some(halt) = agent.halted() {
+        return Err(vec![
+            Problem::new(format!("nothing can be armed: {} halted everything", halt.by))
+                .hint("lift the halt with `murphy halt --lift`"),
+        ]);
     }
     let seed = options.seed.or(experiment.seed).unwrap_or_else(random_seed);
     let prepared = prepare(&agent, &experiment, seed, &options.base).await?;
@@ -72,20 +87,40 @@ pub async fn start(agent: Agent, experiment: Experiment, options: Options) -> Re
             Ok(journal) => Some(JournalThread::start(journal)),
             Err(e) => {
                 close(&agent, &prepared.opened).await;
-                let hint = if e.kind() == std::io::ErrorKind::AlreadyExists { "a run is there already: give another directory" } else { "give a directory that can be written" };
-                return Err(vec![Problem::new(format!("cannot begin a report in {}: {e}", dir.display())).hint(hint)]);
+                let hint = if e.kind() == std::io::ErrorKind::AlreadyExists {
+                    "a run is there already: give another directory"
+                } else {
+                    "give a directory that can be written"
+                };
+                return Err(vec![
+                    Problem::new(format!("cannot begin a report in {}: {e}", dir.display())).hint(hint),
+                ]);
             }
         },
         None => None,
     };
     let (end, ended) = mpsc::channel(4);
-    let (tell, progress) = watch::channel(RunProgress { name: experiment.name.clone(), phase: "preparing".into(), seed, verdict: None });
+    let (tell, progress) = watch::channel(RunProgress {
+        name: experiment.name.clone(),
+        phase: "baseline".into(),
+        stage: None,
+        stages: experiment.stages.iter().map(|s| (s.name.clone(), s.lasts)).collect(),
+        seed,
+        verdict: None,
+        why: None,
+        report: None,
+    });
     let runner = Runner::new(agent, experiment, options, prepared, journal, ended, tell);
     Ok(RunHandle { progress, end, record: tokio::spawn(runner.drive()) })
 }
 
 /// What would be done and how it would be undone, line by line; touches nothing but opens and closes targets.
-pub async fn dry_run(agent: &Agent, experiment: &Experiment, seed: Option<u64>, base: &Path) -> Result<Vec<String>, Vec<Problem>> {
+pub async fn dry_run(
+    agent: &Agent,
+    experiment: &Experiment,
+    seed: Option<u64>,
+    base: &Path,
+) -> Result<Vec<String>, Vec<Problem>> {
     let seed = seed.or(experiment.seed).unwrap_or_else(random_seed);
     let prepared = prepare(agent, experiment, seed, base).await?;
     close(agent, &prepared.opened).await;
@@ -94,7 +129,8 @@ pub async fn dry_run(agent: &Agent, experiment: &Experiment, seed: Option<u64>, 
     let mut stage = String::new();
     for (name, start, lasts, plan) in &prepared.plans {
         if *name != stage {
-            let length = experiment.stages.iter().find(|s| s.name == *name).map(|s| s.lasts).unwrap_or_default();
+            let length =
+                experiment.stages.iter().find(|s| s.name == *name).map(|s| s.lasts).unwrap_or_default();
             lines.push(format!("stage {name} for {length}"));
             stage.clone_from(name);
         }
@@ -103,7 +139,12 @@ pub async fn dry_run(agent: &Agent, experiment: &Experiment, seed: Option<u64>, 
             Start::After { fault, delay } => format!("{delay} after {fault}"),
         };
         let order = &plan.order;
-        lines.push(format!("  {when:>8}  {} on {}{}", order.fault.describe(), order.fault.target, lasts.map_or(String::new(), |l| format!(" for {l}"))));
+        lines.push(format!(
+            "  {when:>8}  {} on {}{}",
+            order.fault.describe(),
+            order.fault.target,
+            lasts.map_or(String::new(), |l| format!(" for {l}"))
+        ));
         for act in &plan.acts {
             lines.push(format!("            do:   {}", act.act));
             lines.push(format!("            undo: {}", act.undo));
@@ -153,7 +194,7 @@ impl Runner {
         tell: watch::Sender<RunProgress>,
     ) -> Runner {
         Runner {
-            recorder: Recorder::new(&experiment, prepared.seed, jiff::Timestamp::now().to_string()),
+            recorder: Recorder::new(&experiment, prepared.seed, crate::clock::timestamp()),
             guards: Guards::new(&experiment),
             waiting: experiment.faults().map(|p| p.id.clone()).collect(),
             agent,
@@ -174,11 +215,16 @@ impl Runner {
     }
 
     async fn drive(mut self) -> RunRecord {
-        let mut events = self.agent.subscribe();
+        let mut events = self.agent.subscribe(None);
         let stages = self.experiment.stages.iter().map(|s| (s.name.clone(), s.lasts)).collect();
         let bounds = bounds(&self.experiment);
         let name = self.experiment.name.clone();
-        let first = self.agent.emit(EventKind::RunStarted { name, seed: self.prepared.seed, stages, bounds });
+        let first = self.agent.events().emit(EventKind::RunStarted {
+            name,
+            seed: self.prepared.seed,
+            stages,
+            bounds,
+        });
         self.began_ms = first.mono_ms;
         self.began = Instant::now();
         let cause = match self.load_and_probe() {
@@ -196,7 +242,8 @@ impl Runner {
         for load in self.experiment.loads.clone() {
             let body = self.prepared.bodies.get(&load.name).cloned().unwrap_or_default();
             let name = load.name.clone();
-            let running = Running::start(load, body).map_err(|e| Cause::Failure(format!("load {name}: {e}")))?;
+            let running =
+                Running::start(load, body).map_err(|e| Cause::Failure(format!("load {name}: {e}")))?;
             self.loads.push((name, running, Sample::default()));
         }
         self.probes = self.experiment.steady_state.metrics.iter().filter_map(Probe::start).collect();
@@ -222,7 +269,12 @@ impl Runner {
                         });
                         continue;
                     }
-                    Otherwise::Abort => return Err(Cause::Guard(format!("stage {} needs a steady state: {why}", stage.name))),
+                    Otherwise::Abort => {
+                        return Err(Cause::Guard(format!(
+                            "stage {} needs a steady state: {why}",
+                            stage.name
+                        )));
+                    }
                     Otherwise::Continue => {}
                 }
             }
@@ -251,7 +303,8 @@ impl Runner {
                 continue;
             }
             let now = Instant::now();
-            let (ready, later): (Vec<_>, Vec<_>) = pending.into_iter().partition(|p| due(&self.ended_at, p).is_some_and(|t| t <= now));
+            let (ready, later): (Vec<_>, Vec<_>) =
+                pending.into_iter().partition(|p| due(&self.ended_at, p).is_some_and(|t| t <= now));
             pending = later;
             for planned in ready {
                 self.arm(planned).await?;
@@ -268,7 +321,11 @@ impl Runner {
         let limit = Instant::now() + self.experiment.safety.verify_within.0;
         while stage.faults.iter().any(|p| self.recorder.on().contains(&p.id)) {
             if Instant::now() >= limit {
-                return Err(Cause::Failure(format!("stage {} is over but {} is not", stage.name, self.recorder.on().join(", "))));
+                return Err(Cause::Failure(format!(
+                    "stage {} is over but {} is not",
+                    stage.name,
+                    self.recorder.on().join(", ")
+                )));
             }
             self.wait_or_end(events, limit).await?;
         }
@@ -279,7 +336,7 @@ impl Runner {
         let fault = seeded(planned.fault.clone(), self.prepared.seed);
         let by = format!("run {}", self.experiment.name);
         if let Err(e) = self.agent.arm(fault, &by).await {
-            let why = e.problem().to_string();
+            let why = e.to_string();
             self.recorder.failed(&planned.id, &why);
             self.waiting.remove(&planned.id);
             return Err(Cause::Failure(format!("{} could not be armed: {why}", planned.id)));
@@ -303,13 +360,14 @@ impl Runner {
                 who = self.ended.recv() => {
                     return Err(Cause::Person(who.unwrap_or_else(|| "whoever started it".to_owned())));
                 }
-                event = events.next() => match event {
-                    Some(event) => {
+                item = events.next() => match item {
+                    Item::Event(event) => {
                         if self.hear(&event)? {
                             return Ok(true);
                         }
                     }
-                    None => return Err(Cause::Failure("the agent is gone".to_owned())),
+                    // What happened meanwhile is not known, so what is on is not either.
+                    Item::Lost(n) => return Err(Cause::Failure(format!("{n} events were missed: the machine was too busy to follow the run"))),
                 },
                 () = sleep_until(wake) => {
                     if limit.is_some_and(|l| Instant::now() >= l) {
@@ -360,7 +418,10 @@ impl Runner {
             return Ok(());
         }
         let prefix = format!("{}:", TargetKind::Proxy);
-        let proxies = targets.iter().filter_map(|(name, s)| Some((name.strip_prefix(&prefix)?.to_owned(), s.clone()))).collect();
+        let proxies = targets
+            .iter()
+            .filter_map(|(name, s)| Some((name.strip_prefix(&prefix)?.to_owned(), s.clone())))
+            .collect();
         let mut loads = BTreeMap::new();
         for (name, running, before) in &mut self.loads {
             let now = running.totals();
@@ -374,7 +435,7 @@ impl Runner {
         let judged = self.recorder.tick(tick, self.phase);
         self.tell_windows(judged);
         for change in changes {
-            self.agent.emit(EventKind::Guard { guard: change.guard, state: change.state });
+            self.agent.events().emit(EventKind::Guard { guard: change.guard, state: change.state });
             if change.state == GuardState::Tripped {
                 return Err(Cause::Guard(change.why));
             }
@@ -397,7 +458,11 @@ impl Runner {
 
     fn tell_windows(&self, judged: Vec<(String, WindowRecord)>) {
         for (metric, window) in judged {
-            self.agent.emit(EventKind::Window { metric, value: window.value, result: window.result });
+            self.agent.events().emit(EventKind::Window {
+                metric,
+                value: window.value,
+                result: window.result,
+            });
         }
     }
 
@@ -412,18 +477,18 @@ impl Runner {
         on.reverse();
         for id in &on {
             // Gone already (halted, elapsed) is as good; its event tells the rest.
-            let _ = self.agent.disarm_as(id, &by, why).await;
+            let _ = self.agent.disarm_because(id, &by, why).await;
         }
         let limit = Instant::now() + self.experiment.safety.verify_within.0;
         while self.recorder.any_on() {
-            let event = tokio::select! {
-                event = events.next() => event,
-                () = sleep_until(limit) => None,
-            };
-            match event {
-                // What ended the run has been decided; here only the undo counts.
-                Some(event) => drop(self.hear(&event)),
-                None => break,
+            tokio::select! {
+                item = events.next() => {
+                    if let Item::Event(event) = item {
+                        // What ended the run has been decided; here only the undo counts.
+                        let _ = self.hear(&event);
+                    }
+                }
+                () = sleep_until(limit) => break,
             }
         }
         for id in self.recorder.on() {
@@ -440,27 +505,34 @@ impl Runner {
         if let Some(dir) = &self.options.dir {
             match report::write(dir, &record, &self.options.formats) {
                 Ok(_) => where_to = Some(dir.display().to_string()),
-                Err(e) => failure = Some(format!("the report in {} could not be written: {e}", dir.display())),
+                Err(e) => {
+                    failure = Some(format!("the report in {} could not be written: {e}", dir.display()))
+                }
             }
         }
         if let Some(text) = failure {
-            self.agent.emit(EventKind::Note { level: Level::Error, text });
+            self.agent.events().emit(EventKind::Note { level: Level::Error, text });
         }
-        self.agent.emit(EventKind::RunEnded {
+        self.agent.events().emit(EventKind::RunEnded {
             name: record.name.clone(),
             verdict: record.verdict.word().to_owned(),
             why: record.why.clone(),
-            report: where_to,
+            report: where_to.clone(),
         });
         if let Some(journal) = self.journal {
-            while let Some(event) = events.try_next() {
-                journal.write(event);
+            while let Some(item) = events.try_next() {
+                if let Item::Event(event) = item {
+                    journal.write(Event::clone(&event));
+                }
             }
             journal.finish();
         }
         self.tell.send_modify(|p| {
             p.phase = "done".into();
+            p.stage = None;
             p.verdict = Some(record.verdict);
+            p.why = Some(record.why.clone());
+            p.report = where_to;
         });
         record
     }
@@ -468,14 +540,15 @@ impl Runner {
     fn enter(&mut self, phase: &str, stage: Option<(String, usize)>, lasts: Option<Span>) {
         let name = stage.as_ref().map_or(phase, |(n, _)| n.as_str()).to_owned();
         self.recorder.phase(&name, self.elapsed(), false);
-        let count = self.experiment.stages.len();
-        let words = stage.as_ref().map_or(phase.to_owned(), |(name, i)| format!("stage {name} {i}/{count}"));
-        self.tell.send_modify(|p| p.phase = words);
-        self.agent.emit(EventKind::Phase { phase: phase.to_owned(), stage, lasts });
+        self.tell.send_modify(|p| {
+            p.phase = phase.to_owned();
+            p.stage.clone_from(&stage);
+        });
+        self.agent.events().emit(EventKind::Phase { phase: phase.to_owned(), stage, lasts });
     }
 
     fn note(&self, level: Level, text: String) {
-        self.agent.emit(EventKind::Note { level, text });
+        self.agent.events().emit(EventKind::Note { level, text });
     }
 
     fn elapsed(&self) -> f64 {

@@ -112,6 +112,9 @@ mod tests {
         assert_eq!(read(Stat::Latency(0.5)), None);
         assert_eq!(read(Stat::Success), None);
         assert_eq!(read(Stat::Rate), Some(0.0));
-        assert_eq!(reading("m", &Source::Proxy { target: "none".into(), stat: Stat::Rate }, &ticks).value, None);
+        assert_eq!(
+            reading("m", &Source::Proxy { target: "none".into(), stat: Stat::Rate }, &ticks).value,
+            None
+        );
     }
 }

@@ -28,7 +28,13 @@ impl Phase {
 }
 
 /// Judges one window of a metric. `previous` is the value of the window before, for metrics that must grow.
-pub fn judge(metric: &Metric, ticks: &[Tick], phase: Phase, previous: Option<f64>, no_data: NoData) -> WindowRecord {
+pub fn judge(
+    metric: &Metric,
+    ticks: &[Tick],
+    phase: Phase,
+    previous: Option<f64>,
+    no_data: NoData,
+) -> WindowRecord {
     let read = reading(&metric.name, &metric.from, ticks);
     let enough = read.samples >= metric.min_samples;
     let result = match (read.value, &metric.expect) {
@@ -69,7 +75,9 @@ pub fn summarise(metric: &Metric, windows: Vec<WindowRecord>) -> MetricRecord {
     let unit = metric.from.unit();
     let expectation = metric.expect.describe(unit);
     let (result, why) = if breaches > allowed {
-        let within = metric.allow.map_or(String::new(), |a| format!(" of the latest {}, {} allowed", a.of, a.breaches));
+        let within = metric
+            .allow
+            .map_or(String::new(), |a| format!(" of the latest {}, {} allowed", a.of, a.breaches));
         (WindowResult::Fail, format!("{breaches} windows{within} broke {expectation} while faults were on"))
     } else if last_after == Some(WindowResult::Fail) {
         (WindowResult::Fail, format!("{expectation} did not hold again after the last fault was gone"))
@@ -117,7 +125,10 @@ fn breaches(metric: &Metric, during: impl Iterator<Item = WindowResult>) -> u64 
 
 fn worst(metric: &Metric, values: Vec<f64>) -> Option<f64> {
     use model::experiment::Compare;
-    let low_is_bad = matches!(metric.expect, Expect::Bound { op: Compare::More | Compare::AtLeast | Compare::Equal, .. } | Expect::Increasing);
+    let low_is_bad = matches!(
+        metric.expect,
+        Expect::Bound { op: Compare::More | Compare::AtLeast | Compare::Equal, .. } | Expect::Increasing
+    );
     values.into_iter().reduce(|a, b| if (a < b) == low_is_bad { a } else { b })
 }
 

@@ -28,7 +28,7 @@ const LOAD: ParamDef = with_default(
     "load",
     Percent,
     "80%",
-    "how busy each core is made (add), or how busy it should become in all (reach)",
+    "how busy each core is made (add), or how busy it should become with what others use (reach)",
 );
 
 pub(super) const FAULTS: &[FaultDef] = &[
@@ -36,7 +36,8 @@ pub(super) const FAULTS: &[FaultDef] = &[
         name: "pause",
         summary: "Stops processes with SIGSTOP and continues them afterwards.",
         detail: "Connections stay open and nothing answers: what a long garbage collection or a frozen machine looks like. \
-                 Undone through a pidfd and only for the very process that was stopped (pid and start time).",
+                 Undone through a pidfd and only for the very process that was stopped (pid and start time). A process \
+                 that someone else has stopped is left alone. Its parent is told: a shell says that its job was stopped.",
         ends: "nothing: a stopped process stays stopped when agent and watchdog are both killed, until `murphy recover`",
         needs: &["CAP_KILL for other users' processes"],
         ..NODE
@@ -46,7 +47,8 @@ pub(super) const FAULTS: &[FaultDef] = &[
         params: &[with_default("signal", Choice(SIGNALS), "SIGKILL", "the signal that is sent")],
         summary: "Sends a signal to processes, once.",
         detail: "Whether a supervisor starts them again is what the experiment finds out. A process that is already gone is \
-                 reported, not counted as hit.",
+                 reported, not counted as hit; how many ended is measured. murphy itself, what started it and process 1 \
+                 are refused.",
         one_shot: true,
         irreversible: true,
         ends: "it happens once and cannot be undone",
@@ -63,14 +65,16 @@ pub(super) const FAULTS: &[FaultDef] = &[
                 "mode",
                 Choice(&["add", "reach"]),
                 "add",
-                "add burns so much on top; reach burns what is missing to it",
+                "add burns so much on top of what others use; reach burns only what is missing to it",
             ),
-            with_default("nice", Int { min: -20, max: 19 }, "0", "the niceness of the burning processes"),
+            with_default("nice", Int { min: -20, max: 19 }, "0", "the niceness of the burning threads"),
         ],
         summary: "Burns processor time.",
-        detail: "Runs in child processes of ours, regulated on the processor time they really got. They die with the agent \
-                 (PR_SET_PDEATHSIG) and are the first to go when memory is short (oom_score_adj 1000).",
-        ends: "the kernel kills the burning children when the agent dies",
+        detail: "Runs in a child process of ours, regulated on the processor time it really got: cores=1.5 load=80% burns \
+                 120% of a core on two threads. load and cores can ramp. It dies with the agent (PR_SET_PDEATHSIG) and is \
+                 the first to go when memory is short (oom_score_adj 1000); that it was killed is an outcome, not an error.",
+        ends: "the kernel kills the burning child when the agent dies",
+        needs: &["CAP_SYS_NICE for nice below 0"],
         ..NODE
     },
 ];

@@ -1,0 +1,108 @@
+//! Opening and closing targets.
+
+use super::{Agent, Inner};
+use crate::error::EngineError;
+use crate::guarded;
+use inject::{Injector, Refusal};
+use model::event::Ending;
+use model::problem::did_you_mean;
+use model::sample::TargetState;
+use model::target::{NodeSpec, Pick, ProcessSpec};
+use model::{EventKind, Target, TargetKind, TargetRef, TargetSpec};
+use std::sync::Arc;
+
+impl Agent {
+    /// Opens a target: a listener listens, processes are found. Opening one again as it is changes nothing.
+    pub async fn open(&self, target: Target) -> Result<TargetState, EngineError> {
+        self.inner.open(target).await
+    }
+
+    /// Ends the faults of a target, newest first, and closes it.
+    pub async fn close(&self, target: &TargetRef) -> Result<(), EngineError> {
+        let known = self.inner.lock().targets.contains_key(target);
+        if !known {
+            return Err(self.inner.no_target(target));
+        }
+        let inner = self.inner.clone();
+        let ids: Vec<String> = {
+            let state = inner.lock();
+            let mut on: Vec<_> = state.faults.values().filter(|f| f.fault.target == *target).collect();
+            on.sort_by_key(|f| std::cmp::Reverse(f.order));
+            on.iter().map(|f| f.id.clone()).collect()
+        };
+        for id in ids {
+            match inner.end(&id, Ending::Disarmed).await {
+                Ok(()) | Err(EngineError::UnknownFault { .. }) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let target = target.clone();
+        // In a task of its own: whoever asked may go away in the middle of it.
+        let close = tokio::spawn(async move { inner.close(&target).await });
+        let _ = close.await;
+        Ok(())
+    }
+}
+
+impl Inner {
+    pub(super) async fn open(self: &Arc<Self>, target: Target) -> Result<TargetState, EngineError> {
+        if self.lock().closing {
+            return Err(EngineError::ShuttingDown);
+        }
+        let injector = self.injector(target.spec.kind())?;
+        let inner = self.clone();
+        let task = async move {
+            let state = injector.open(&target).await?;
+            let reference = target.reference();
+            let new = inner.lock().targets.insert(reference.clone(), target).is_none();
+            if new {
+                inner.events.emit(EventKind::TargetOpened { target: reference, about: state.about.clone() });
+            }
+            Ok::<_, Refusal>(state)
+        };
+        match guarded::call(guarded::INJECT, task).await {
+            Ok(Ok(state)) => Ok(state),
+            Ok(Err(refusal)) => Err(EngineError::Refused(refusal.0)),
+            Err(why) => Err(EngineError::refused(why, "try again")),
+        }
+    }
+
+    pub(super) async fn close(&self, target: &TargetRef) {
+        if let Ok(injector) = self.injector(target.kind) {
+            let reference = target.clone();
+            let _ = guarded::call(guarded::RECOVER, async move { injector.close(&reference).await }).await;
+        }
+        if self.lock().targets.remove(target).is_some() {
+            self.events.emit(EventKind::TargetClosed { target: target.clone() });
+        }
+    }
+
+    /// The target of that name: an open one, or one whose name says all there is to say (`process:4711`, `node:self`).
+    pub(super) fn target_for(
+        &self,
+        reference: &TargetRef,
+    ) -> Result<(Arc<dyn Injector>, Target), EngineError> {
+        let injector = self.injector(reference.kind)?;
+        if let Some(target) = self.lock().targets.get(reference) {
+            return Ok((injector, target.clone()));
+        }
+        let spec = match (reference.kind, reference.name.parse::<u32>()) {
+            (TargetKind::Node, _) if reference.name == "self" => TargetSpec::Node(NodeSpec::default()),
+            (TargetKind::Process, Ok(pid)) => {
+                TargetSpec::Process(ProcessSpec { pid: Some(pid), matches: None, pick: Pick::One })
+            }
+            _ => return Err(self.no_target(reference)),
+        };
+        Ok((injector, Target { name: reference.name.clone(), spec }))
+    }
+
+    pub(super) fn no_target(&self, wanted: &TargetRef) -> EngineError {
+        let open: Vec<String> = self.lock().targets.keys().map(TargetRef::to_string).collect();
+        let hint = match did_you_mean(&wanted.to_string(), open.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean {near}?"),
+            None if open.is_empty() => "open it first; none is open".to_owned(),
+            None => format!("open are {}", open.join(", ")),
+        };
+        EngineError::refused(format!("no target {wanted} is open"), hint)
+    }
+}

@@ -1,0 +1,14 @@
+//! The undo log: what was begun and how it is undone, on disk before it is begun.
+//!
+//! `undo.jsonl` in the state directory, one record a line, each with a checksum. While nothing is armed it is empty.
+
+mod log;
+mod read;
+mod record;
+mod recover;
+
+pub(crate) use log::Log;
+pub(crate) use read::{Live, read};
+pub(crate) use record::{FILE, Record};
+pub use recover::{ActReport, Damage, RecoverReport, recover};
+pub(crate) use recover::{Reach, lock, recover_here};

@@ -1,0 +1,210 @@
+//! A fault that is on: its settings, its ordinals, and what it has done.
+
+use crate::chain::{Dir, Stage};
+use crate::conn::Take;
+use crate::faults::{self, Act};
+use crate::knob::{Dials, Knob, moment};
+use arc_swap::ArcSwap;
+use inject::Order;
+use model::matcher::Facts;
+use model::{Evidence, Fault, FaultDef, Matcher, Problem, Share, catalogue, draw};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// One armed fault. Shared by everything that it took; its settings can be swapped while it is on.
+pub(crate) struct Armed {
+    /// Its id.
+    pub(crate) id: String,
+    /// The catalogue's row.
+    pub(crate) def: &'static FaultDef,
+    /// The seed of all its decisions.
+    pub(crate) seed: u64,
+    /// Where it acts among others: the catalogue's order, then the order of arming.
+    pub(crate) order: (usize, u64),
+    /// When it was armed; ramps count from here.
+    pub(crate) armed_at: Instant,
+    /// What it did.
+    pub(crate) meters: Meters,
+    settings: ArcSwap<Settings>,
+    ordinals: AtomicU64,
+    off: AtomicBool,
+    changed: Notify,
+}
+
+/// What can be changed while a fault is on.
+pub(crate) struct Settings {
+    /// Grows with each change.
+    pub(crate) version: u64,
+    share: Share,
+    share_ramp: Option<Knob>,
+    when: Option<Matcher>,
+    /// What it does, with its parameters.
+    pub(crate) act: Act,
+}
+
+impl Settings {
+    /// Reads and checks everything about a fault that the proxy must understand.
+    pub(crate) fn read(fault: &Fault, version: u64) -> Result<Settings, Problem> {
+        let dials = Dials::new(fault);
+        let act = faults::read(fault.inject.name(), &dials)?;
+        let share_ramp = dials.percent()?;
+        dials.finish()?;
+        Ok(Settings { version, share: fault.share, share_ramp, when: fault.when.clone(), act })
+    }
+
+    /// The stage for one direction of a connection that the fault has; none when that direction is spared.
+    pub(crate) fn stage(&self, take: &Arc<Take>, dir: Dir, now: Instant) -> Option<Box<dyn Stage>> {
+        match &self.act {
+            Act::Stream(fault) => fault.stage(take, dir, now),
+            Act::Request(_) => None,
+        }
+    }
+
+    fn matches(&self, facts: &dyn Facts) -> bool {
+        self.when.as_ref().is_none_or(|m| m.matches(facts))
+    }
+}
+
+impl Armed {
+    /// A fault that is on from now; `sequence` counts the faults of its target.
+    pub(crate) fn new(order: &Order, sequence: u64) -> Result<Armed, Problem> {
+        let def = order.fault.inject.def();
+        let rank = catalogue::all().position(|d| d.name == def.name).unwrap_or(usize::MAX);
+        Ok(Armed {
+            id: order.id.clone(),
+            def,
+            seed: order.seed,
+            order: (rank, sequence),
+            armed_at: Instant::now(),
+            meters: Meters::default(),
+            settings: ArcSwap::from_pointee(Settings::read(&order.fault, 0)?),
+            ordinals: AtomicU64::new(0),
+            off: AtomicBool::new(false),
+            changed: Notify::new(),
+        })
+    }
+
+    /// The settings as they are now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Changes the settings; whoever waits for the fault looks again.
+    pub(crate) fn adjust(&self, fault: &Fault) -> Result<(), Problem> {
+        let version = self.settings.load().version + 1;
+        self.settings.store(Arc::new(Settings::read(fault, version)?));
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// It is over: whoever waits for the fault goes on.
+    pub(crate) fn switch_off(&self) {
+        self.off.store(true, Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether it is over.
+    pub(crate) fn is_off(&self) -> bool {
+        self.off.load(Acquire)
+    }
+
+    /// Waits until the settings change or the fault is over. To miss nothing, make it before looking at them.
+    pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// How long it has been on.
+    pub(crate) fn elapsed(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.armed_at)
+    }
+
+    /// The ordinal of something that matches; counts it as considered.
+    pub(crate) fn consider(&self, facts: &dyn Facts) -> Option<u64> {
+        if !self.matches(facts) {
+            return None;
+        }
+        self.meters.considered.fetch_add(1, Relaxed);
+        Some(self.ordinals.fetch_add(1, Relaxed))
+    }
+
+    /// Whether its matcher holds.
+    pub(crate) fn matches(&self, facts: &dyn Facts) -> bool {
+        self.settings.load().matches(facts)
+    }
+
+    /// Whether it can take requests that were already with the service when it was armed.
+    pub(crate) fn takes_late_requests(&self) -> bool {
+        let settings = self.settings.load();
+        let acts = matches!(&settings.act, Act::Request(fault) if fault.acts_on_responses());
+        acts && !settings.when.as_ref().is_some_and(asks_for_headers)
+    }
+
+    /// Whether ordinal `n` has the fault now, and when that changes by itself.
+    pub(crate) fn takes(&self, n: u64, now: Instant) -> (bool, Option<Instant>) {
+        let settings = self.settings.load();
+        match (settings.share, settings.share_ramp) {
+            (Share::All | Share::Percent(_), Some(ramp)) => {
+                let elapsed = self.elapsed(now);
+                let draw = draw::unit(self.seed, draw::Lane::Share, n);
+                let turn = ramp.crosses(draw, elapsed).and_then(|at| moment(self.armed_at, at));
+                (draw < ramp.at(elapsed), turn)
+            }
+            (share, _) => (share.takes(self.seed, n), None),
+        }
+    }
+
+    /// What it has done so far.
+    pub(crate) fn evidence(&self) -> Evidence {
+        let measured = match &self.settings.load().act {
+            Act::Stream(fault) => fault.measured(&self.meters),
+            Act::Request(fault) => fault.measured(&self.meters),
+        };
+        Evidence {
+            considered: self.meters.considered.load(Relaxed),
+            applied: self.meters.applied.load(Relaxed),
+            measured: measured.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        }
+    }
+}
+
+fn asks_for_headers(matcher: &Matcher) -> bool {
+    match matcher {
+        Matcher::All(list) | Matcher::Any(list) => list.iter().any(asks_for_headers),
+        Matcher::Not(inner) => asks_for_headers(inner),
+        Matcher::Header(..) => true,
+        _ => false,
+    }
+}
+
+/// What a fault counts. Which of the sums it uses, and what they are called, is its own business.
+#[derive(Default)]
+pub(crate) struct Meters {
+    /// Connections or requests that matched.
+    pub(crate) considered: AtomicU64,
+    /// Of those, the ones it did something to.
+    pub(crate) applied: AtomicU64,
+    /// Nanoseconds by which things were late, summed.
+    pub(crate) late: AtomicU64,
+    /// How many things were late.
+    pub(crate) delayed: AtomicU64,
+    /// Bytes that it did something to.
+    pub(crate) bytes: AtomicU64,
+}
+
+impl Meters {
+    /// Counts one thing that was late by so much.
+    pub(crate) fn add_late(&self, by: Duration) {
+        self.late.fetch_add(by.as_nanos() as u64, Relaxed);
+        self.delayed.fetch_add(1, Relaxed);
+    }
+
+    /// The mean lateness in milliseconds under its usual name; nothing when nothing was late.
+    pub(crate) fn lateness(&self) -> BTreeMap<&'static str, f64> {
+        let n = self.delayed.load(Relaxed);
+        let mean = self.late.load(Relaxed) as f64 / 1e6 / n.max(1) as f64;
+        if n == 0 { BTreeMap::new() } else { BTreeMap::from([("added_ms_mean", mean)]) }
+    }
+}

@@ -1,0 +1,358 @@
+//! One connection as the control path sees it: which faults took it, how to wake it, how to end it.
+//!
+//! The data path compares one number per poll; only when that changed does it look at the list of faults.
+
+use crate::armed::Armed;
+use crate::chain::{Chain, Dir, How};
+use crate::metrics::{Metrics, Outcome};
+use crate::target::Target;
+use crate::timers::{Alarm, Timers};
+use futures::task::AtomicWaker;
+use model::matcher::Facts;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire};
+use std::sync::atomic::{Ordering::Relaxed, Ordering::Release};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// An open connection.
+pub(crate) struct Conn {
+    /// Its number, counted from 1 in the order in which the target accepted.
+    pub(crate) id: u64,
+    /// The client's address; none for unix sockets.
+    pub(crate) client: Option<SocketAddr>,
+    /// Bytes from the client, and to it.
+    pub(crate) bytes_up: AtomicU64,
+    pub(crate) bytes_down: AtomicU64,
+    /// Where its numbers go.
+    pub(crate) metrics: Arc<Metrics>,
+    version: AtomicU64,
+    takes: Mutex<Vec<Arc<Take>>>,
+    touched: AtomicBool,
+    kill: AtomicU8,
+    readers: AtomicWaker,
+    writers: AtomicWaker,
+    heads: Heads,
+}
+
+/// A fault and a connection that matches it. Survives changes of the fault's settings, ends with the fault.
+pub(crate) struct Take {
+    /// The fault.
+    pub(crate) fault: Arc<Armed>,
+    /// The connection's ordinal among those that match.
+    pub(crate) ordinal: u64,
+    /// Bytes that the fault has counted on this connection, in both directions.
+    pub(crate) spent: AtomicU64,
+    /// Chunks that the fault has seen, up and down: the ordinals of what it draws per chunk.
+    pub(crate) chunks: [AtomicU64; 2],
+    since: OnceLock<Instant>,
+    applied: AtomicBool,
+}
+
+impl Take {
+    /// Whether the fault has the connection now, and when that changes by itself.
+    pub(crate) fn active(&self, now: Instant) -> (bool, Option<Instant>) {
+        if self.fault.is_off() { (false, None) } else { self.fault.takes(self.ordinal, now) }
+    }
+
+    /// When the fault first had the connection; `now` when that is now.
+    pub(crate) fn since(&self, now: Instant) -> Instant {
+        *self.since.get_or_init(|| now)
+    }
+
+    /// Counts that the fault did something to the connection, once.
+    pub(crate) fn apply(&self) {
+        if !self.applied.load(Relaxed) && !self.applied.swap(true, Relaxed) {
+            self.fault.meters.applied.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+impl Conn {
+    pub(crate) fn new(id: u64, client: Option<SocketAddr>, metrics: Arc<Metrics>) -> Conn {
+        Conn {
+            id,
+            client,
+            bytes_up: AtomicU64::new(0),
+            bytes_down: AtomicU64::new(0),
+            metrics,
+            version: AtomicU64::new(0),
+            takes: Mutex::default(),
+            touched: AtomicBool::new(false),
+            kill: AtomicU8::new(0),
+            readers: AtomicWaker::new(),
+            writers: AtomicWaker::new(),
+            heads: Heads::default(),
+        }
+    }
+
+    /// A number that changes whenever the faults on the connection do.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Acquire)
+    }
+
+    /// The faults that match it, in the order in which they act.
+    pub(crate) fn takes(&self) -> Vec<Arc<Take>> {
+        self.lock_takes().clone()
+    }
+
+    /// Considers it for a fault that was just armed or changed, unless that has an ordinal for it already. A connection
+    /// that no longer matches is given up. Called by the target, one connection after the other; true when it must be
+    /// woken, which the target does when it holds no lock any more.
+    pub(crate) fn offer(&self, fault: &Arc<Armed>) -> bool {
+        let mut takes = self.lock_takes();
+        let known = takes.iter().position(|t| Arc::ptr_eq(&t.fault, fault));
+        match known {
+            Some(at) if !fault.matches(self) => self.give_up(&takes.remove(at)),
+            Some(_) => {}
+            None => {
+                let Some(ordinal) = fault.consider(self) else { return false };
+                let take = Take {
+                    fault: fault.clone(),
+                    ordinal,
+                    spent: AtomicU64::new(0),
+                    chunks: Default::default(),
+                    since: OnceLock::new(),
+                    applied: AtomicBool::new(false),
+                };
+                let concerned = take.active(Instant::now()) != (false, None);
+                let at = takes.partition_point(|t| t.fault.order < fault.order);
+                takes.insert(at, Arc::new(take));
+                self.version.fetch_add(1, AcqRel);
+                return concerned;
+            }
+        }
+        self.version.fetch_add(1, AcqRel);
+        true
+    }
+
+    /// Gives it up for a fault that is over; true when it must be woken.
+    pub(crate) fn withdraw(&self, fault: &Arc<Armed>) -> bool {
+        let mut takes = self.lock_takes();
+        let Some(at) = takes.iter().position(|t| Arc::ptr_eq(&t.fault, fault)) else { return false };
+        let take = takes.remove(at);
+        self.give_up(&take);
+        self.version.fetch_add(1, AcqRel);
+        // One that the share never gave to the fault holds nothing of it. Asked of the share and not only of `since`: the
+        // data path may be about to make a stage at this moment.
+        take.since.get().is_some() || fault.takes(take.ordinal, Instant::now()) != (false, None)
+    }
+
+    fn give_up(&self, take: &Take) {
+        if take.applied.load(Relaxed) {
+            self.touched.store(true, Relaxed);
+        }
+    }
+
+    /// Whether any fault did something to it.
+    pub(crate) fn was_touched(&self) -> bool {
+        self.touched.load(Relaxed) || self.lock_takes().iter().any(|t| t.applied.load(Relaxed))
+    }
+
+    /// Ends it; the first word counts.
+    pub(crate) fn kill(&self, how: How) {
+        let word = match how {
+            How::Fin => 1,
+            How::Rst => 2,
+        };
+        let _ = self.kill.compare_exchange(0, word, AcqRel, Acquire);
+        self.wake();
+    }
+
+    /// Whether and how it must end.
+    pub(crate) fn killed(&self) -> Option<How> {
+        match self.kill.load(Acquire) {
+            0 => None,
+            1 => Some(How::Fin),
+            _ => Some(How::Rst),
+        }
+    }
+
+    /// Has the reading side woken on changes. To miss none: register, then look, then wait.
+    pub(crate) fn register_reader(&self, waker: &Waker) {
+        self.readers.register(waker);
+    }
+
+    /// The same for the writing side, which may be another task.
+    pub(crate) fn register_writer(&self, waker: &Waker) {
+        self.writers.register(waker);
+    }
+
+    /// Has both sides look again.
+    pub(crate) fn wake(&self) {
+        self.readers.wake();
+        self.writers.wake();
+    }
+
+    fn lock_takes(&self) -> MutexGuard<'_, Vec<Arc<Take>>> {
+        // A list of pointers is whole after any step, also one that panicked.
+        self.takes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Response heads that are on their way to the client.
+    pub(crate) fn heads(&self) -> &Heads {
+        &self.heads
+    }
+}
+
+/// Keeps a connection among its target's open ones.
+pub(crate) struct Open {
+    conn: Arc<Conn>,
+    target: Arc<Target>,
+}
+
+impl Open {
+    pub(crate) fn new(conn: Arc<Conn>, target: Arc<Target>) -> Open {
+        Open { conn, target }
+    }
+
+    /// The connection itself.
+    pub(crate) fn share(&self) -> Arc<Conn> {
+        self.conn.clone()
+    }
+}
+
+impl std::ops::Deref for Open {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.target.ended(self.conn.id);
+    }
+}
+
+/// Does some work on behalf of a connection while nobody else watches for its end: the work's result, or how the
+/// connection must end.
+pub(crate) async fn attend<T>(conn: &Conn, timers: &Timers, work: impl Future<Output = T>) -> Result<T, How> {
+    let mut work = std::pin::pin!(work);
+    let mut chains = [Chain::new(Dir::Up), Chain::new(Dir::Down)];
+    let mut alarm = Alarm::new(timers.clone());
+    let mut seen = 0;
+    poll_fn(|cx| {
+        conn.register_reader(cx.waker());
+        loop {
+            let version = conn.version();
+            let watch = |chains: &[Chain; 2]| chains.iter().filter_map(Chain::watch).min();
+            if version != seen || watch(&chains).is_some() {
+                let now = Instant::now();
+                if version != seen || chains.iter().any(|c| c.must_turn(now)) {
+                    seen = version;
+                    let takes = conn.takes();
+                    chains.iter_mut().for_each(|c| c.sync(&takes, now));
+                }
+                if let Some(how) = chains.iter_mut().find_map(|c| c.strike(now)) {
+                    conn.kill(how);
+                }
+            }
+            if let Some(how) = conn.killed() {
+                return Poll::Ready(Err(how));
+            }
+            match watch(&chains) {
+                Some(at) if alarm.poll(at, cx).is_ready() => {}
+                Some(_) => break,
+                None => {
+                    alarm.clear();
+                    break;
+                }
+            }
+        }
+        work.as_mut().poll(cx).map(Ok)
+    })
+    .await
+}
+
+impl Facts for Conn {
+    fn client(&self) -> Option<IpAddr> {
+        self.client.map(|a| a.ip())
+    }
+}
+
+/// Response heads that were handed to a shaped stream: the client has one when its bytes have left, and only then does
+/// its latency count.
+#[derive(Default)]
+pub(crate) struct Heads {
+    shaped_up: AtomicBool,
+    shaped_down: AtomicBool,
+    up_delay: AtomicU64,
+    waiting: AtomicBool,
+    list: Mutex<VecDeque<(Outcome, Instant)>>,
+}
+
+impl Heads {
+    /// Says whether faults act on a direction.
+    pub(crate) fn shape(&self, dir: Dir, on: bool) {
+        match dir {
+            Dir::Up => {
+                self.shaped_up.store(on, Relaxed);
+                self.up_delay.store(0, Relaxed);
+            }
+            Dir::Down => self.shaped_down.store(on, Relaxed),
+        }
+    }
+
+    /// Whether faults act on either direction.
+    pub(crate) fn is_shaped(&self) -> bool {
+        self.shaped_up.load(Relaxed) || self.shaped_down.load(Relaxed)
+    }
+
+    /// Notes how late the bytes were that were just handed up.
+    pub(crate) fn note_up_delay(&self, late: Duration) {
+        self.up_delay.store(late.as_nanos() as u64, Relaxed);
+    }
+
+    /// How late the last bytes from the client were.
+    pub(crate) fn up_delay(&self) -> Duration {
+        Duration::from_nanos(self.up_delay.load(Relaxed))
+    }
+
+    /// A head is handed to the stream now.
+    pub(crate) fn hand_over(&self, outcome: Outcome, now: Instant, metrics: &Metrics) {
+        if self.shaped_down.load(Relaxed) || self.waiting.load(Relaxed) {
+            self.lock().push_back((outcome, now));
+            self.waiting.store(true, Release);
+        } else {
+            metrics.request(&outcome, Some(now));
+        }
+    }
+
+    /// Whether any are on their way.
+    pub(crate) fn are_waiting(&self) -> bool {
+        self.waiting.load(Acquire)
+    }
+
+    /// Bytes that came to the stream at `arrived` have left it at `now`, so heads handed over before have, too.
+    pub(crate) fn left(&self, arrived: Instant, now: Instant, metrics: &Metrics) {
+        if !self.are_waiting() {
+            return;
+        }
+        let mut list = self.lock();
+        while let Some((mut outcome, handed)) = list.front().copied().filter(|(_, at)| *at <= arrived) {
+            list.pop_front();
+            outcome.added += now.saturating_duration_since(handed);
+            metrics.request(&outcome, Some(now));
+        }
+        if list.is_empty() {
+            self.waiting.store(false, Release);
+        }
+    }
+
+    /// The connection has ended: heads that never left are answers that nobody got.
+    pub(crate) fn lost(&self, metrics: &Metrics) {
+        for (mut outcome, _) in self.lock().drain(..) {
+            outcome.failed = true;
+            metrics.request(&outcome, None);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Outcome, Instant)>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,54 @@
+//! Layer 7: HTTP/1.1 and HTTP/2 from clients' connections to the service's.
+
+mod body;
+pub(crate) mod headers;
+mod pool;
+mod service;
+mod tunnel;
+
+pub(crate) use pool::Pool;
+
+use crate::conn::{Open, attend};
+use crate::faultio::FaultIo;
+use crate::net::Stream;
+use crate::target::Target;
+use ::http::{HeaderMap, Response, StatusCode};
+use body::Body;
+use bytes::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use service::Front;
+use std::sync::Arc;
+
+/// An answer that the proxy gives by itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// Its status.
+    pub(crate) status: StatusCode,
+    /// Its headers but those that frame the message.
+    pub(crate) headers: HeaderMap,
+    /// Its body.
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::full(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
+    }
+}
+
+/// Serves one client's connection until it ends.
+pub(crate) async fn serve(target: Arc<Target>, open: Open, socket: Stream, pool: Arc<Pool>) {
+    let conn = open.share();
+    let timers = target.timers().clone();
+    let io = TokioIo::new(FaultIo::new(socket, open, &timers));
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().preserve_header_case(true).auto_date_header(false).keep_alive(true);
+    builder.http2().auto_date_header(false).max_concurrent_streams(1000);
+    let front = Front::new(target, conn.clone(), pool);
+    // What goes wrong on a client's connection has been told to the client, and its requests have been counted.
+    let _ = attend(&conn, &timers, builder.serve_connection_with_upgrades(io, front)).await;
+}

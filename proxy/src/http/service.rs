@@ -1,0 +1,286 @@
+//! One request's way: through the faults that take it, to the service, and back.
+
+use super::body::Body;
+use super::{Answer, Pool};
+use crate::armed::Armed;
+use crate::conn::Conn;
+use crate::faults::{Act, Draw, Point};
+use crate::metrics::Outcome;
+use crate::target::Target;
+use crate::timers::Timers;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use hyper::service::Service;
+use model::matcher::Facts;
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Says why the service gave no answer.
+const ERROR: HeaderName = HeaderName::from_static("x-murphy-error");
+
+/// What stands at the front of one client's connection.
+pub(super) struct Front(Arc<Context>);
+
+struct Context {
+    target: Arc<Target>,
+    conn: Arc<Conn>,
+    pool: Arc<Pool>,
+}
+
+impl Front {
+    pub(super) fn new(target: Arc<Target>, conn: Arc<Conn>, pool: Arc<Pool>) -> Front {
+        Front(Arc::new(Context { target, conn, pool }))
+    }
+}
+
+impl Service<Request<Incoming>> for Front {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let context = self.0.clone();
+        Box::pin(async move { Ok(context.handle(request).await) })
+    }
+}
+
+impl Context {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+        let late = self.conn.heads().up_delay();
+        let now = Instant::now();
+        let mut under_way = UnderWay::new(&self.conn, now.checked_sub(late).unwrap_or(now), late);
+        let faults = self.target.request_faults();
+        let mut hits = Vec::new();
+        let asked = Asked::of(&request, &self.conn);
+        for fault in faults.iter() {
+            hits.extend(Hit::take(fault, &WithHeaders(&asked, request.headers()), now));
+        }
+
+        let mut answer = None;
+        for hit in &hits {
+            under_way.hold(hit, Point::Request, self.target.timers()).await;
+            answer = hit.answer();
+            if answer.is_some() {
+                break;
+            }
+        }
+        let response = match answer {
+            Some(answer) => {
+                swallow(request);
+                answer.into_response()
+            }
+            None => match self.pool.send(request).await {
+                Ok(response) => response,
+                Err(why) => bad_gateway(&why.to_string()),
+            },
+        };
+
+        let now_armed = self.target.request_faults();
+        if !Arc::ptr_eq(&faults, &now_armed) {
+            // Armed while this one was under way. Its headers are gone, so who asks for headers gets the next one.
+            let new = now_armed.iter().filter(|f| !faults.iter().any(|known| Arc::ptr_eq(known, f)));
+            for fault in new.filter(|f| f.takes_late_requests()) {
+                hits.extend(Hit::take(fault, &asked, Instant::now()));
+            }
+            hits.sort_by_key(|hit| hit.fault.order);
+        }
+        for hit in &hits {
+            under_way.hold(hit, Point::Response, self.target.timers()).await;
+        }
+        under_way.answered(response.status(), hits.iter().any(Hit::was_applied));
+        response
+    }
+}
+
+/// A fault that takes a request.
+struct Hit {
+    fault: Arc<Armed>,
+    ordinal: u64,
+    applied: AtomicBool,
+}
+
+impl Hit {
+    fn take(fault: &Arc<Armed>, facts: &dyn Facts, now: Instant) -> Option<Hit> {
+        let ordinal = fault.consider(facts)?;
+        let (takes, _) = fault.takes(ordinal, now);
+        takes.then(|| Hit { fault: fault.clone(), ordinal, applied: AtomicBool::new(false) })
+    }
+
+    /// Holds the request for as long as the fault says, or until it is over or says otherwise.
+    async fn hold(&self, point: Point, timers: &Timers) -> Duration {
+        let begun = Instant::now();
+        let draw = Draw { seed: self.fault.seed, ordinal: self.ordinal, elapsed: self.fault.elapsed(begun) };
+        let mut held = false;
+        loop {
+            let mut changed = pin!(self.fault.changed());
+            changed.as_mut().enable();
+            let settings = self.fault.settings();
+            let span = match &settings.act {
+                Act::Request(fault) if !self.fault.is_off() => fault.hold(point, &draw),
+                _ => None,
+            };
+            drop(settings);
+            let due = span.and_then(|span| begun.checked_add(span)).filter(|due| *due > begun);
+            let Some(due) = due else { break };
+            held = true;
+            tokio::select! {
+                () = timers.sleep_until(due) => break,
+                () = changed => {}
+            }
+        }
+        if !held {
+            return Duration::ZERO;
+        }
+        let late = begun.elapsed();
+        self.apply();
+        self.fault.meters.add_late(late);
+        late
+    }
+
+    fn answer(&self) -> Option<Answer> {
+        if self.fault.is_off() {
+            return None;
+        }
+        let settings = self.fault.settings();
+        let Act::Request(fault) = &settings.act else { return None };
+        let answer = fault.answer(&self.fault.id)?;
+        self.apply();
+        Some(answer)
+    }
+
+    fn apply(&self) {
+        if !self.applied.swap(true, Relaxed) {
+            self.fault.meters.applied.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn was_applied(&self) -> bool {
+        self.applied.load(Relaxed)
+    }
+}
+
+/// A request that has no answer yet. Dropped like this it counts as one that never got any.
+struct UnderWay<'a> {
+    conn: &'a Conn,
+    outcome: Outcome,
+    answered: bool,
+}
+
+impl<'a> UnderWay<'a> {
+    fn new(conn: &'a Conn, started: Instant, added: Duration) -> UnderWay<'a> {
+        UnderWay { conn, outcome: Outcome { started, added, failed: true, touched: false }, answered: false }
+    }
+
+    async fn hold(&mut self, hit: &Hit, point: Point, timers: &Timers) {
+        // Set before the wait, so that a request given up while it was held counts as touched.
+        let before = self.outcome.touched;
+        self.outcome.touched = true;
+        self.outcome.added += hit.hold(point, timers).await;
+        self.outcome.touched = before || hit.was_applied();
+    }
+
+    fn answered(mut self, status: StatusCode, touched: bool) {
+        let heads = self.conn.heads();
+        self.outcome.failed = status.is_server_error();
+        self.outcome.touched |= touched || heads.is_shaped();
+        self.answered = true;
+        heads.hand_over(self.outcome, Instant::now(), &self.conn.metrics);
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.outcome.touched |= self.conn.heads().is_shaped() || self.conn.killed().is_some();
+            self.conn.metrics.request(&self.outcome, None);
+        }
+    }
+}
+
+fn bad_gateway(why: &str) -> Response<Body> {
+    let printable: String = why.chars().map(|c| if c.is_ascii_graphic() { c } else { ' ' }).collect();
+    let mut headers = HeaderMap::new();
+    headers.insert(ERROR, HeaderValue::from_str(&printable).unwrap_or(HeaderValue::from_static("?")));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    let body = Bytes::from(format!("murphy: {why}\n"));
+    Answer { status: StatusCode::BAD_GATEWAY, headers, body }.into_response()
+}
+
+/// Reads a body that nobody wants, so that the connection stays usable.
+fn swallow(request: Request<Incoming>) {
+    // Who waits for a go-ahead has sent nothing yet, and reading would give it.
+    if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let mut body = request.into_body();
+    tokio::spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
+}
+
+/// What matchers ask of a request but its headers; kept while it is under way, without copying.
+struct Asked {
+    client: Option<IpAddr>,
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+}
+
+/// The same with the headers, while they are there.
+struct WithHeaders<'a>(&'a Asked, &'a HeaderMap);
+
+impl Asked {
+    fn of(request: &Request<Incoming>, conn: &Conn) -> Asked {
+        Asked {
+            client: conn.client.map(|a| a.ip()),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            host: request.headers().get(header::HOST).cloned(),
+        }
+    }
+}
+
+impl Facts for Asked {
+    fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
+    fn method(&self) -> Option<&str> {
+        Some(self.method.as_str())
+    }
+    fn path(&self) -> Option<&str> {
+        Some(self.uri.path())
+    }
+    fn host(&self) -> Option<&str> {
+        let named = || self.host.as_ref().and_then(|v| v.to_str().ok()).map(without_port);
+        self.uri.host().or_else(named)
+    }
+}
+
+impl Facts for WithHeaders<'_> {
+    fn client(&self) -> Option<IpAddr> {
+        self.0.client()
+    }
+    fn method(&self) -> Option<&str> {
+        self.0.method()
+    }
+    fn path(&self) -> Option<&str> {
+        self.0.path()
+    }
+    fn host(&self) -> Option<&str> {
+        self.0.host()
+    }
+    fn header(&self, name: &str) -> Option<&str> {
+        self.1.get(name).and_then(|v| v.to_str().ok())
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
+}

@@ -1,0 +1,226 @@
+//! Sockets: where services are, how they are dialled, how connections end.
+
+use crate::chain::How;
+use model::Problem;
+use socket2::SockRef;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
+
+/// Where a service is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// A host by name or number, and its port. Names are looked up at each dial.
+    Tcp { host: String, port: u16 },
+    /// A unix socket, `unix:/run/db.sock`.
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Address, Problem> {
+        let text = text.trim();
+        if let Some(path) = text.strip_prefix("unix:") {
+            if path.is_empty() {
+                return Err(Problem::new(format!("{text:?} has no path")).hint("write unix:/path/to/socket"));
+            }
+            return Ok(Address::Unix(path.into()));
+        }
+        let advice = "write host:port, such as 127.0.0.1:8080, [::1]:8080 or payments:8080";
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return Err(Problem::new(format!("{text:?} has no port")).hint(advice));
+        };
+        let port = port
+            .parse()
+            .map_err(|_| Problem::new(format!("{text:?}: {port:?} is not a port")).hint(advice))?;
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        if bare.is_empty() || (bare.contains(':') && bare == host) {
+            return Err(Problem::new(format!("{text:?} has no host")).hint(advice));
+        }
+        Ok(Address::Tcp { host: bare.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Address {
+    /// What requests that name no host are sent to it as.
+    pub(crate) fn host(&self) -> String {
+        match self {
+            Address::Tcp { .. } => self.to_string(),
+            Address::Unix(_) => "localhost".to_owned(),
+        }
+    }
+
+    /// Connects to it. The error says to where and why not.
+    pub(crate) async fn dial(&self) -> io::Result<Stream> {
+        let result = match self {
+            Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+            Address::Tcp { host, port } => TcpStream::connect((host.as_str(), *port)).await.map(Stream::Tcp),
+        };
+        match result {
+            Ok(stream) => {
+                stream.no_delay();
+                Ok(stream)
+            }
+            Err(e) => Err(io::Error::new(e.kind(), format!("connecting to {self} failed: {e}"))),
+        }
+    }
+
+    /// Listens there, on the first of the addresses that the name has.
+    pub(crate) async fn listen(&self) -> io::Result<TcpListener> {
+        let Address::Tcp { host, port } = self else {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "a proxy listens on host:port"));
+        };
+        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+        for address in tokio::net::lookup_host((host.as_str(), *port)).await? {
+            match bind(address) {
+                Ok(listener) => return Ok(listener),
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Connections of a proxy that was there before may still be in TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4096)
+}
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A unix socket.
+    Unix(UnixStream),
+}
+
+/// How long an orderly end waits for the other side to read it and to end, too.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl Stream {
+    /// Small messages leave at once; what delays them is for faults to say.
+    pub(crate) fn no_delay(&self) {
+        if let Stream::Tcp(stream) = self {
+            // Fails only when the connection is gone already, which the next read tells.
+            let _ = stream.set_nodelay(true);
+        }
+    }
+
+    /// Ready when there may be something to read. Needs no buffer.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => stream.poll_read_ready(cx),
+            Stream::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Ends the connection from our side, at once as far as the caller is concerned.
+    pub(crate) fn end(mut self, how: How) {
+        match (how, tokio::runtime::Handle::try_current()) {
+            (How::Rst, _) | (_, Err(_)) => self.reset(),
+            (How::Fin, Ok(runtime)) => {
+                // Closing a socket with unread bytes sends a reset, so what still comes is read and thrown away.
+                runtime.spawn(tokio::time::timeout(LINGER, async move {
+                    let _ = self.shutdown().await;
+                    let mut scratch = [0; 4096];
+                    while matches!(self.read(&mut scratch).await, Ok(n) if n > 0) {}
+                }));
+            }
+        }
+    }
+
+    /// Closes with a reset. On a unix socket the other side sees its end, or a reset when it had sent something unread.
+    pub(crate) fn reset(self) {
+        if let Stream::Tcp(stream) = &self {
+            // Fails only when the connection is gone already.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_read_and_print() {
+        for text in ["127.0.0.1:80", "[::1]:80", "payments:8080", "unix:/run/x.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        let why = |text: &str| text.parse::<Address>().unwrap_err().to_string();
+        assert!(why("payments").contains("has no port"));
+        assert!(why("payments:http").contains("is not a port"));
+        assert!(why(":80").contains("has no host"));
+        assert!(why("::1:80").contains("has no host"));
+        assert!(why("unix:").contains("has no path"));
+    }
+}

@@ -1,0 +1,447 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use model::Problem;
+use model::target::Protocol;
+use model::units::{Percent, Span};
+use std::path::PathBuf;
+
+/// What can go wrong, on demand: a fault injector for people who run services.
+///
+/// Begin with `murphy demo`. Exit codes: 0 held · 1 deviated · 2 the command line or a file is wrong · 3 inconclusive ·
+/// 4 aborted by a guard or a person · 5 something failed, or an undo could not be verified.
+#[derive(Debug, Parser)]
+#[command(name = "murphy", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// A small shop under load, the proxy between its parts, and an experiment on it; needs nothing else
+    Demo(Demo),
+    /// Run an experiment file: baseline, faults, cooldown, verdict, report
+    Run(Run),
+    /// Read experiment files and say what is wrong with them
+    Check(Check),
+    /// Hold targets and faults for others: a control socket, and an API over it
+    Agent(Agent),
+    /// The console
+    Tui(Tui),
+    /// Arm a fault on a target, on an agent or in the foreground
+    #[command(alias = "inject")]
+    Arm(Box<Arm>),
+    /// Take a fault back
+    Disarm(Disarm),
+    /// What is armed, and on what
+    #[command(alias = "query")]
+    List(List),
+    /// Take everything back and let nothing be armed until the halt is lifted
+    Halt(Halt),
+    /// Undo what a killed agent left behind
+    Recover(Recover),
+    /// What this machine can do, and what is missing for the rest
+    Doctor(Output),
+    /// The faults there are
+    Faults(Faults),
+    /// The JSON Schema of experiment files, for editors
+    Schema,
+    /// Follow what happens as lines of text
+    Watch(Watch),
+    /// Completions for a shell
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// The manual page
+    Man,
+    /// (internal) processor stress
+    #[command(name = "__stress", hide = true, disable_help_flag = true)]
+    Stress {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// (internal) watchdog
+    #[command(name = "__watchdog", hide = true, disable_help_flag = true)]
+    Watchdog {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+/// Which agent is meant.
+#[derive(Debug, Clone, Args)]
+pub struct Which {
+    /// The agent: a socket's path, unix:PATH or http://HOST:PORT [default: the user's own]
+    #[arg(long, env = "MURPHY_SOCKET", value_name = "AGENT", hide_env_values = true)]
+    pub socket: Option<String>,
+    /// A file with the token for an agent reached over TCP
+    #[arg(long, env = "MURPHY_TOKEN_FILE", value_name = "FILE", hide_env_values = true, value_hint = ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Output {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How the console looks.
+#[derive(Debug, Clone, Args)]
+pub struct Look {
+    /// What plots are drawn with
+    #[arg(long, value_enum, default_value_t = MarkerKind::Braille)]
+    pub marker: MarkerKind,
+    /// Colours for a light or a dark terminal
+    #[arg(long, value_enum, default_value_t = ThemeKind::Auto)]
+    pub theme: ThemeKind,
+}
+
+/// What plots are drawn with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MarkerKind {
+    /// Eight dots a cell.
+    Braille,
+    /// One dot a cell, for fonts without braille.
+    Dots,
+    /// Half blocks.
+    Blocks,
+}
+
+/// Colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ThemeKind {
+    /// As the terminal says, else dark.
+    Auto,
+    /// For a dark terminal.
+    Dark,
+    /// For a light terminal.
+    Light,
+}
+
+/// `murphy demo`
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Without the console: lines of text, the verdict, the report's path
+    #[arg(long)]
+    pub headless: bool,
+    /// How long the whole experiment takes, 20s at least
+    #[arg(long = "for", value_name = "DURATION", default_value = "60s")]
+    pub lasts: Span,
+    /// The seed of every random choice
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Where the report goes
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub report: Option<PathBuf>,
+    /// Print the experiment that would be run, and end
+    #[arg(long)]
+    pub print: bool,
+    /// How the console looks.
+    #[command(flatten)]
+    pub look: Look,
+}
+
+/// `murphy run`
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The experiment file; - reads standard input
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Set a variable of the file: --set slow=800ms
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+    /// The seed of every random choice, in place of the file's
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Where the report goes, in place of the file's; a directory per run is made in it
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub report: Option<PathBuf>,
+    /// Print what would be done and how it would be undone, and touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// The experiment's name, where the file asks for it to be typed
+    #[arg(long, value_name = "NAME")]
+    pub confirm: Option<String>,
+    /// Show it on the console
+    #[arg(long)]
+    pub tui: bool,
+    /// How the console looks.
+    #[command(flatten)]
+    pub look: Look,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `murphy check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Experiment files; - reads standard input
+    #[arg(required = true, value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Set a variable of the files
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+}
+
+/// `murphy agent`
+#[derive(Debug, Args)]
+pub struct Agent {
+    /// The control socket's path [default: the user's own]
+    #[arg(long, env = "MURPHY_SOCKET", value_name = "PATH", hide_env_values = true)]
+    pub socket: Option<String>,
+    /// The group whose members may arm and disarm
+    #[arg(long)]
+    pub group: Option<String>,
+    /// Listen on TCP too; beyond loopback only with --token-file
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<std::net::SocketAddr>,
+    /// A file with the token that TCP callers must show (256 bits or more: openssl rand -hex 32)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
+    /// A proxy to open at once: NAME=LISTEN,UPSTREAM[,http]
+    #[arg(long, value_name = "PROXY", value_parser = proxy)]
+    pub proxy: Vec<(String, model::target::ProxySpec)>,
+    /// How long faults outlive an agent that hangs
+    #[arg(long, default_value = "15s", value_name = "DURATION")]
+    pub lease: Span,
+    /// Take everything back while this file exists
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub halt_file: Option<PathBuf>,
+}
+
+/// `murphy tui`
+#[derive(Debug, Args)]
+pub struct Tui {
+    /// Agents to attach to: unix:PATH or http://HOST:PORT [default: the user's own; without one, one is started inside]
+    #[arg(long, value_name = "AGENT")]
+    pub attach: Vec<String>,
+    /// A file with the token for agents reached over TCP
+    #[arg(long, env = "MURPHY_TOKEN_FILE", value_name = "FILE", hide_env_values = true, value_hint = ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
+    /// Only look; halting stays possible
+    #[arg(long)]
+    pub read_only: bool,
+    /// A proxy to open in the agent inside: NAME=LISTEN,UPSTREAM[,http]
+    #[arg(long, value_name = "PROXY", value_parser = proxy, conflicts_with = "attach")]
+    pub proxy: Vec<(String, model::target::ProxySpec)>,
+    /// How the console looks.
+    #[command(flatten)]
+    pub look: Look,
+}
+
+/// `murphy arm`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  murphy arm proxy:cart latency delay=120ms jitter=40ms --percent 30% --for 60s
+  murphy arm proxy:cart abort status=503 --when method=POST --when path='/pay*' --for 60s
+  murphy arm process:4711 pause --for 10s
+  murphy arm node:self cpu load=80% --for 30s
+Without an agent it holds the fault itself, in the foreground; a proxy then needs --listen and --upstream.
+`murphy faults` lists the faults and their parameters.")]
+pub struct Arm {
+    /// What to break: kind:name
+    pub target: String,
+    /// The fault's name
+    pub fault: String,
+    /// Its parameters
+    #[arg(value_name = "KEY=VALUE", value_parser = pair)]
+    pub params: Vec<(String, String)>,
+    /// How long
+    #[arg(long = "for", value_name = "DURATION")]
+    pub lasts: Option<Span>,
+    /// The share of connections or requests that is hit: 30%
+    #[arg(long, value_name = "SHARE", group = "share")]
+    pub percent: Option<Percent>,
+    /// Hit every n-th
+    #[arg(long, value_name = "N", group = "share", value_parser = clap::value_parser!(u64).range(1..))]
+    pub nth: Option<u64>,
+    /// Hit the first n
+    #[arg(long, value_name = "N", group = "share", value_parser = clap::value_parser!(u64).range(1..))]
+    pub first: Option<u64>,
+    /// What it must match: method=POST, path='/pay*', header.x-user='beta-*', client=10.0.0.0/8
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub when: Vec<(String, String)>,
+    /// The seed of its decisions
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// The name it goes by
+    #[arg(long)]
+    pub id: Option<String>,
+    /// It ends this long after the last renewal
+    #[arg(long, value_name = "DURATION")]
+    pub lease: Option<Span>,
+    /// Where the proxy listens, when it is not open yet
+    #[arg(long, value_name = "ADDRESS", requires = "upstream")]
+    pub listen: Option<String>,
+    /// Where its service is
+    #[arg(long, value_name = "ADDRESS", requires = "listen")]
+    pub upstream: Option<String>,
+    /// What it speaks
+    #[arg(long, value_parser = protocol, default_value = "tcp")]
+    pub protocol: Protocol,
+    /// Print what would be done and how it would be undone, and touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Which agent.
+    #[command(flatten)]
+    pub which: Which,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `murphy disarm`
+#[derive(Debug, Args)]
+pub struct Disarm {
+    /// Ids of faults, as `murphy list` shows them
+    #[arg(required_unless_present = "all")]
+    pub ids: Vec<String>,
+    /// All of them
+    #[arg(long, conflicts_with = "ids")]
+    pub all: bool,
+    /// Which agent.
+    #[command(flatten)]
+    pub which: Which,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `murphy list`
+#[derive(Debug, Args)]
+pub struct List {
+    /// Which agent.
+    #[command(flatten)]
+    pub which: Which,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `murphy halt`
+#[derive(Debug, Args)]
+pub struct Halt {
+    /// Lift the halt: faults may be armed again
+    #[arg(long)]
+    pub lift: bool,
+    /// One agent: a socket's path, unix:PATH or http://HOST:PORT [default: every agent of this user]
+    #[arg(long, value_name = "AGENT")]
+    pub socket: Option<String>,
+    /// A file with the token for an agent reached over TCP
+    #[arg(long, env = "MURPHY_TOKEN_FILE", value_name = "FILE", hide_env_values = true, value_hint = ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `murphy recover`
+#[derive(Debug, Args)]
+pub struct Recover {
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `murphy faults`
+#[derive(Debug, Args)]
+pub struct Faults {
+    /// One fault, with everything about it
+    pub name: Option<String>,
+    /// As the reference page
+    #[arg(long, conflicts_with_all = ["json", "name"])]
+    pub markdown: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `murphy watch`
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Lines of text (there is no other form; the console is `murphy tui`)
+    #[arg(long)]
+    pub plain: bool,
+    /// Only what comes from now on, without what is kept
+    #[arg(long)]
+    pub new: bool,
+    /// Which agent.
+    #[command(flatten)]
+    pub which: Which,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as key=value".to_owned()),
+    }
+}
+
+fn protocol(text: &str) -> Result<Protocol, String> {
+    match text {
+        "tcp" => Ok(Protocol::Tcp),
+        "http" => Ok(Protocol::Http),
+        _ => Err("write tcp or http".to_owned()),
+    }
+}
+
+/// `NAME=LISTEN,UPSTREAM[,http]`
+fn proxy(text: &str) -> Result<(String, model::target::ProxySpec), String> {
+    let shape = || {
+        "write it as name=listen,upstream or name=listen,upstream,http: cart=127.0.0.1:8001,127.0.0.1:8000,http".to_owned()
+    };
+    let (name, rest) = text.split_once('=').ok_or_else(shape)?;
+    let parts: Vec<&str> = rest.split(',').collect();
+    let (listen, upstream, speaks) = match parts[..] {
+        [listen, upstream] => (listen, upstream, "tcp"),
+        [listen, upstream, speaks] => (listen, upstream, speaks),
+        _ => return Err(shape()),
+    };
+    let target = target_proxy(name, listen, upstream, protocol(speaks)?).map_err(|p| p.to_string())?;
+    Ok((name.to_owned(), target))
+}
+
+/// Checks a proxy by the same rules as an experiment file.
+pub fn target_proxy(
+    name: &str,
+    listen: &str,
+    upstream: &str,
+    protocol: Protocol,
+) -> Result<model::target::ProxySpec, Problem> {
+    let speaks = if protocol == Protocol::Http { "http" } else { "tcp" };
+    let quote = |text: &str| serde_json::Value::String(text.to_owned()).to_string();
+    let file = format!(
+        "murphy: 1\ntargets: {{{}: {{proxy: {{listen: {}, upstream: {}, protocol: {speaks}}}}}}}\nstages: [{{faults: [{{target: {}, for: 1s, inject: {{blackhole: }}}}]}}]\n",
+        quote(name),
+        quote(listen),
+        quote(upstream),
+        quote(name)
+    );
+    let problem = |p: model::Problems| {
+        p.list
+            .into_iter()
+            .next()
+            .map_or_else(|| Problem::new("it does not read"), |p| Problem { place: None, ..p })
+    };
+    let experiment = model::experiment::read("command line", &file, &std::collections::BTreeMap::new())
+        .map_err(problem)?;
+    match experiment.targets.into_iter().next().map(|t| t.spec) {
+        Some(model::TargetSpec::Proxy(spec)) => Ok(spec),
+        _ => Err(Problem::new("it is no proxy")),
+    }
+}

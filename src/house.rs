@@ -1,0 +1,260 @@
+//! An agent with everything it needs, and how others find it: what the verbs have in common.
+//!
+//! ```text
+//! state directory/            MURPHY_STATE_DIR, or the user's own
+//!   agent/                    of `murphy agent`: undo.jsonl, halt.json
+//!   run-4711/                 of a command in the foreground, as long as it lives; murphy.sock is in it
+//! ```
+
+use crate::cli::Which;
+use crate::failure::{Failure, Outcome};
+use crate::service::EngineService;
+use control::{Client, Endpoint, Server, SocketOptions};
+use engine::{Agent, Config, EngineError, RecoverReport, WatchdogCommand};
+use inject::Injector;
+use model::units::Span;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Everything that injects, ready to be registered.
+pub fn injectors() -> Vec<Arc<dyn Injector>> {
+    vec![
+        Arc::new(proxy::ProxyInjector::new()),
+        Arc::new(nodeops::ProcessInjector::new()),
+        Arc::new(nodeops::NodeInjector::new()),
+    ]
+}
+
+/// Runs a verb on a runtime of its own.
+pub fn block_on(verb: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
+        Failure::cannot(
+            format!("cannot start the runtime: {e}"),
+            "look at the limits of this process (ulimit -a)",
+        )
+    })?;
+    let outcome = runtime.block_on(verb);
+    // Blocking reads of a terminal have no end of their own.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Ctrl-c, a termination or a hang-up. To be asked for before anything is done, so that none is missed.
+pub fn interrupt() -> Result<mpsc::Receiver<&'static str>, Failure> {
+    let (tell, told) = mpsc::channel(4);
+    for (kind, name) in [
+        (SignalKind::interrupt(), "ctrl-c"),
+        (SignalKind::terminate(), "SIGTERM"),
+        (SignalKind::hangup(), "a hang-up"),
+    ] {
+        let mut signals = signal(kind).map_err(|e| {
+            Failure::cannot(format!("cannot listen for signals: {e}"), "look at the limits of this process")
+        })?;
+        let tell = tell.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if tell.send(name).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(told)
+}
+
+/// A client of the agent that is meant.
+pub fn client(which: &Which) -> Result<Client, Failure> {
+    Ok(Client::new(endpoint(which.socket.as_deref(), which.token_file.as_deref())?))
+}
+
+/// The address of the agent that is meant: as given, else the user's own.
+pub fn endpoint(given: Option<&str>, token_file: Option<&Path>) -> Result<Endpoint, Failure> {
+    let endpoint = match given {
+        None => Endpoint::unix(default_socket()),
+        // A bare path needs no scheme.
+        Some(text) if !text.contains(':') => Endpoint::unix(text),
+        Some(text) => text.parse().map_err(|e: control::endpoint::EndpointError| {
+            Failure::usage(e.to_string(), "see `murphy --help`")
+        })?,
+    };
+    Ok(endpoint.with_token(token_file.map(token).transpose()?))
+}
+
+/// The socket of `murphy agent` when nobody says otherwise.
+pub fn default_socket() -> PathBuf {
+    control::endpoint::default_socket(
+        host::privilege::uid(),
+        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+    )
+}
+
+/// Reads a token.
+pub fn token(file: &Path) -> Result<control::Token, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        Failure::usage(
+            format!("cannot read the token in {}: {e}", file.display()),
+            "make one with: openssl rand -hex 32",
+        )
+    })?;
+    control::Token::parse(text.trim()).map_err(|e| {
+        Failure::usage(
+            format!("the token in {} cannot be used: {e}", file.display()),
+            "make one with: openssl rand -hex 32",
+        )
+    })
+}
+
+/// Every socket of this user's agents that might be there.
+pub fn sockets() -> Vec<PathBuf> {
+    let mut all = vec![std::env::var_os("MURPHY_SOCKET").map_or_else(default_socket, PathBuf::from)];
+    all.extend(state_dirs().into_iter().map(|dir| dir.join("murphy.sock")).filter(|s| s.exists()));
+    all
+}
+
+/// What a halt that was given without an agent leaves for the next one.
+pub fn persist_halt(on: bool) -> Result<(), Failure> {
+    let dir = host::dirs::state().join("agent");
+    let done = if on {
+        engine::halt_offline(&dir, &host::privilege::user()).map(drop)
+    } else {
+        engine::lift_offline(&dir).map(drop)
+    };
+    done.map_err(|e| Failure::cannot(e.to_string(), "choose another directory with MURPHY_STATE_DIR"))
+}
+
+/// Undoes what dead agents left in any of this user's state directories.
+pub async fn recover_all() -> Vec<(PathBuf, Result<RecoverReport, EngineError>)> {
+    let mut reports = Vec::new();
+    for dir in state_dirs() {
+        let outcome = engine::recover(&dir, &injectors(), false).await;
+        if matches!(&outcome, Ok(report) if report.problems().is_empty()) && !dir.ends_with("agent") {
+            // What is left is an empty log; if it cannot be removed, the next start tries again.
+            let _ = std::fs::remove_dir_all(&dir);
+        }
+        reports.push((dir, outcome));
+    }
+    reports
+}
+
+fn state_dirs() -> Vec<PathBuf> {
+    let mut dirs: Vec<PathBuf> = std::fs::read_dir(host::dirs::state())
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_dir())
+        .collect();
+    dirs.sort();
+    dirs
+}
+
+/// An agent in this process, reachable by others.
+pub struct House {
+    /// The agent.
+    pub agent: Agent,
+    /// What its API calls.
+    pub service: Arc<EngineService>,
+    /// Its control socket.
+    pub socket: PathBuf,
+    server: Server,
+    /// Removed at the end, for an agent in the foreground.
+    dir: Option<PathBuf>,
+}
+
+/// Where and for how long an agent serves.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// The control socket; none: one in the state directory.
+    pub socket: Option<PathBuf>,
+    /// The group whose members are operators.
+    pub group: Option<String>,
+    /// TCP, too.
+    pub tcp: Option<control::TcpOptions>,
+    /// How long faults outlive an agent that hangs.
+    pub lease: Option<Span>,
+}
+
+impl House {
+    /// An agent for a command in the foreground. `verb` becomes part of its state directory's name.
+    pub async fn foreground(verb: &str) -> Result<House, Failure> {
+        if let Some(halt) = engine::halted_offline(&host::dirs::state().join("agent")) {
+            return Err(Failure::cannot(
+                format!("nothing can be armed: {} halted everything", halt.by),
+                "when it is safe again: murphy halt --lift",
+            ));
+        }
+        let name = format!("{verb}-{}", std::process::id());
+        House::open(&name, true, Opening::default()).await
+    }
+
+    /// The agent of `murphy agent`.
+    pub async fn daemon(opening: Opening) -> Result<House, Failure> {
+        House::open("agent", false, opening).await
+    }
+
+    async fn open(name: &str, passing: bool, opening: Opening) -> Result<House, Failure> {
+        for (_, outcome) in recover_all().await {
+            // A directory in use is its agent's own affair.
+            if let Ok(report) = outcome {
+                report.problems().iter().for_each(|what| eprintln!("warning: {what}"));
+            }
+        }
+        let dir = host::dirs::state().join(name);
+        let socket = opening.socket.clone().unwrap_or_else(|| dir.join("murphy.sock"));
+        let cannot = |e: EngineError| {
+            Failure::cannot(e.to_string(), "another state directory can be chosen with MURPHY_STATE_DIR")
+        };
+        let mut config = Config::new(&dir, injectors()).watchdog(WatchdogCommand::this_program());
+        config.leftovers = vec![socket.clone()];
+        if let Some(lease) = opening.lease {
+            config.lease = lease.0;
+        }
+        let lease = config.lease;
+        let agent = Agent::start(config).await.map_err(cannot)?;
+        let service = Arc::new(EngineService::new(agent.clone(), lease));
+        let options = control::Options {
+            socket: Some(SocketOptions { group: opening.group, ..SocketOptions::new(&socket) }),
+            tcp: opening.tcp,
+        };
+        match Server::start(options, service.clone()).await {
+            Ok(server) => Ok(House { agent, service, socket, server, dir: passing.then_some(dir) }),
+            Err(e) => {
+                // Nothing was armed yet, so nothing can be left.
+                let _ = agent.shutdown().await;
+                let text = e.to_string();
+                let (what, hint) =
+                    text.split_once("; ").unwrap_or((&text, "choose another path with --socket"));
+                Err(Failure::cannot(what, hint))
+            }
+        }
+    }
+
+    /// The TCP address it listens on.
+    pub fn address(&self) -> Option<std::net::SocketAddr> {
+        self.server.address()
+    }
+
+    /// A client of this agent.
+    pub fn client(&self) -> Client {
+        Client::new(Endpoint::unix(&self.socket))
+    }
+
+    /// Takes everything back and ends; says what could not be taken back.
+    pub async fn close(self) -> Outcome {
+        self.service.end_run_if_any("the end of murphy").await;
+        let ended = self.agent.shutdown().await;
+        self.server.stop().await;
+        match ended {
+            Ok(()) => {
+                if let Some(dir) = &self.dir {
+                    // An empty log; if it cannot be removed, the next start tries again.
+                    let _ = std::fs::remove_dir_all(dir);
+                }
+                Ok(0)
+            }
+            Err(e) => Err(Failure::cannot(e.to_string(), "`murphy recover` tries again")),
+        }
+    }
+}

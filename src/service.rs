@@ -1,0 +1,480 @@
+//! The API's calls, carried out by the engine.
+
+use control::wire::{
+    ActView, AgentStatus, CatalogueEntry, Change, Check, Code, Counters, Disarmed, Failure, FaultState,
+    HaltState, Halted, PlanView, RunState, StartRun,
+};
+use control::{Answer, Caller, Service};
+use engine::run::{self, Options, RunHandle};
+use engine::{Agent, ArmRequest, ArmedFault, EngineError, Item, Possible};
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, StreamExt};
+use model::event::Level;
+use model::experiment::Confirm;
+use model::sample::TargetState;
+use model::target::{NodeSpec, Pick, ProcessSpec};
+use model::units::Span;
+use model::{Event, EventKind, Fault, Target, TargetKind, TargetRef, TargetSpec};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// An agent behind the API.
+#[derive(Debug)]
+pub struct EngineService {
+    agent: Agent,
+    lease: Duration,
+    run: Mutex<Option<Running>>,
+    /// The leases of faults that have one of their own, by id.
+    leases: Mutex<BTreeMap<String, Duration>>,
+    rollbacks: Arc<AtomicU64>,
+}
+
+/// The run that goes on, or the last one.
+#[derive(Debug)]
+struct Running {
+    state: RunState,
+    end: tokio::sync::mpsc::Sender<String>,
+    progress: tokio::sync::watch::Receiver<run::RunProgress>,
+}
+
+impl EngineService {
+    /// Puts an agent behind the API.
+    pub fn new(agent: Agent, lease: Duration) -> EngineService {
+        EngineService {
+            agent,
+            lease,
+            run: Mutex::default(),
+            leases: Mutex::default(),
+            rollbacks: Arc::default(),
+        }
+    }
+
+    /// Makes a run that was started in this process the one that the API shows and ends.
+    pub fn adopt(&self, handle: &RunHandle, by: &str) -> RunState {
+        let progress = handle.progress.borrow().clone();
+        let state = RunState {
+            name: progress.name,
+            seed: progress.seed,
+            by: by.to_owned(),
+            started_at_ms: now_ms(),
+            started_mono_ms: self.agent.events().mono_ms(),
+            stages: progress.stages,
+            phase: progress.phase,
+            stage: progress.stage,
+            steady: Default::default(),
+            verdict: None,
+            why: None,
+            report: None,
+        };
+        *self.running() = Some(Running {
+            state: state.clone(),
+            end: handle.end.clone(),
+            progress: handle.progress.clone(),
+        });
+        state
+    }
+
+    /// Ends the run that goes on, if one does, and waits until it has taken its faults back.
+    pub async fn end_run_if_any(&self, who: &str) {
+        let (end, mut progress) = match &*self.running() {
+            Some(running) => (running.end.clone(), running.progress.clone()),
+            None => return,
+        };
+        if progress.borrow().verdict.is_none() && end.send(who.to_owned()).await.is_ok() {
+            // When its sender is gone it is over, too.
+            let _ = progress.wait_for(|p| p.verdict.is_some()).await;
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leases(&self) -> MutexGuard<'_, BTreeMap<String, Duration>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run_state(&self) -> Option<RunState> {
+        let running = self.running();
+        let running = running.as_ref()?;
+        let progress = running.progress.borrow();
+        Some(RunState {
+            phase: progress.phase.clone(),
+            stage: progress.stage.clone(),
+            verdict: progress.verdict.map(|v| v.word().to_owned()),
+            why: progress.why.clone(),
+            report: progress.report.clone(),
+            ..running.state.clone()
+        })
+    }
+
+    fn fault(&self, id: &str) -> Answer<FaultState> {
+        self.agent
+            .faults()
+            .into_iter()
+            .find(|f| f.id == id)
+            .map(|f| self.state_of(f))
+            .ok_or_else(|| Failure::no_fault(id))
+    }
+
+    fn state_of(&self, fault: ArmedFault) -> FaultState {
+        let millis = |ms: u64| Span::millis(ms);
+        FaultState {
+            armed_mono_ms: self.agent.events().mono_ms() - fault.elapsed_ms as f64,
+            id: fault.id.clone(),
+            fault: fault.fault,
+            by: fault.by,
+            armed_at_ms: fault.armed_at_ms,
+            left: fault.left_ms.map(millis),
+            lease: self.leases().get(&fault.id).map(|l| Span(*l)),
+            lease_left: fault.lease_left_ms.map(millis),
+            evidence: fault.evidence,
+            warnings: fault.warnings.into_iter().chain(fault.failures).collect(),
+        }
+    }
+
+    async fn begin(&self, order: StartRun, by: Caller) -> Answer<RunState> {
+        if self.run_state().is_some_and(|r| r.verdict.is_none()) {
+            return Err(Failure::new(Code::Conflict, "a run is going on").hint("wait for it, or end it"));
+        }
+        let name = order.file.clone().unwrap_or_else(|| "experiment.yaml".to_owned());
+        let experiment = model::experiment::read(&name, &order.yaml, &order.set)
+            .map_err(|p| Failure::new(Code::BadRequest, p.to_string()))?;
+        if experiment.safety.confirm == Confirm::Typed && order.confirm.as_deref() != Some(&experiment.name) {
+            return Err(Failure::new(Code::Impossible, "this experiment wants its name typed")
+                .hint(format!("send confirm: {:?}", experiment.name)));
+        }
+        let base = PathBuf::from(&name).parent().map_or_else(PathBuf::new, PathBuf::from);
+        let stamp = engine::clock::stamp();
+        let dir = order
+            .report
+            .as_ref()
+            .map(|dir| PathBuf::from(dir).join(format!("{}-{stamp}", experiment.name)))
+            .or_else(|| {
+                let pattern = experiment.report.dir.as_ref()?;
+                Some(PathBuf::from(pattern.replace("{name}", &experiment.name).replace("{start}", &stamp)))
+            });
+        let options = Options {
+            seed: order.seed,
+            dir,
+            formats: experiment.report.formats.clone(),
+            base,
+            by: by.to_string(),
+        };
+        let handle = run::start(self.agent.clone(), experiment, options).await.map_err(|list| {
+            let all: Vec<String> = list.iter().map(ToString::to_string).collect();
+            Failure::new(Code::Impossible, all.join("\n"))
+        })?;
+        let state = self.adopt(&handle, &by.to_string());
+        let rollbacks = self.rollbacks.clone();
+        tokio::spawn(async move {
+            if let Ok(record) = handle.record.await {
+                rollbacks.fetch_add(u64::from(record.guards.iter().any(|g| g.tripped)), Ordering::Relaxed);
+            }
+        });
+        Ok(state)
+    }
+}
+
+/// The target that a name alone describes: `process:4711`, `process:nginx`, `node:self`.
+pub fn implied(reference: &TargetRef) -> Option<Target> {
+    let spec = match reference.kind {
+        TargetKind::Node if reference.name == "self" => TargetSpec::Node(NodeSpec {}),
+        TargetKind::Process => {
+            let pid = reference.name.parse().ok();
+            let matches = pid.is_none().then(|| reference.name.clone());
+            TargetSpec::Process(ProcessSpec { pid, matches, pick: Pick::One })
+        }
+        _ => return None,
+    };
+    Some(Target { name: reference.name.clone(), spec })
+}
+
+/// What this machine can do, and for each fault whether it is possible.
+pub fn checks() -> Vec<Check> {
+    let report = examine();
+    let mut out: Vec<Check> = report
+        .machine
+        .iter()
+        .map(|f| Check {
+            name: f.name.clone(),
+            ok: f.ok,
+            found: f.found.clone(),
+            hint: (!f.hint.is_empty()).then(|| f.hint.clone()),
+        })
+        .collect();
+    out.extend(report.faults.iter().map(|f| {
+        let found = match f.possible {
+            Possible::Yes => "possible",
+            Possible::Partly => "possible on some targets",
+            Possible::No => "not possible",
+        };
+        let hint = (!f.missing.is_empty()).then(|| f.missing.join("; "));
+        Check { name: format!("fault {}", f.name), ok: f.possible != Possible::No, found: found.into(), hint }
+    }));
+    out.extend(report.logs.iter().map(|log| Check {
+        name: "undo log".into(),
+        ok: log.held_by.is_some(),
+        found: format!("{}: {}", log.file.display(), log.what),
+        hint: log.held_by.is_none().then(|| "murphy recover".into()),
+    }));
+    if let Some(halt) = &report.halted {
+        out.push(Check {
+            name: "halt".into(),
+            ok: false,
+            found: format!("everything is halted by {}", halt.by),
+            hint: Some("murphy halt --lift".into()),
+        });
+    }
+    out
+}
+
+fn examine() -> engine::Doctor {
+    engine::doctor(&host::dirs::state().join("agent"), &crate::house::injectors())
+}
+
+/// By value, so that it fits where errors are mapped.
+#[allow(clippy::needless_pass_by_value)]
+fn failure(e: EngineError) -> Failure {
+    let code = match &e {
+        EngineError::Refused(problem) => return Failure::of(Code::Impossible, problem),
+        EngineError::Halted { by } => return Failure::halted(by),
+        EngineError::UnknownFault { id, .. } => return Failure::no_fault(id),
+        EngineError::AdjustFailed { problem, .. } => return Failure::of(Code::Impossible, problem),
+        EngineError::DuplicateId(_) | EngineError::NotOn { .. } => Code::Conflict,
+        EngineError::Owned { .. } | EngineError::InUse { .. } => Code::Held,
+        EngineError::ShuttingDown => Code::Unavailable,
+        EngineError::Log { .. }
+        | EngineError::ArmFailed { .. }
+        | EngineError::RecoverFailed { .. }
+        | EngineError::StateDir(_)
+        | EngineError::Watchdog(_) => Code::Internal,
+    };
+    let text = e.to_string();
+    match text.split_once("; ") {
+        Some((what, hint)) => Failure::new(code, what).hint(hint),
+        None => Failure::new(code, text),
+    }
+}
+
+fn now_ms() -> u64 {
+    host::clock::wall_ms()
+}
+
+impl Service for EngineService {
+    fn status(&self) -> BoxFuture<'_, Answer<AgentStatus>> {
+        Box::pin(async {
+            Ok(AgentStatus {
+                agent: nix::unistd::gethostname()
+                    .map_or_else(|_| "here".into(), |h| h.to_string_lossy().into_owned()),
+                version: env!("CARGO_PKG_VERSION").into(),
+                pid: std::process::id(),
+                at_ms: now_ms(),
+                mono_ms: self.agent.events().mono_ms(),
+                seq: self.agent.events().latest(),
+                halted: self.agent.halted().map(|h| HaltState { by: h.by, at_ms: h.at_ms }),
+                armed: self.agent.faults().len(),
+                targets: self.agent.targets().len(),
+                run: self.run_state(),
+                lease: Some(Span(self.lease)),
+                counters: Counters {
+                    auto_rollbacks: self.rollbacks.load(Ordering::Relaxed),
+                    undo_failures: self.agent.undo_failures(),
+                },
+            })
+        })
+    }
+
+    fn targets(&self) -> BoxFuture<'_, Answer<Vec<TargetState>>> {
+        Box::pin(async { Ok(self.agent.targets()) })
+    }
+
+    fn open_target(&self, target: Target, _: Caller) -> BoxFuture<'_, Answer<TargetState>> {
+        Box::pin(async { self.agent.open(target).await.map_err(failure) })
+    }
+
+    fn close_target(&self, target: TargetRef, _: Caller) -> BoxFuture<'_, Answer<()>> {
+        Box::pin(async move {
+            if let Some(fault) = self.agent.faults().into_iter().find(|f| f.fault.target == target) {
+                return Err(Failure::new(Code::Conflict, format!("{} is armed on {target}", fault.id))
+                    .hint(format!("disarm it first: murphy disarm {}", fault.id)));
+            }
+            self.agent.close(&target).await.map_err(|e| Failure { code: Code::NotFound, ..failure(e) })
+        })
+    }
+
+    fn faults(&self) -> BoxFuture<'_, Answer<Vec<FaultState>>> {
+        Box::pin(async { Ok(self.agent.faults().into_iter().map(|f| self.state_of(f)).collect()) })
+    }
+
+    fn plan(&self, fault: Fault) -> BoxFuture<'_, Answer<PlanView>> {
+        Box::pin(async {
+            let plan = self.agent.plan(fault).await.map_err(failure)?;
+            let acts = plan
+                .acts
+                .into_iter()
+                .map(|a| ActView { act: a.act, undo: a.undo, ends_with_agent: a.ends_with_agent })
+                .collect();
+            Ok(PlanView {
+                fault: Fault { seed: Some(plan.order.seed), ..plan.order.fault },
+                acts,
+                warnings: plan.warnings,
+            })
+        })
+    }
+
+    fn arm(&self, fault: Fault, lease: Option<Span>, by: Caller) -> BoxFuture<'_, Answer<FaultState>> {
+        Box::pin(async move {
+            let mut request = ArmRequest::new(fault, by.to_string());
+            request.lease = lease.map(|l| l.0);
+            let armed = self.agent.arm_request(request).await.map_err(failure)?;
+            if let Some(lease) = lease {
+                let on: Vec<String> = self.agent.faults().into_iter().map(|f| f.id).collect();
+                let mut leases = self.leases();
+                leases.retain(|id, _| on.contains(id));
+                leases.insert(armed.id.clone(), lease.0);
+            }
+            Ok(self.state_of(armed))
+        })
+    }
+
+    fn adjust(&self, id: String, change: Change, by: Caller) -> BoxFuture<'_, Answer<FaultState>> {
+        Box::pin(async move {
+            let before = self.fault(&id)?;
+            let mut next = change.apply(&before.fault)?;
+            if change.lasts.is_some() {
+                // The engine counts from arming, the API from now.
+                let elapsed = (self.agent.events().mono_ms() - before.armed_mono_ms).max(0.0);
+                next.lasts = next.lasts.map(|l| Span(l.0 + Duration::from_millis(elapsed as u64)));
+            }
+            let change = engine::Change {
+                inject: Some(next.inject),
+                share: Some(next.share),
+                when: Some(next.when),
+                ramp: Some(next.ramp),
+                lasts: next.lasts,
+            };
+            self.agent.adjust(&id, change, &by.to_string()).await.map(|f| self.state_of(f)).map_err(failure)
+        })
+    }
+
+    fn disarm(&self, id: String, by: Caller) -> BoxFuture<'_, Answer<Disarmed>> {
+        Box::pin(async move {
+            // What it did in all stands in the event that tells of its end.
+            let mut events = self.agent.subscribe(None);
+            let target = self.fault(&id)?.fault.target;
+            self.agent.disarm(&id, &by.to_string()).await.map_err(failure)?;
+            let mut evidence = Default::default();
+            while let Some(item) = events.try_next() {
+                if let Item::Event(event) = item
+                    && let EventKind::Recovered { id: gone, evidence: did, .. } = &event.kind
+                    && *gone == id
+                {
+                    evidence = did.clone();
+                }
+            }
+            Ok(Disarmed { id, target, evidence })
+        })
+    }
+
+    fn renew(&self, id: String, _: Caller) -> BoxFuture<'_, Answer<FaultState>> {
+        Box::pin(async move {
+            let lease = self.leases().get(&id).copied();
+            let Some(lease) = lease else {
+                self.fault(&id)?;
+                return Err(Failure::new(Code::Conflict, format!("{id} has no lease of its own"))
+                    .hint("it ends by its length; arm with a lease to renew it"));
+            };
+            self.agent.renew(&id, lease).map_err(failure)?;
+            self.fault(&id)
+        })
+    }
+
+    fn halt(&self, by: Caller) -> BoxFuture<'_, Answer<Halted>> {
+        Box::pin(async move {
+            let report = self.agent.halt(&by.to_string()).await;
+            Ok(Halted { by: report.by, faults: report.faults, failed: report.failed.into_iter().collect() })
+        })
+    }
+
+    fn lift(&self, by: Caller) -> BoxFuture<'_, Answer<()>> {
+        Box::pin(async move {
+            match self.agent.lift(&by.to_string()).await.map_err(failure)? {
+                true => Ok(()),
+                false => {
+                    Err(Failure::new(Code::Conflict, "nothing is halted")
+                        .hint("faults can be armed as it is"))
+                }
+            }
+        })
+    }
+
+    fn start_run(&self, order: StartRun, by: Caller) -> BoxFuture<'_, Answer<RunState>> {
+        Box::pin(self.begin(order, by))
+    }
+
+    fn run(&self) -> BoxFuture<'_, Answer<RunState>> {
+        Box::pin(async {
+            self.run_state().ok_or_else(|| {
+                Failure::new(Code::NotFound, "there was no run").hint("start one: murphy run FILE")
+            })
+        })
+    }
+
+    fn end_run(&self, by: Caller) -> BoxFuture<'_, Answer<RunState>> {
+        Box::pin(async move {
+            match self.run_state() {
+                Some(run) if run.verdict.is_none() => {}
+                _ => return Err(Failure::new(Code::Conflict, "no run is going on")),
+            }
+            self.end_run_if_any(&by.to_string()).await;
+            self.run_state().ok_or_else(|| Failure::new(Code::NotFound, "there was no run"))
+        })
+    }
+
+    fn catalogue(&self) -> BoxFuture<'_, Answer<Vec<CatalogueEntry>>> {
+        Box::pin(async {
+            let report = tokio::task::spawn_blocking(examine)
+                .await
+                .map_err(|e| Failure::new(Code::Internal, e.to_string()))?;
+            let mut all = CatalogueEntry::all();
+            for entry in &mut all {
+                if let Some(check) =
+                    report.faults.iter().find(|f| f.name == entry.name && f.possible == Possible::No)
+                {
+                    entry.unavailable = Some(check.missing.join("; "));
+                }
+            }
+            Ok(all)
+        })
+    }
+
+    fn doctor(&self) -> BoxFuture<'_, Answer<Vec<Check>>> {
+        Box::pin(async { Ok(tokio::task::spawn_blocking(checks).await.unwrap_or_default()) })
+    }
+
+    fn events(&self, from: u64) -> BoxStream<'static, Arc<Event>> {
+        let subscription = self.agent.subscribe(Some(from));
+        stream::unfold(subscription, |mut subscription| async {
+            loop {
+                // A gap shows in the numbers; the reader knows by them.
+                if let Item::Event(event) = subscription.next().await {
+                    return Some((event, subscription));
+                }
+            }
+        })
+        .boxed()
+    }
+
+    fn audit(&self, entry: control::service::Audit) {
+        let refused = entry.error.as_ref().map_or(String::new(), |e| format!(", refused: {e}"));
+        let text = format!(
+            "audit: {} ({}) {} {}{refused}",
+            entry.caller, entry.caller.role, entry.action, entry.what
+        );
+        self.agent.events().emit(EventKind::Note { level: Level::Info, text });
+    }
+}

@@ -1,0 +1,75 @@
+use super::print;
+use crate::cli::Agent;
+use crate::failure::{Failure, Outcome};
+use crate::house::{House, Opening, default_socket, interrupt, token};
+use control::{Role, TcpOptions};
+use model::{Target, TargetSpec};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `murphy agent`: serves until it is interrupted, then takes everything back.
+pub async fn agent(args: Agent) -> Outcome {
+    let mut stop = interrupt()?;
+    let tcp = match args.listen {
+        None => None,
+        Some(listen) => {
+            let mut tcp = TcpOptions::new(listen);
+            if let Some(file) = &args.token_file {
+                tcp.grants.push(control::server::Grant {
+                    name: "token".into(),
+                    token: token(file)?,
+                    role: Role::Operator,
+                });
+            }
+            Some(tcp)
+        }
+    };
+    let socket = match args.socket.as_deref().map(|s| s.strip_prefix("unix:").unwrap_or(s)) {
+        None => default_socket(),
+        Some(text) if text.starts_with("http") => {
+            return Err(Failure::usage(
+                format!("--socket {text:?} is not a path"),
+                "TCP is asked for with --listen",
+            ));
+        }
+        Some(path) => PathBuf::from(path),
+    };
+    let house =
+        House::daemon(Opening { socket: Some(socket), group: args.group, tcp, lease: Some(args.lease) })
+            .await?;
+    for (name, spec) in args.proxy {
+        let opened = house.agent.open(Target { name, spec: TargetSpec::Proxy(spec) }).await;
+        if let Err(e) = opened {
+            house.close().await?;
+            return Err(Failure::cannot(e.to_string(), "nothing was started"));
+        }
+    }
+    print(&format!("murphy agent on unix:{}\n", house.socket.display()))?;
+    if let Some(address) = house.address() {
+        print(&format!("murphy agent on http://{address}\n"))?;
+    }
+    if let Some(halt) = house.agent.halted() {
+        print(&format!("halted by {}; lift it with `murphy halt --lift`\n", halt.by))?;
+    }
+    for target in house.agent.targets() {
+        print(&format!("{} {}\n", target.target, target.about))?;
+    }
+    let lever = watch_file(house.agent.clone(), args.halt_file);
+    let who = stop.recv().await.unwrap_or("the end of its signals");
+    lever.abort();
+    eprintln!("{who}: taking everything back");
+    house.close().await
+}
+
+/// Halts while a file exists: a lever that needs no murphy at hand.
+fn watch_file(agent: engine::Agent, file: Option<PathBuf>) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let Some(file) = file else { return };
+        loop {
+            if file.exists() && agent.halted().is_none() {
+                agent.halt(&format!("file {}", file.display())).await;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    })
+}

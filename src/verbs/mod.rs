@@ -1,0 +1,106 @@
+//! One file per verb.
+
+mod agent;
+mod arm;
+mod check;
+mod demo;
+mod disarm;
+mod doctor;
+mod faults;
+mod halt;
+mod list;
+mod recover;
+mod run;
+mod tui;
+mod watch;
+
+use crate::cli::{Cli, Verb};
+use crate::failure::{self, FAILED, Failure, Outcome, WRONG};
+use crate::house;
+use clap::{CommandFactory, Parser};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Reads the command line and does what it says.
+pub fn dispatch() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let code = if e.use_stderr() { WRONG } else { 0 };
+            // Nothing is left to tell when the terminal is gone.
+            let _ = e.print();
+            if let Some(near) = near_verb(&e) {
+                eprintln!("  = did you mean murphy {near}?");
+            }
+            return ExitCode::from(code);
+        }
+    };
+    match cli.verb {
+        Verb::Stress { args } => nodeops::stress::child_main(&args),
+        Verb::Watchdog { args } => engine::watchdog::main(&args, &house::injectors()),
+        verb => failure::exit(carry_out(verb)),
+    }
+}
+
+/// The verb that a mistyped one is near to; clap has its own opinion of what is near, and says it itself.
+fn near_verb(e: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue};
+    let Some(ContextValue::String(typed)) = e.get(ContextKind::InvalidSubcommand) else { return None };
+    if e.get(ContextKind::SuggestedSubcommand).is_some() {
+        return None;
+    }
+    let command = Cli::command();
+    let verbs = command.get_subcommands().filter(|c| !c.is_hide_set()).map(clap::Command::get_name);
+    model::problem::did_you_mean(typed, verbs).map(str::to_owned)
+}
+
+fn carry_out(verb: Verb) -> Outcome {
+    match verb {
+        // Carried out above: they are processes of their own, with exit codes of their own.
+        Verb::Stress { .. } | Verb::Watchdog { .. } => Ok(0),
+        Verb::Check(args) => check::check(&args),
+        Verb::Schema => print(&(pretty(&model::experiment::schema()) + "\n")),
+        Verb::Faults(args) => faults::faults(&args),
+        Verb::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "murphy", &mut out);
+            print(&String::from_utf8_lossy(&out))
+        }
+        Verb::Man => {
+            let mut out = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut out).map_err(|e| {
+                Failure::cannot(format!("cannot make the manual page: {e}"), "this should not happen")
+            })?;
+            print(&String::from_utf8_lossy(&out))
+        }
+        Verb::Doctor(output) => doctor::doctor(output),
+        Verb::Demo(args) => house::block_on(demo::demo(args)),
+        Verb::Run(args) => house::block_on(run::run(args)),
+        Verb::Agent(args) => house::block_on(agent::agent(args)),
+        Verb::Tui(args) => house::block_on(tui::tui(args)),
+        Verb::Arm(args) => house::block_on(arm::arm(*args)),
+        Verb::Disarm(args) => house::block_on(disarm::disarm(args)),
+        Verb::List(args) => house::block_on(list::list(args)),
+        Verb::Halt(args) => house::block_on(halt::halt(args)),
+        Verb::Recover(args) => house::block_on(recover::recover(args)),
+        Verb::Watch(args) => house::block_on(watch::watch(args)),
+    }
+}
+
+/// Prints; a reader that went away (`| head`) is no failure.
+pub fn print(text: &str) -> Outcome {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Ok(()) => Ok(0),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        Err(e) => {
+            eprintln!("error: cannot write the output: {e}");
+            Ok(FAILED)
+        }
+    }
+}
+
+/// JSON as people read it.
+pub fn pretty(value: &impl serde::Serialize) -> String {
+    // Our own types always have a JSON form.
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}

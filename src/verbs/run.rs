@@ -1,0 +1,213 @@
+use super::check::read;
+use super::{pretty, print};
+use crate::cli::{self, Run};
+use crate::failure::{Failure, Outcome};
+use crate::house::{House, interrupt};
+use engine::run::{self, Options};
+use model::experiment::Confirm;
+use model::{Experiment, RunRecord};
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+/// `murphy run`: its own agent, the experiment, the verdict as exit code.
+pub async fn run(args: Run) -> Outcome {
+    let mut stop = interrupt()?;
+    let (experiment, _) = read(&args.file, &args.set)?;
+    let base = args.file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    if args.dry_run {
+        return dry_run(&args, &experiment, &base).await;
+    }
+    agree(&args, &experiment)?;
+    let dir = report_dir(&args, &experiment);
+    let house = House::foreground("run").await?;
+    let options = Options {
+        seed: args.seed,
+        dir: dir.clone(),
+        formats: experiment.report.formats.clone(),
+        base,
+        by: host::privilege::user(),
+    };
+    let handle = match run::start(house.agent.clone(), experiment, options).await {
+        Ok(handle) => handle,
+        Err(problems) => {
+            house.close().await?;
+            return Err(Failure::Cannot(problems));
+        }
+    };
+    let record = if args.tui {
+        on_console(&args.look, &house, handle).await
+    } else {
+        in_lines(args.output, &house, handle, &mut stop).await
+    };
+    let closed = house.close().await;
+    let record = record?;
+    let code = finish(args.output, &record, dir.as_deref())?;
+    closed.map(|_| code)
+}
+
+async fn dry_run(args: &Run, experiment: &Experiment, base: &Path) -> Outcome {
+    let house = House::foreground("run").await?;
+    let planned = run::dry_run(&house.agent, experiment, args.seed, base).await;
+    house.close().await?;
+    let lines = planned.map_err(Failure::Cannot)?;
+    if args.output.json {
+        return print(&(pretty(&lines) + "\n"));
+    }
+    print(&(lines.join("\n") + "\nnothing was touched\n"))
+}
+
+/// Follows a run as lines of text until it ends; a signal ends it early.
+pub async fn in_lines(
+    output: cli::Output,
+    house: &House,
+    handle: run::RunHandle,
+    stop: &mut tokio::sync::mpsc::Receiver<&'static str>,
+) -> Result<RunRecord, Failure> {
+    let mut events = house.agent.subscribe(Some(1));
+    let mut record = handle.record;
+    let tell = |item: engine::Item| {
+        if let engine::Item::Event(event) = item
+            && !output.json
+            && let Some(line) = tui::plain::line(&event)
+        {
+            let _ = print(&(line + "\n"));
+        }
+    };
+    let ended = loop {
+        tokio::select! {
+            biased;
+            Some(who) = stop.recv() => {
+                eprintln!("{who}: ending the run and taking everything back");
+                // It may be over in this very moment.
+                let _ = handle.end.send(who.to_owned()).await;
+            }
+            ended = &mut record => break ended,
+            item = events.next() => tell(item),
+        }
+    };
+    while let Some(item) = events.try_next() {
+        tell(item);
+    }
+    ended.map_err(|e| {
+        Failure::cannot(format!("the run broke: {e}"), "`murphy recover` takes back what it left")
+    })
+}
+
+/// Shows a run on the console; leaving the console ends it.
+async fn on_console(look: &cli::Look, house: &House, handle: run::RunHandle) -> Result<RunRecord, Failure> {
+    super::tui::console(look, vec![house.client().endpoint().clone()], false).await?;
+    // Over already, or ended now.
+    let _ = handle.end.send("whoever left the console".to_owned()).await;
+    handle.record.await.map_err(|e| {
+        Failure::cannot(format!("the run broke: {e}"), "`murphy recover` takes back what it left")
+    })
+}
+
+/// Tells the verdict; gives its exit code.
+pub fn finish(output: cli::Output, record: &RunRecord, dir: Option<&Path>) -> Outcome {
+    if output.json {
+        print(&(pretty(record) + "\n"))?;
+    } else {
+        print(&format!("\n{}: {}\n{}\n", record.name, record.verdict.word().to_uppercase(), record.why))?;
+        for m in &record.metrics {
+            let mark = match m.result {
+                model::event::WindowResult::Pass => "✔",
+                model::event::WindowResult::Fail => "✘",
+                model::event::WindowResult::Unknown => "?",
+            };
+            let value = |v: Option<f64>| v.map_or("–".to_owned(), |v| format!("{v:.1}{}", m.unit));
+            print(&format!(
+                "  {mark} {:<18} {:<12} before {:>9}  worst {:>9}  after {:>9}\n",
+                m.name,
+                m.expect,
+                value(m.baseline),
+                value(m.worst),
+                value(m.after)
+            ))?;
+        }
+        for f in &record.faults {
+            let effect = f.time_to_effect_s.map_or("no effect seen".to_owned(), |s| {
+                format!("effect after {s:.1} s in {}", f.effect_in.as_deref().unwrap_or("?"))
+            });
+            let healed =
+                f.healing_s.map_or(String::new(), |s| format!(", back to normal {s:.1} s after its end"));
+            print(&format!(
+                "  · {:<18} hit {} of {}, {effect}{healed}\n",
+                f.id, f.evidence.applied, f.evidence.considered
+            ))?;
+        }
+        match dir {
+            Some(dir) => print(&format!(
+                "report: {}\nseed {}: the same seed decides the same again\n",
+                dir.join("report.html").display(),
+                record.seed
+            ))?,
+            None => print(&format!(
+                "seed {}: the same seed decides the same again; --report DIR keeps a report\n",
+                record.seed
+            ))?,
+        };
+    }
+    Ok(record.verdict.exit_code())
+}
+
+/// Where the report goes: as asked for on the command line, a directory per run in it; else as the file says.
+fn report_dir(args: &Run, experiment: &Experiment) -> Option<PathBuf> {
+    let start = stamp();
+    match (&args.report, &experiment.report.dir) {
+        (Some(dir), _) => Some(dir.join(format!("{}-{start}", experiment.name))),
+        (None, Some(pattern)) => {
+            Some(PathBuf::from(pattern.replace("{name}", &experiment.name).replace("{start}", &start)))
+        }
+        (None, None) => None,
+    }
+}
+
+/// Now, as part of a file name: `20261128T220102Z`.
+pub fn stamp() -> String {
+    engine::clock::stamp()
+}
+
+/// Asks a person where the file wants that.
+fn agree(args: &Run, experiment: &Experiment) -> Result<(), Failure> {
+    if args.yes || experiment.safety.confirm == Confirm::None {
+        return Ok(());
+    }
+    let typed = experiment.safety.confirm == Confirm::Typed;
+    let refuse = |what: String| {
+        let hint = if typed {
+            format!("answer with the name, or give --confirm {} or --yes", experiment.name)
+        } else {
+            "answer y, or give --yes".to_owned()
+        };
+        Failure::usage(what, hint)
+    };
+    if let Some(name) = &args.confirm {
+        return if *name == experiment.name {
+            Ok(())
+        } else {
+            Err(refuse(format!("--confirm {name} is not the experiment's name")))
+        };
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(refuse(
+            "this experiment asks for a confirmation, and there is no terminal to ask at".to_owned(),
+        ));
+    }
+    for planned in experiment.faults() {
+        eprintln!("  {} on {}", planned.fault.describe(), planned.fault.target);
+    }
+    eprint!(
+        "{} ",
+        if typed { format!("type {} to start:", experiment.name) } else { "start? [y/N]".to_owned() }
+    );
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    let agreed =
+        if typed { answer.trim() == experiment.name } else { matches!(answer.trim(), "y" | "Y" | "yes") };
+    match read {
+        Ok(_) if agreed => Ok(()),
+        _ => Err(refuse("not confirmed: nothing was started".to_owned())),
+    }
+}

@@ -1,0 +1,13 @@
+//! What scenarios stand on: the binary, an agent, servers, clients. Everything made here is gone when it is dropped.
+
+mod agent;
+mod http;
+mod need;
+mod server;
+mod statistics;
+
+pub use agent::{Agent, Finished, TempDir, murphy, murphy_in};
+pub use http::{get, get_on};
+pub use need::{is_root, need};
+pub use server::{Nginx, Postgres, PostgresClient, Redis, RedisClient, free_port};
+pub use statistics::{binomial_ok, eventually, median, median_ms};

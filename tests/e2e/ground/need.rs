@@ -1,0 +1,27 @@
+use std::path::Path;
+
+/// Whether something the test needs is there; when it is not, says so and counts the skip, or fails where everything is
+/// required.
+pub fn need(what: &str, there: bool) -> bool {
+    if !there {
+        assert!(std::env::var("MURPHY_E2E").as_deref() != Ok("require"), "needs {what}, which is not here");
+        // Past the test runner's capture, so that a skip is seen.
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), "SKIPPED: needs {what}, which is not here");
+    }
+    there
+}
+
+/// Whether we are root.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// A program of that name, where distributions put it.
+pub fn program(name: &str, also: &[&str]) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/local/sbin"].map(Into::into))
+        .chain(also.iter().map(Into::into));
+    dirs.map(|dir: std::path::PathBuf| dir.join(name)).find(|file| Path::is_file(file))
+}

@@ -1,0 +1,17 @@
+//! The program as its users have it: the real binary, real servers, a real terminal. A new scenario is a new file.
+//!
+//! What a test needs of the machine is looked for; without it the test prints why it is skipped, and fails when
+//! `MURPHY_E2E=require` is set, as it is in CI.
+
+mod access;
+mod configs;
+// mod console;
+mod crash;
+mod demo;
+mod ground;
+mod live;
+mod nginx;
+mod postgres;
+mod redis;
+mod run;
+mod words;

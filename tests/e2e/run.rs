@@ -1,0 +1,183 @@
+//! `murphy run`: every verdict with its exit code, on real servers.
+
+use crate::ground::{Finished, Nginx, TempDir, free_port, murphy, murphy_in};
+use std::path::Path;
+use std::time::Duration;
+
+struct Shop {
+    dir: TempDir,
+    nginx: Nginx,
+    port: u16,
+}
+
+impl Shop {
+    fn open() -> Option<Shop> {
+        Some(Shop { dir: TempDir::new(), nginx: Nginx::start()?, port: free_port() })
+    }
+
+    /// An experiment on nginx: what is expected, guards, faults.
+    fn file(&self, metrics: &str, safety: &str, faults: &str) -> String {
+        format!(
+            "murphy: 1\nname: t\nseed: 3\ntargets:\n  web: {{proxy: {{listen: '127.0.0.1:{0}', upstream: '127.0.0.1:{1}', protocol: http}}}}\n\
+             steady_state:\n  window: 1s\n  baseline: 3s\n  cooldown: 3s\n  metrics:\n{metrics}\n\
+             load:\n  users: {{http: {{url: 'http://127.0.0.1:{0}/', timeout: 2s}}, rate: 50/s}}\n\
+             {safety}\nstages:\n  - faults:\n{faults}\n",
+            self.port, self.nginx.port
+        )
+    }
+
+    fn run(&self, metrics: &str, safety: &str, faults: &str) -> (Finished, serde_json::Value) {
+        let file = self.dir.file("t.yaml", &self.file(metrics, safety, faults));
+        let done = murphy(self.dir.path(), &["run", file.to_str().unwrap(), "--report", "runs"]);
+        let result = result(&self.dir.path().join("runs")).unwrap_or_default();
+        (done, result)
+    }
+}
+
+fn result(runs: &Path) -> Option<serde_json::Value> {
+    let newest = std::fs::read_dir(runs).ok()?.map(|e| e.unwrap().path()).max()?;
+    Some(serde_json::from_str(&std::fs::read_to_string(newest.join("result.json")).ok()?).unwrap())
+}
+
+const OK: &str = "    ok: {from: {load: {users: success}}, expect: '>= 95%'}";
+
+#[test]
+fn held_and_deviated() {
+    let Some(shop) = Shop::open() else { return };
+    let (done, result) = shop.run(OK, "", "      - {target: web, for: 4s, inject: {delay: {delay: 40ms}}}");
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(result["verdict"], "held");
+    let fault = &result["faults"][0];
+    assert!(fault["time_to_effect_s"].as_f64().is_some_and(|s| s <= 3.5), "{fault}");
+    assert!(fault["healing_s"].as_f64().is_some_and(|s| s <= 3.0), "{fault}");
+    assert!(fault["evidence"]["measured"].as_object().is_some_and(|m| !m.is_empty()), "{fault}");
+
+    let (done, result) =
+        shop.run(OK, "", "      - {target: web, for: 4s, percent: 50%, inject: {abort: {status: 503}}}");
+    assert_eq!(done.code, 1, "{done:?}");
+    assert_eq!(result["verdict"], "deviated");
+    let windows = result["metrics"][0]["windows"].as_array().unwrap();
+    let failed =
+        |phase: &str| windows.iter().filter(|w| w["phase"] == phase && w["result"] == "fail").count();
+    assert_eq!(failed("before"), 0, "{windows:?}");
+    assert!(failed("during") >= 2, "{windows:?}");
+}
+
+#[test]
+fn a_fault_that_met_nothing_is_inconclusive() {
+    let Some(shop) = Shop::open() else { return };
+    let (done, result) =
+        shop.run(OK, "", "      - {target: web, for: 2s, when: {path: /never}, inject: {abort: {}}}");
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(result["why"].as_str().unwrap().contains("did nothing"), "{}", result["why"]);
+}
+
+#[test]
+fn a_guard_takes_everything_back() {
+    let Some(shop) = Shop::open() else { return };
+    let guard = "safety: {abort_if: [{metric: ok, is: '< 50%', for: 2s}]}";
+    let (done, result) = shop.run(OK, guard, "      - {target: web, for: 60s, inject: {abort: {}}}");
+    assert_eq!(done.code, 4, "{done:?}");
+    assert_eq!(result["verdict"], "aborted");
+    assert_eq!(result["guards"][0]["tripped"], true);
+    assert_eq!(result["faults"][0]["ending"], "guard");
+    assert!(result["seconds"].as_f64().unwrap() < 30.0, "{}", result["seconds"]);
+}
+
+#[test]
+fn what_was_not_steady_is_not_broken_further() {
+    let Some(shop) = Shop::open() else { return };
+    let slow = "    fast: {from: {proxy: {target: web, latency: p50}}, expect: '< 0.001ms'}";
+    let (done, result) = shop.run(slow, "", "      - {target: web, for: 2s, inject: {abort: {}}}");
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(result["why"].as_str().unwrap().contains("nothing was armed"), "{}", result["why"]);
+    assert!(result["faults"][0]["armed_s"].is_null());
+}
+
+#[test]
+fn an_interrupt_and_a_halt_end_it_and_leave_a_report() {
+    let Some(shop) = Shop::open() else { return };
+    for by_signal in [true, false] {
+        let runs = if by_signal { "runs-signal" } else { "runs-halt" };
+        let file = shop.dir.file(
+            "t.yaml",
+            &shop.file(OK, "", "      - {target: web, for: 60s, inject: {delay: {delay: 30ms}}}"),
+        );
+        let child = murphy_in(shop.dir.path())
+            .args(["run", file.to_str().unwrap(), "--report", runs])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let journal = || {
+            let dir = std::fs::read_dir(shop.dir.path().join(runs)).ok()?.next()?.ok()?.path();
+            std::fs::read_to_string(dir.join("journal.jsonl")).ok()
+        };
+        let armed = crate::ground::eventually(Duration::from_secs(30), || {
+            journal().is_some_and(|j| j.contains("\"armed\""))
+        });
+        if by_signal {
+            nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap()),
+                nix::sys::signal::Signal::SIGINT,
+            )
+            .unwrap();
+        } else {
+            let halted = murphy(shop.dir.path(), &["halt"]);
+            assert_eq!(halted.code, 0, "{halted:?}");
+        }
+        let done: Finished = child.wait_with_output().unwrap().into();
+        assert!(armed, "{done:?}");
+        assert_eq!(done.code, 4, "{done:?}");
+        assert_eq!(result(&shop.dir.path().join(runs)).unwrap()["verdict"], "aborted");
+        murphy(shop.dir.path(), &["halt", "--lift"]);
+    }
+}
+
+#[test]
+fn a_plan_touches_nothing() {
+    let Some(shop) = Shop::open() else { return };
+    let file = shop.dir.file(
+        "t.yaml",
+        &shop.file(OK, "", "      - {id: slow, target: web, for: 4s, inject: {latency: {delay: 40ms}}}"),
+    );
+    let done = murphy(shop.dir.path(), &["run", file.to_str().unwrap(), "--dry-run", "--report", "runs"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.out.contains("latency 40ms on proxy:web") && done.out.contains("undo:"), "{done:?}");
+    assert!(!shop.dir.path().join("runs").exists());
+}
+
+#[test]
+fn what_cannot_start_says_all_of_it() {
+    let dir = TempDir::new();
+    let (free, other) = (free_port(), free_port());
+    let file = dir.file(
+        "t.yaml",
+        &format!(
+            "murphy: 1\ntargets:\n  web: {{proxy: {{listen: '127.0.0.1:{free}', upstream: '127.0.0.1:{other}'}}}}\n  worker: {{process: {{match: 'no such worker anywhere'}}}}\n\
+             stages: [{{faults: [{{target: web, for: 2s, inject: {{blackhole: }}}}, {{target: worker, for: 2s, inject: {{pause: }}}}]}}]\n"
+        ),
+    );
+    let done = murphy(dir.path(), &["run", file.to_str().unwrap(), "--report", "runs"]);
+    assert_eq!(done.code, 5, "{done:?}");
+    assert!(
+        done.err.contains(&format!("127.0.0.1:{other}")) && done.err.contains("start the service first"),
+        "{done:?}"
+    );
+    assert!(done.err.contains("no such worker anywhere"), "{done:?}");
+    assert!(!dir.path().join("runs").exists(), "nothing half done");
+}
+
+#[test]
+fn a_confirmation_is_asked_for() {
+    let dir = TempDir::new();
+    let file = dir.file(
+        "t.yaml",
+        "murphy: 1\nname: careful\ntargets: {me: {node: self}}\nsafety: {confirm: typed}\nstages: [{faults: [{target: me, for: 1s, inject: {cpu: {load: 5%}}}]}]\n",
+    );
+    let asked = murphy(dir.path(), &["run", file.to_str().unwrap()]);
+    assert_eq!(asked.code, 2, "{asked:?}");
+    assert!(asked.err.contains("--confirm careful"), "{asked:?}");
+    let wrong = murphy(dir.path(), &["run", file.to_str().unwrap(), "--confirm", "carefull"]);
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+}

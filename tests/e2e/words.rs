@@ -1,0 +1,184 @@
+//! What is said on a terminal: help, lists, and every mistake a person makes. Nothing is half done afterwards.
+
+use crate::ground::{Agent, TempDir, free_port, murphy, murphy_in};
+
+/// `murphy ARGS` where no agent is named, so that it is its own.
+fn alone(dir: &std::path::Path, args: &[&str]) -> crate::ground::Finished {
+    murphy_in(dir).env_remove("MURPHY_SOCKET").args(args).output().unwrap().into()
+}
+
+/// A mistake: its exit code and the words it must be told in.
+fn mistake(args: &[&str], code: i32, words: &[&str]) {
+    let dir = TempDir::new();
+    let done = murphy(dir.path(), args);
+    assert_eq!(done.code, code, "{args:?}: {done:?}");
+    for word in words {
+        assert!(done.err.contains(word), "{args:?} does not say {word:?}: {}", done.err);
+    }
+}
+
+#[test]
+fn mistakes_teach() {
+    mistake(&[], 2, &["Usage"]);
+    mistake(&["rnu"], 2, &["run"]);
+    mistake(&["arm", "cart", "latency", "delay=1s", "--for", "5s"], 2, &["it has no kind", "proxy:cart"]);
+    mistake(&["arm", "proxi:cart", "latency", "delay=1s", "--for", "5s"], 2, &["did you mean proxy:cart?"]);
+    mistake(&["arm", "proxy:cart", "latnecy", "delay=1s", "--for", "5s"], 2, &["did you mean latency?"]);
+    mistake(&["arm", "proxy:cart", "latency", "dealy=1s", "--for", "5s"], 2, &["did you mean delay?"]);
+    mistake(&["arm", "proxy:cart", "latency", "delay=1", "--for", "5s"], 2, &["the unit is missing"]);
+    mistake(&["arm", "proxy:cart", "latency", "delay=1s"], 2, &["has no end", "--for 60s"]);
+    mistake(&["arm", "proxy:cart", "latency", "delay=1s", "--for", "5"], 2, &["the unit is missing"]);
+    mistake(
+        &["arm", "proxy:cart", "latency", "delay=1s", "--for", "5s", "--percent", "140%"],
+        2,
+        &["outside 0% to 100%"],
+    );
+    mistake(
+        &["arm", "proxy:cart", "latency", "delay=1s", "--for", "5s", "--when", "method=POST"],
+        2,
+        &["acts on connections"],
+    );
+    mistake(&["arm", "process:4711", "latency", "delay=1s", "--for", "5s"], 2, &["targets of kind proxy"]);
+    mistake(&["run", "nowhere.yaml"], 2, &["cannot open nowhere.yaml", "check the path"]);
+    mistake(&["check", "/"], 2, &["/"]);
+    mistake(&["demo", "--for", "5s"], 2, &["outside 20s to 1h"]);
+    mistake(&["faults", "latnecy"], 2, &["did you mean latency?"]);
+    mistake(
+        &["list", "--socket", "nowhere.sock"],
+        5,
+        &["no agent at", "the socket does not exist", "murphy agent"],
+    );
+    mistake(&["list", "--socket", "ftp://x"], 2, &["not an agent's address"]);
+    mistake(&["arm", "process:4711", "pause", "--for", "5s"], 5, &["no agent at", "murphy agent --socket"]);
+}
+
+#[test]
+fn a_process_that_does_not_exist_is_no_success() {
+    let dir = TempDir::new();
+    for target in ["process:3999999", "process:no such program here"] {
+        let done = alone(dir.path(), &["arm", target, "pause", "--for", "2s"]);
+        assert_ne!(done.code, 0, "{done:?}");
+        assert!(done.err.contains("error:") && done.err.contains("  = "), "{}", done.err);
+    }
+}
+
+#[test]
+fn everything_has_help() {
+    let dir = TempDir::new();
+    for verb in [
+        "demo",
+        "run",
+        "check",
+        "agent",
+        "tui",
+        "arm",
+        "disarm",
+        "list",
+        "halt",
+        "recover",
+        "doctor",
+        "faults",
+        "schema",
+        "watch",
+        "completions",
+        "man",
+    ] {
+        let done = murphy(dir.path(), &[verb, "--help"]);
+        assert_eq!(done.code, 0, "{verb}");
+        assert!(done.out.contains("Usage: murphy"), "{verb}: {}", done.out);
+    }
+    for (old, new) in [("inject", "arm"), ("query", "list")] {
+        let done = murphy(dir.path(), &[old, "--help"]);
+        assert!(done.out.contains(&format!("murphy {new}")), "{}", done.out);
+    }
+}
+
+#[test]
+fn texts_for_programs_read_as_what_they_are() {
+    let dir = TempDir::new();
+    let json =
+        |args: &[&str]| serde_json::from_str::<serde_json::Value>(&murphy(dir.path(), args).out).unwrap();
+    assert_eq!(json(&["schema"])["title"], "murphy experiment");
+    assert_eq!(json(&["faults", "--json"])[0]["name"], "latency");
+    assert_eq!(json(&["faults", "cut", "--json"])["irreversible"], true);
+    assert!(json(&["doctor", "--json"]).as_array().is_some_and(|a| !a.is_empty()));
+    let bash = murphy(dir.path(), &["completions", "bash"]);
+    assert!(bash.out.contains("_murphy"), "{bash:?}");
+    assert!(
+        murphy(dir.path(), &["man"]).out.starts_with(".ie")
+            || murphy(dir.path(), &["man"]).out.contains(".TH murphy")
+    );
+}
+
+#[test]
+fn the_reference_page_is_the_catalogue() {
+    let dir = TempDir::new();
+    let made = murphy(dir.path(), &["faults", "--markdown"]).out;
+    let kept = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md")).unwrap();
+    assert!(made == kept, "docs/faults.md is old: murphy faults --markdown > docs/faults.md");
+    let made = murphy(dir.path(), &["schema"]).out;
+    let kept =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/configs/murphy.schema.json")).unwrap();
+    assert!(made == kept, "configs/murphy.schema.json is old: murphy schema > configs/murphy.schema.json");
+}
+
+#[test]
+fn an_agent_by_hand() {
+    let port = free_port();
+    let agent = Agent::start(&[format!("web=127.0.0.1:{port},127.0.0.1:9")]);
+    assert!(agent.murphy(&["list"]).out.contains("nothing is armed"));
+    let plan = agent.murphy(&["arm", "proxy:web", "latency", "delay=1s", "--for", "60s", "--dry-run"]);
+    assert!(plan.out.contains("do:") && plan.out.contains("undo:"), "{plan:?}");
+    assert!(agent.murphy(&["list"]).out.contains("nothing is armed"), "a plan touches nothing");
+    let armed =
+        agent.murphy(&["arm", "proxy:web", "latency", "delay=120ms", "--for", "60s", "--percent", "30%"]);
+    assert_eq!(armed.code, 0, "{armed:?}");
+    assert!(armed.out.contains("A is on: latency 120ms · 30% on proxy:web"), "{armed:?}");
+    let list = agent.murphy(&["query"]);
+    assert!(list.out.contains("latency 120ms · 30%") && list.out.contains("proxy:web"), "{list:?}");
+    let json: serde_json::Value = serde_json::from_str(&agent.murphy(&["list", "--json"]).out).unwrap();
+    assert_eq!(json["faults"][0]["fault"]["inject"]["latency"]["delay"], "120ms");
+    let missing = agent.murphy(&["disarm", "Z"]);
+    assert_eq!(missing.code, 2, "{missing:?}");
+    assert!(missing.err.contains("\"Z\""), "{missing:?}");
+    assert!(agent.murphy(&["disarm", "A"]).out.contains("A on proxy:web is gone"));
+    let twice = agent.murphy(&["agent"]);
+    assert_eq!(twice.code, 5, "{twice:?}");
+    assert!(twice.err.contains("in use") || twice.err.contains("already"), "{twice:?}");
+}
+
+#[test]
+fn a_fault_in_the_foreground_ends_by_itself_and_leaves_nothing() {
+    let dir = TempDir::new();
+    let mut sleeper = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = sleeper.id();
+    let state = || {
+        std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .unwrap_or_default()
+            .rsplit_once(") ")
+            .map(|(_, r)| r.chars().next())
+    };
+    let child = murphy_in(dir.path())
+        .env_remove("MURPHY_SOCKET")
+        .args(["arm", &format!("process:{pid}"), "pause", "--for", "2s"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stopped =
+        crate::ground::eventually(std::time::Duration::from_secs(20), || state() == Some(Some('T')));
+    let done: crate::ground::Finished = child.wait_with_output().unwrap().into();
+    let after = state();
+    let killed = murphy_in(dir.path())
+        .env_remove("MURPHY_SOCKET")
+        .args(["arm", &format!("process:{pid}"), "kill"])
+        .output()
+        .unwrap();
+    let gone = sleeper.wait().unwrap();
+    assert!(stopped && done.code == 0, "{done:?}");
+    assert!(done.out.contains("is on: pause") && done.out.contains("it applied 1 of 1"), "{done:?}");
+    assert_eq!(after, Some(Some('S')), "it goes on afterwards");
+    assert!(killed.status.success(), "{killed:?}");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&gone), Some(9));
+    let left: Vec<_> = std::fs::read_dir(dir.path().join("state")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
