@@ -12,6 +12,9 @@ use memory::Memory;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Requests per second, by proxy.
+type Rates = &'static [(&'static str, f64)];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let said = |w: &str| words.iter().any(|x| x == w);
@@ -19,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut attach = Vec::new();
     let mut servers = Vec::new();
-    let mut agents: Vec<(Arc<Memory>, &'static [(&'static str, f64)])> = Vec::new();
+    let mut agents: Vec<(Arc<Memory>, Rates)> = Vec::new();
     if said("empty") {
         agents.push((Memory::new("edge-1"), &[]));
     } else if said("quiet") {

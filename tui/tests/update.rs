@@ -273,7 +273,7 @@ fn no_sequence_of_keys_panics() {
         let mut c = if seed % 2 == 0 { Console::shop(DARK) } else { lone(false) };
         for n in 0..300 {
             let draw = model::draw::bits(seed, model::draw::Lane::Share, n) as usize;
-            if draw % 3 == 0 {
+            if draw.is_multiple_of(3) {
                 c.key(keys[draw / 3 % keys.len()]);
             } else if draw % 31 == 1 {
                 update(&mut c.model, Msg::Paste("a\nb\u{1b}c".into()));

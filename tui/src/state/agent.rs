@@ -3,6 +3,7 @@
 use super::series::Series;
 use control::service::Role;
 use control::wire::{FaultState, HaltState, RunState, Status};
+use model::event::WindowResult;
 use model::sample::TargetState;
 use model::{Event, Evidence, Fault, TargetRef, units::Span};
 use std::collections::BTreeMap;
@@ -110,6 +111,8 @@ pub struct Agent {
     pub halted: Option<HaltState>,
     /// The run that is going on, or the last one.
     pub run: Option<Run>,
+    /// How metrics were last judged.
+    pub judged: BTreeMap<String, WindowResult>,
     /// Measurements by target.
     pub series: BTreeMap<String, Series>,
     /// Faults of the catalogue that cannot be armed there, with why.
@@ -145,6 +148,7 @@ impl Agent {
             faults: Vec::new(),
             halted: None,
             run: None,
+            judged: BTreeMap::new(),
             series: BTreeMap::new(),
             unavailable: BTreeMap::new(),
             snapshot_seq: 0,

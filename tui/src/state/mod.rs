@@ -138,6 +138,15 @@ impl Model {
         }
     }
 
+    /// The target that the run is about: the first of its bounds' that is open.
+    pub fn followed(&self) -> Option<TargetRef> {
+        let open = |name: &String| {
+            let targets = self.agents.iter().flat_map(|a| &a.targets);
+            targets.map(|t| &t.target).find(|t| t.to_string() == *name).cloned()
+        };
+        self.bounds.iter().filter_map(|b| b.target.as_ref()).find_map(open)
+    }
+
     /// All faults that are on, with their agents.
     pub fn armed(&self) -> impl Iterator<Item = (usize, &ArmedFault)> {
         self.agents.iter().enumerate().flat_map(|(i, a)| a.faults.iter().map(move |f| (i, f)))

@@ -61,7 +61,7 @@ impl Console {
     }
 
     pub fn say(&mut self, agent: usize, news: News) -> Vec<Effect> {
-        update(&mut self.model, Msg::Agent(agent, news))
+        update(&mut self.model, Msg::Agent(agent, Box::new(news)))
     }
 
     /// Answers the console's regular questions.
