@@ -5,7 +5,7 @@
 
 mod access;
 mod configs;
-// mod console;
+mod console;
 mod crash;
 mod demo;
 mod ground;
