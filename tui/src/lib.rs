@@ -101,6 +101,7 @@ pub fn run(options: Options) -> Result<Outcome, Error> {
     let look = Look { light, mono, marker: options.marker };
     let addresses = options.attach.iter().map(Endpoint::to_string);
     let mut model = Model::new(addresses, look, options.read_only);
+    model.pid = Some(std::process::id());
     model.utc_offset_s = utc_offset_s();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -175,6 +175,16 @@ fn leaving_asks_only_when_something_is_armed() {
 }
 
 #[test]
+fn leaving_an_agent_inside_says_that_it_ends() {
+    let mut c = Console::shop(DARK);
+    c.text("q");
+    assert!(c.screen(80, 24).contains("the run goes on without this console"));
+    // The agent in memory says it is process 4711.
+    c.model.pid = Some(4711);
+    assert!(c.screen(80, 24).contains("the agent ends with it and takes all back"));
+}
+
+#[test]
 fn a_halt_is_lifted_by_the_name_of_the_run() {
     use control::service::{Caller, Service};
     use futures::FutureExt;

@@ -95,6 +95,8 @@ pub struct Agent {
     pub link: Link,
     /// Its version.
     pub version: String,
+    /// Its process, on its own machine.
+    pub pid: Option<u32>,
     /// What we may do there.
     pub role: Option<Role>,
     /// Who it takes us for.
@@ -140,6 +142,7 @@ impl Agent {
             address,
             link: Link::Connecting,
             version: String::new(),
+            pid: None,
             role: None,
             you: String::new(),
             rtt_ms: None,
@@ -189,6 +192,7 @@ impl Agent {
     /// Takes over who and where it is from a status.
     pub fn introduce(&mut self, status: &Status) {
         self.name.clone_from(&status.agent.agent);
+        self.pid = Some(status.agent.pid);
         self.version.clone_from(&status.agent.version);
         self.role = Some(status.you.role);
         self.you = status.you.to_string();
