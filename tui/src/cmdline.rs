@@ -1,6 +1,6 @@
 //! The command line that does the same as a form: what is learned at the console can be scripted.
 
-use model::{Fault, Share};
+use model::{Fault, Matcher, Share};
 
 /// `murphy arm proxy:cart latency delay=120ms jitter=40ms --percent 30% --for 60s`.
 pub fn arm(fault: &Fault) -> String {
@@ -17,11 +17,8 @@ pub fn arm(fault: &Fault) -> String {
         Share::Nth(n) => option("nth", n.to_string()),
         Share::First(n) => option("first", n.to_string()),
     }
-    if let Some(when) = &fault.when {
-        option("when", when.to_json().to_string());
-    }
-    if let Some(ramp) = &fault.ramp {
-        option("ramp", serde_json::to_string(ramp).unwrap_or_default());
+    for condition in fault.when.iter().flat_map(conditions) {
+        option("when", condition);
     }
     if let Some(seed) = fault.seed {
         option("seed", seed.to_string());
@@ -29,7 +26,28 @@ pub fn arm(fault: &Fault) -> String {
     if let Some(lasts) = fault.lasts {
         option("for", lasts.to_string());
     }
+    if fault.ramp.is_some() {
+        words.push("# without its ramp, which only an experiment has".to_owned());
+    }
     words.join(" ")
+}
+
+/// The conditions of a matcher as `--when` takes them, one each; what cannot be said so is JSON.
+fn conditions(when: &Matcher) -> Vec<String> {
+    match when {
+        Matcher::All(list) => list.iter().flat_map(conditions).collect(),
+        Matcher::Method(list) => vec![format!("method={}", list.join(","))],
+        Matcher::Path(p) => vec![format!("path={p}")],
+        Matcher::Host(h) => vec![format!("host={h}")],
+        Matcher::Header(name, pattern) => vec![format!("header.{name}={pattern}")],
+        Matcher::Client(network) => vec![format!("client={network}")],
+        Matcher::Any(_) | Matcher::Not(_) | Matcher::PathRegex(_) => match when.to_json() {
+            serde_json::Value::Object(map) if map.len() == 1 && map.contains_key("path_regex") => {
+                vec![format!("path_regex={}", map["path_regex"].as_str().unwrap_or_default())]
+            }
+            json => vec![json.to_string()],
+        },
+    }
 }
 
 /// The word as a POSIX shell takes it.
@@ -47,13 +65,26 @@ mod tests {
 
     #[test]
     fn what_a_shell_takes() {
-        let fault: Fault = serde_json::from_str(
-            r#"{"target": "proxy:cart", "for": "60s", "inject": {"abort": {"status": 503, "body": "it's busy"}}, "share": {"percent": "30%"}, "when": {"path": "/pay*"}}"#,
-        )
-        .unwrap();
+        let fault = |when: &str| -> Fault {
+            serde_json::from_str(&format!(
+                r#"{{"target": "proxy:cart", "for": "60s", "inject": {{"abort": {{"status": 503, "body": "it's busy"}}}}, "share": {{"percent": "30%"}}, "when": {when}}}"#
+            ))
+            .unwrap()
+        };
         assert_eq!(
-            arm(&fault),
-            r#"murphy arm proxy:cart abort 'body=it'\''s busy' --percent 30% --when '{"path":"/pay*"}' --for 1m"#
+            arm(&fault(r#"{"path": "/pay*"}"#)),
+            r#"murphy arm proxy:cart abort 'body=it'\''s busy' --percent 30% --when 'path=/pay*' --for 1m"#
         );
+        let line = arm(&fault(
+            r#"{"method": ["POST", "PUT"], "header": {"x-user": "a b"}, "path_regex": "^/a", "not": {"path": "/b"}}"#,
+        ));
+        for part in [
+            "--when method=POST,PUT",
+            "--when 'header.x-user=a b'",
+            "--when 'path_regex=^/a'",
+            r#"--when '{"not":{"path":"/b"}}'"#,
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
     }
 }

@@ -203,3 +203,25 @@ fn a_term_signal_gives_the_terminal_back() {
     assert!(c.end());
     c.gave_the_terminal_back();
 }
+
+#[test]
+fn twenty_thousand_events_a_second_do_not_slow_the_keys() {
+    let mut c = Console::open(120, 36, &["lone", "flood"]);
+    c.see("proxy:cart");
+    c.see("event ");
+    let mut times = Vec::new();
+    for _ in 0..9 {
+        let begun = Instant::now();
+        c.press("?");
+        c.see("type to filter");
+        times.push(begun.elapsed());
+        c.press("\u{1b}");
+        c.until("closed", |s| !s.contains("type to filter"));
+    }
+    times.sort();
+    println!("key to screen under 20,000 events/s: median {:?}, most {:?}", times[4], times[8]);
+    // In a build without optimisation, on a loaded machine; what a release build does is measured by hand.
+    assert!(times[4] < Duration::from_secs(2), "{times:?}");
+    c.press("q");
+    assert!(c.end());
+}
