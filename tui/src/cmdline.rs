@@ -1,6 +1,7 @@
 //! The command line that does the same as a form: what is learned at the console can be scripted.
 
 use model::{Fault, Matcher, Share};
+use serde_json::Value;
 
 /// `murphy arm proxy:cart latency delay=120ms jitter=40ms --percent 30% --for 60s`.
 pub fn arm(fault: &Fault) -> String {
@@ -34,20 +35,24 @@ pub fn arm(fault: &Fault) -> String {
 
 /// The conditions of a matcher as `--when` takes them, one each; what cannot be said so is JSON.
 fn conditions(when: &Matcher) -> Vec<String> {
-    match when {
-        Matcher::All(list) => list.iter().flat_map(conditions).collect(),
-        Matcher::Method(list) => vec![format!("method={}", list.join(","))],
-        Matcher::Path(p) => vec![format!("path={p}")],
-        Matcher::Host(h) => vec![format!("host={h}")],
-        Matcher::Header(name, pattern) => vec![format!("header.{name}={pattern}")],
-        Matcher::Client(network) => vec![format!("client={network}")],
-        Matcher::Any(_) | Matcher::Not(_) | Matcher::PathRegex(_) => match when.to_json() {
-            serde_json::Value::Object(map) if map.len() == 1 && map.contains_key("path_regex") => {
-                vec![format!("path_regex={}", map["path_regex"].as_str().unwrap_or_default())]
-            }
-            json => vec![json.to_string()],
-        },
+    if let Matcher::All(list) = when {
+        return list.iter().flat_map(conditions).collect();
     }
+    let json = when.to_json();
+    // One key with a text, a list of texts, or a header: all other keys read the same on a command line as in a file.
+    let entry = json.as_object().filter(|map| map.len() == 1).and_then(|map| map.iter().next());
+    let said = entry.and_then(|(key, value)| match value {
+        Value::String(text) => Some(format!("{key}={text}")),
+        Value::Array(list) => {
+            let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
+            texts.map(|texts| format!("{key}={}", texts.join(",")))
+        }
+        Value::Object(map) if key == "header" && map.len() == 1 => {
+            map.iter().next().and_then(|(name, p)| Some(format!("header.{name}={}", p.as_str()?)))
+        }
+        _ => None,
+    });
+    vec![said.unwrap_or_else(|| json.to_string())]
 }
 
 /// The word as a POSIX shell takes it.
