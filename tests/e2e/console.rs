@@ -53,9 +53,13 @@ fn arm_see_halt_and_see_it_come_back() {
     let _asking = Asking::start(port);
     console.until("a p99", |s| p99(s).is_some_and(|v| v < 100.0));
 
-    // From the form: the first fault of the catalogue is latency.
+    // From the form.
     console.press("a");
     console.see("Catalogue");
+    console.press("/latency");
+    console.see("Arm: latency");
+    console.press("\r");
+    console.until("the filter is taken", |s| s.contains("Arm: latency") && !s.contains("› delay"));
     console.press("\r");
     console.see("› delay");
     console.press("\u{15}150ms");
@@ -75,7 +79,7 @@ fn arm_see_halt_and_see_it_come_back() {
 
     // In a text field of the form.
     console.press("2");
-    console.see("Catalogue");
+    console.see("Catalogue /latency");
     console.press("\r");
     console.see("› delay");
     console.press("12\u{18}");
