@@ -1,6 +1,7 @@
 //! The command line that does the same as a form: what is learned at the console can be scripted.
 
 use model::{Fault, Matcher, Share};
+use serde_json::Value as Json;
 
 /// `murphy arm proxy:cart latency delay=120ms jitter=40ms --percent 30% --for 60s`.
 pub fn arm(fault: &Fault) -> String {
@@ -32,21 +33,24 @@ pub fn arm(fault: &Fault) -> String {
     words.join(" ")
 }
 
-/// The conditions of a matcher as `--when` takes them, one each; what cannot be said so is JSON.
+/// The conditions of a matcher as `--when` takes them, one each; what cannot be said so is JSON. Read from its JSON form,
+/// so that a new kind of condition needs nothing here.
 fn conditions(when: &Matcher) -> Vec<String> {
-    match when {
-        Matcher::All(list) => list.iter().flat_map(conditions).collect(),
-        Matcher::Method(list) => vec![format!("method={}", list.join(","))],
-        Matcher::Path(p) => vec![format!("path={p}")],
-        Matcher::Host(h) => vec![format!("host={h}")],
-        Matcher::Header(name, pattern) => vec![format!("header.{name}={pattern}")],
-        Matcher::Client(network) => vec![format!("client={network}")],
-        Matcher::Any(_) | Matcher::Not(_) | Matcher::PathRegex(_) => match when.to_json() {
-            serde_json::Value::Object(map) if map.len() == 1 && map.contains_key("path_regex") => {
-                vec![format!("path_regex={}", map["path_regex"].as_str().unwrap_or_default())]
-            }
-            json => vec![json.to_string()],
-        },
+    if let Matcher::All(list) = when {
+        return list.iter().flat_map(conditions).collect();
+    }
+    let json = when.to_json();
+    let entry = json.as_object().filter(|map| map.len() == 1).and_then(|map| map.iter().next());
+    match entry {
+        Some((key, Json::String(text))) => vec![format!("{key}={text}")],
+        Some((key, Json::Array(words))) if words.iter().all(Json::is_string) => {
+            let words: Vec<&str> = words.iter().filter_map(Json::as_str).collect();
+            vec![format!("{key}={}", words.join(","))]
+        }
+        Some((key, Json::Object(map))) if key == "header" && map.values().all(Json::is_string) => {
+            map.iter().map(|(name, v)| format!("header.{name}={}", v.as_str().unwrap_or("*"))).collect()
+        }
+        _ => vec![json.to_string()],
     }
 }
 
