@@ -115,7 +115,9 @@ fn texts_for_programs_read_as_what_they_are() {
 #[test]
 fn what_is_made_from_the_catalogue_is_up_to_date() {
     let dir = TempDir::new();
-    for (args, file) in [(vec!["faults", "--markdown"], "docs/faults.md"), (vec!["schema"], "configs/murphy.schema.json")] {
+    for (args, file) in
+        [(vec!["faults", "--markdown"], "docs/faults.md"), (vec!["schema"], "configs/murphy.schema.json")]
+    {
         let made = murphy(dir.path(), &args).out;
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         if std::env::var_os("MURPHY_UPDATE").is_some() {

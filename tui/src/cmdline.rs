@@ -1,7 +1,7 @@
 //! The command line that does the same as a form: what is learned at the console can be scripted.
 
 use model::{Fault, Matcher, Share};
-use serde_json::Value as Json;
+use serde_json::Value;
 
 /// `murphy arm proxy:cart latency delay=120ms jitter=40ms --percent 30% --for 60s`.
 pub fn arm(fault: &Fault) -> String {
@@ -33,25 +33,26 @@ pub fn arm(fault: &Fault) -> String {
     words.join(" ")
 }
 
-/// The conditions of a matcher as `--when` takes them, one each; what cannot be said so is JSON. Read from its JSON form,
-/// so that a new kind of condition needs nothing here.
+/// The conditions of a matcher as `--when` takes them, one each; what cannot be said so is JSON.
 fn conditions(when: &Matcher) -> Vec<String> {
     if let Matcher::All(list) = when {
         return list.iter().flat_map(conditions).collect();
     }
     let json = when.to_json();
+    // One key with a text, a list of texts, or a header: all other keys read the same on a command line as in a file.
     let entry = json.as_object().filter(|map| map.len() == 1).and_then(|map| map.iter().next());
-    match entry {
-        Some((key, Json::String(text))) => vec![format!("{key}={text}")],
-        Some((key, Json::Array(words))) if words.iter().all(Json::is_string) => {
-            let words: Vec<&str> = words.iter().filter_map(Json::as_str).collect();
-            vec![format!("{key}={}", words.join(","))]
+    let said = entry.and_then(|(key, value)| match value {
+        Value::String(text) => Some(format!("{key}={text}")),
+        Value::Array(list) => {
+            let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
+            texts.map(|texts| format!("{key}={}", texts.join(",")))
         }
-        Some((key, Json::Object(map))) if key == "header" && map.values().all(Json::is_string) => {
-            map.iter().map(|(name, v)| format!("header.{name}={}", v.as_str().unwrap_or("*"))).collect()
+        Value::Object(map) if key == "header" && map.len() == 1 => {
+            map.iter().next().and_then(|(name, p)| Some(format!("header.{name}={}", p.as_str()?)))
         }
-        _ => vec![json.to_string()],
-    }
+        _ => None,
+    });
+    vec![said.unwrap_or_else(|| json.to_string())]
 }
 
 /// The word as a POSIX shell takes it.
