@@ -208,26 +208,26 @@ mod tests {
         }
     }
 
-    fn found(query: ConnectionQuery) -> (usize, usize, Vec<u64>) {
+    fn found(query: &ConnectionQuery) -> (usize, usize, Vec<u64>) {
         let all = vec![view(1, 900, 5, &[]), view(2, 500, 50, &["latency"]), view(3, 700, 9, &["cut"])];
-        let list = ConnectionList::of(all, &query);
+        let list = ConnectionList::of(all, query);
         (list.total, list.held, list.connections.iter().map(|v| v.id).collect())
     }
 
     #[test]
     fn a_query_chooses_and_orders_before_it_cuts() {
         let whole = ConnectionQuery::default;
-        assert_eq!(found(whole()), (3, 1, vec![1, 3, 2]));
-        assert_eq!(found(ConnectionQuery { sort: Sort::Newest, ..whole() }).2, [2, 3, 1]);
-        assert_eq!(found(ConnectionQuery { sort: Sort::Bytes, limit: 1, ..whole() }), (3, 1, vec![2]));
-        assert_eq!(found(ConnectionQuery { fault: true, ..whole() }), (2, 1, vec![3, 2]));
-        let of = |text: &str| found(ConnectionQuery { text: text.into(), ..whole() }).2;
+        assert_eq!(found(&whole()), (3, 1, vec![1, 3, 2]));
+        assert_eq!(found(&ConnectionQuery { sort: Sort::Newest, ..whole() }).2, [2, 3, 1]);
+        assert_eq!(found(&ConnectionQuery { sort: Sort::Bytes, limit: 1, ..whole() }), (3, 1, vec![2]));
+        assert_eq!(found(&ConnectionQuery { fault: true, ..whole() }), (2, 1, vec![3, 2]));
+        let of = |text: &str| found(&ConnectionQuery { text: text.into(), ..whole() }).2;
         assert_eq!(
             (of("LATENCY"), of("held 10.0"), of("#1"), of("fault"), of("web cut latency")),
             (vec![2], vec![3], vec![1], vec![3, 2], vec![])
         );
         let other = Some("proxy:pg".parse().unwrap());
-        assert_eq!(found(ConnectionQuery { target: other, ..whole() }), (0, 1, vec![]));
+        assert_eq!(found(&ConnectionQuery { target: other, ..whole() }), (0, 1, vec![]));
     }
 
     #[test]
