@@ -11,6 +11,8 @@ mod drop;
 mod entry;
 mod latency;
 mod limit_data;
+#[cfg(test)]
+mod properties;
 mod reorder;
 mod slice;
 mod slow_close;
