@@ -2,9 +2,11 @@ use super::print;
 use crate::cli::Agent;
 use crate::failure::{Failure, Outcome};
 use crate::house::{House, Opening, default_socket, interrupt, token};
+use crate::service::EngineService;
 use control::{Role, TcpOptions};
 use model::{Target, TargetSpec};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `murphy agent`: serves until it is interrupted, then takes everything back.
@@ -54,7 +56,7 @@ pub async fn agent(args: Agent) -> Outcome {
     for target in house.agent.targets() {
         print(&format!("{} {}\n", target.target, target.about))?;
     }
-    let lever = watch_file(house.agent.clone(), args.halt_file);
+    let lever = watch_file(house.service.clone(), house.agent.clone(), args.halt_file);
     let who = stop.recv().await.unwrap_or("the end of its signals");
     lever.abort();
     eprintln!("{who}: taking everything back");
@@ -62,12 +64,16 @@ pub async fn agent(args: Agent) -> Outcome {
 }
 
 /// Halts while a file exists: a lever that needs no murphy at hand.
-fn watch_file(agent: engine::Agent, file: Option<PathBuf>) -> tokio::task::JoinHandle<()> {
+fn watch_file(
+    service: Arc<EngineService>,
+    agent: engine::Agent,
+    file: Option<PathBuf>,
+) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let Some(file) = file else { return };
         loop {
             if file.exists() && agent.halted().is_none() {
-                agent.halt(&format!("file {}", file.display())).await;
+                service.halt_everything(&format!("file {}", file.display())).await;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }

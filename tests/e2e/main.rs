@@ -5,6 +5,7 @@
 
 mod access;
 mod configs;
+mod connections;
 mod console;
 mod crash;
 mod demo;
