@@ -236,6 +236,8 @@ fn examine() -> engine::Doctor {
     engine::doctor(&host::dirs::state().join("agent"), &crate::house::injectors())
 }
 
+/// By value, so that it fits where errors are mapped.
+#[allow(clippy::needless_pass_by_value)]
 fn failure(e: EngineError) -> Failure {
     let code = match &e {
         EngineError::Refused(problem) => return Failure::of(Code::Impossible, problem),
@@ -367,12 +369,11 @@ impl Service for EngineService {
             self.agent.disarm(&id, &by.to_string()).await.map_err(failure)?;
             let mut evidence = Default::default();
             while let Some(item) = events.try_next() {
-                if let Item::Event(event) = item {
-                    if let EventKind::Recovered { id: gone, evidence: did, .. } = &event.kind {
-                        if *gone == id {
-                            evidence = did.clone();
-                        }
-                    }
+                if let Item::Event(event) = item
+                    && let EventKind::Recovered { id: gone, evidence: did, .. } = &event.kind
+                    && *gone == id
+                {
+                    evidence = did.clone();
                 }
             }
             Ok(Disarmed { id, target, evidence })

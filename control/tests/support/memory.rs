@@ -33,6 +33,10 @@ pub struct State {
     pub made: usize,
     /// How far the clock is ahead of the real one, in milliseconds, so that a history can be made.
     pub ahead_ms: f64,
+    /// How far events are in the past, in milliseconds, while a history is made.
+    pub behind_ms: u64,
+    /// Time stands still but for `ahead_ms`, so that pictures are the same on every run.
+    pub still: bool,
 }
 
 #[allow(dead_code)]
@@ -71,14 +75,22 @@ impl Memory {
     }
 
     pub fn mono_ms(&self) -> f64 {
-        self.start.elapsed().as_secs_f64() * 1e3 + self.state().ahead_ms
+        let state = self.state();
+        let real = if state.still { 0.0 } else { self.start.elapsed().as_secs_f64() * 1e3 };
+        real + state.ahead_ms
+    }
+
+    /// Wall-clock time, milliseconds since 1970.
+    pub fn wall_ms(&self) -> u64 {
+        let state = self.state();
+        if state.still { 1_764_366_000_000 + state.ahead_ms as u64 } else { now_ms() - state.behind_ms }
     }
 
     pub fn event(&self, kind: EventKind) {
-        let mono_ms = self.mono_ms();
+        let (mono_ms, at_ms) = (self.mono_ms(), self.wall_ms());
         let mut state = self.state();
         state.seq += 1;
-        let event = Event { seq: state.seq, at_ms: now_ms(), mono_ms, kind };
+        let event = Event { seq: state.seq, at_ms, mono_ms, kind };
         self.feed.push(event);
     }
 
@@ -282,7 +294,8 @@ impl Service for Memory {
     fn halt(&self, by: Caller) -> BoxFuture<'_, Answer<Halted>> {
         let by = by.to_string();
         let faults: Vec<String> = self.state().faults.iter().map(|f| f.id.clone()).collect();
-        self.state().halted = Some(HaltState { by: by.clone(), at_ms: now_ms() });
+        let at_ms = self.wall_ms();
+        self.state().halted = Some(HaltState { by: by.clone(), at_ms });
         self.event(EventKind::Halted { by: by.clone(), faults: faults.clone() });
         for id in &faults {
             self.end(id, Ending::Halted);

@@ -194,7 +194,7 @@ impl Runner {
         tell: watch::Sender<RunProgress>,
     ) -> Runner {
         Runner {
-            recorder: Recorder::new(&experiment, prepared.seed, jiff::Timestamp::now().to_string()),
+            recorder: Recorder::new(&experiment, prepared.seed, crate::clock::timestamp()),
             guards: Guards::new(&experiment),
             waiting: experiment.faults().map(|p| p.id.clone()).collect(),
             agent,

@@ -72,14 +72,14 @@ fn document(r: &Reader, root: &Node, file: &str) -> Option<Experiment> {
     let mut known = KEYS.to_vec();
     known.push("report");
     let top = r.fields(root, "an experiment", &known)?;
-    if let Some(version) = r.need(&top, "an experiment", "murphy", "1") {
-        if r.text(version, "murphy").is_some_and(|v| v != "1") {
-            r.refuse::<()>(
-                version.place,
-                format!("this murphy reads version 1 of the format, not {}", version.describe()),
-                "write murphy: 1",
-            );
-        }
+    if let Some(version) = r.need(&top, "an experiment", "murphy", "1")
+        && r.text(version, "murphy").is_some_and(|v| v != "1")
+    {
+        r.refuse::<()>(
+            version.place,
+            format!("this murphy reads version 1 of the format, not {}", version.describe()),
+            "write murphy: 1",
+        );
     }
     let text = |key: &str| top.get(key).and_then(|n| r.text(n, key));
     let name = match top.get("name") {

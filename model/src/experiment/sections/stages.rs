@@ -219,7 +219,7 @@ fn fault(
             "give the target protocol: http",
         );
     }
-    let planned = repeat(r, &f, &id, fault)?;
+    let planned = repeat(r, &f, &id, &fault)?;
     ids.extend(planned.iter().map(|p| p.id.clone()));
     Some(planned)
 }
@@ -405,7 +405,7 @@ fn ramp(r: &Reader, node: &Node, inject: &Injection) -> Option<Ramp> {
 }
 
 /// `every` and `times` make one fault several, each with an id of its own.
-fn repeat(r: &Reader, f: &Fields<'_>, id: &str, fault: Fault) -> Option<Vec<Planned>> {
+fn repeat(r: &Reader, f: &Fields<'_>, id: &str, fault: &Fault) -> Option<Vec<Planned>> {
     let offset = |key: &str| -> Option<Option<Span>> {
         let Some(node) = f.get(key) else { return Some(None) };
         let text = r.text(node, key)?;
@@ -422,14 +422,14 @@ fn repeat(r: &Reader, f: &Fields<'_>, id: &str, fault: Fault) -> Option<Vec<Plan
     if every.is_none() && times > 1 {
         return r.refuse(f.place_of("times"), "times needs every", "write for example every: 45s");
     }
-    if let (Some(every), Some(lasts)) = (every, fault.lasts) {
-        if every < lasts {
-            return r.refuse(
-                f.place_of("every"),
-                format!("{id} lasts {lasts} and would come again after {every}"),
-                "make every longer than for",
-            );
-        }
+    if let (Some(every), Some(lasts)) = (every, fault.lasts)
+        && every < lasts
+    {
+        return r.refuse(
+            f.place_of("every"),
+            format!("{id} lasts {lasts} and would come again after {every}"),
+            "make every longer than for",
+        );
     }
     let after = match f.get("after") {
         Some(n) => Some(r.text(n, "after")?),
