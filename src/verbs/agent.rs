@@ -1,4 +1,4 @@
-use super::print;
+use super::{print, toxiproxy};
 use crate::cli::Agent;
 use crate::failure::{Failure, Outcome};
 use crate::house::{House, Opening, default_socket, interrupt, token};
@@ -44,9 +44,22 @@ pub async fn agent(args: Agent) -> Outcome {
             return Err(Failure::cannot(e.to_string(), "nothing was started"));
         }
     }
+    let door = match args.toxiproxy {
+        None => None,
+        Some(listen) => match toxiproxy::open(&house, listen, Default::default()).await {
+            Ok(door) => Some(door),
+            Err(e) => {
+                house.close().await?;
+                return Err(e);
+            }
+        },
+    };
     print(&format!("murphy agent on unix:{}\n", house.socket.display()))?;
     if let Some(address) = house.address() {
         print(&format!("murphy agent on http://{address}\n"))?;
+    }
+    if let Some(door) = &door {
+        print(&format!("murphy toxiproxy on http://{}\n", door.address()))?;
     }
     if let Some(halt) = house.agent.halted() {
         print(&format!("halted by {}; lift it with `murphy halt --lift`\n", halt.by))?;
@@ -58,6 +71,9 @@ pub async fn agent(args: Agent) -> Outcome {
     let who = stop.recv().await.unwrap_or("the end of its signals");
     lever.abort();
     eprintln!("{who}: taking everything back");
+    if let Some(door) = door {
+        door.close().await;
+    }
     house.close().await
 }
 

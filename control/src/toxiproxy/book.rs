@@ -439,7 +439,8 @@ impl Book {
             let share = toxic::share(toxicity);
             let changed = self.agent.change(armed.id.clone(), inject.clone(), share, by.clone()).await;
             changed.map_err(|failure| match failure.code {
-                Code::NotFound => Refused::no_toxic(),
+                // It ended meanwhile, or is just ending.
+                Code::NotFound | Code::Conflict => Refused::no_toxic(),
                 _ => failure.into(),
             })?;
             (armed.inject, armed.share) = (inject, share);
