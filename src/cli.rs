@@ -434,7 +434,8 @@ fn protocol(text: &str) -> Result<Protocol, String> {
     match text {
         "tcp" => Ok(Protocol::Tcp),
         "http" => Ok(Protocol::Http),
-        _ => Err("write tcp or http".to_owned()),
+        "udp" => Ok(Protocol::Udp),
+        _ => Err("write tcp, http or udp".to_owned()),
     }
 }
 
@@ -461,7 +462,7 @@ pub fn target_proxy(
     upstream: &str,
     protocol: Protocol,
 ) -> Result<model::target::ProxySpec, Problem> {
-    let speaks = if protocol == Protocol::Http { "http" } else { "tcp" };
+    let speaks = protocol.word();
     let quote = |text: &str| serde_json::Value::String(text.to_owned()).to_string();
     let file = format!(
         "murphy: 1\ntargets: {{{}: {{proxy: {{listen: {}, upstream: {}, protocol: {speaks}}}}}}}\nstages: [{{faults: [{{target: {}, for: 1s, inject: {{blackhole: }}}}]}}]\n",

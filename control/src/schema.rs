@@ -60,8 +60,13 @@ pub fn all() -> Value {
             "properties": {
                 "name": text(),
                 "proxy": object(
-                    &["listen", "upstream"],
-                    json!({"listen": text(), "upstream": text(), "protocol": {"enum": ["tcp", "http"]}}),
+                    &["listen"],
+                    json!({
+                        "listen": text(), "upstream": text(), "upstreams": {"type": "array", "items": text()},
+                        "balance": {"enum": ["round_robin", "least_connections", "sticky"]},
+                        "protocol": {"enum": ["tcp", "http", "udp"]}, "idle_timeout": text(),
+                        "proxy_protocol": {"type": "object"},
+                    }),
                 ),
                 "process": object(
                     &[],

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod catalogue;
+pub mod connection;
 pub mod draw;
 pub mod event;
 pub mod experiment;
@@ -19,6 +20,7 @@ pub mod verdict;
 pub mod yaml;
 
 pub use catalogue::{FaultDef, ParamDef};
+pub use connection::{ConnectionFault, ConnectionState, ConnectionView};
 pub use event::{Event, EventKind};
 pub use experiment::Experiment;
 pub use fault::{Fault, Injection, Ramp, Share};

@@ -13,6 +13,10 @@ pub trait Facts {
     fn client(&self) -> Option<IpAddr> {
         None
     }
+    /// Which of several services the client got.
+    fn member(&self) -> Option<&str> {
+        None
+    }
     /// The request method.
     fn method(&self) -> Option<&str> {
         None
@@ -52,6 +56,8 @@ pub enum Matcher {
     Header(String, String),
     /// The client's address, in this network.
     Client(Network),
+    /// The service that the client got, of several, by glob of its address.
+    Member(String),
 }
 
 /// A regular expression that remembers how it was written.
@@ -66,7 +72,8 @@ pub struct Network {
 }
 
 /// The keys a matcher can have.
-pub const KEYS: [&str; 9] = ["method", "path", "path_regex", "host", "header", "client", "all", "any", "not"];
+pub const KEYS: [&str; 10] =
+    ["method", "path", "path_regex", "host", "header", "client", "member", "all", "any", "not"];
 
 impl PartialEq for Matcher {
     fn eq(&self, other: &Self) -> bool {
@@ -91,6 +98,7 @@ impl Matcher {
             }
             Matcher::Header(name, pattern) => facts.header(name).is_some_and(|v| glob(pattern, v)),
             Matcher::Client(network) => facts.client().is_some_and(|ip| network.contains(ip)),
+            Matcher::Member(pattern) => facts.member().is_some_and(|m| glob(pattern, m)),
         }
     }
 
@@ -104,7 +112,7 @@ impl Matcher {
             Matcher::PathRegex(_) => Some("path_regex"),
             Matcher::Host(_) => Some("host"),
             Matcher::Header(..) => Some("header"),
-            Matcher::Client(_) => None,
+            Matcher::Client(_) | Matcher::Member(_) => None,
         }
     }
 
@@ -167,6 +175,7 @@ impl Matcher {
                 if all.len() == 1 { all.remove(0) } else { Matcher::All(all) }
             }
             "client" => Matcher::Client(Network::parse(text()?)?),
+            "member" => Matcher::Member(text()?.to_owned()),
             "all" | "any" => {
                 let list = value
                     .as_array()
@@ -199,6 +208,7 @@ impl Matcher {
             Matcher::Host(h) => json!({"host": h}),
             Matcher::Header(n, p) => json!({"header": {n: p}}),
             Matcher::Client(n) => json!({"client": n.to_string()}),
+            Matcher::Member(m) => json!({"member": m}),
         }
     }
 }
@@ -278,6 +288,7 @@ impl fmt::Display for Matcher {
             Matcher::Host(h) => format!("host {h}"),
             Matcher::Header(n, p) => format!("{n}: {p}"),
             Matcher::Client(n) => format!("from {n}"),
+            Matcher::Member(m) => format!("to {m}"),
         };
         f.pad(&text)
     }

@@ -1,7 +1,7 @@
 //! What can be broken: a kind, a name, and what stands behind the name.
 
 use crate::problem::{Problem, did_you_mean};
-use crate::units::Percent;
+use crate::units::{Percent, Span};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -164,19 +164,116 @@ pub enum Protocol {
     Tcp,
     /// HTTP/1.1 and HTTP/2: faults on requests too.
     Http,
+    /// Datagrams: a client is what sends from one address, until it has been silent for a while.
+    Udp,
 }
 
-/// A listener in front of a service.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+impl Protocol {
+    /// The word for it in files and commands.
+    pub fn word(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Http => "http",
+            Protocol::Udp => "udp",
+        }
+    }
+}
+
+/// A listener in front of a service, or of several that do the same.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProxySpec {
-    /// Where to listen: `127.0.0.1:15432`; port 0 takes a free one.
+    /// Where to listen: `127.0.0.1:15432`, a range of ports `127.0.0.1:7000-7009`, or `unix:/run/shop.sock`; port 0 takes
+    /// a free one.
     pub listen: String,
-    /// Where the service is: `host:port`.
+    /// Where the service is: `host:port`, a range of ports as long as that of `listen`, `unix:/run/db.sock`, or `original`:
+    /// where a redirected connection was going. Empty when `upstreams` are given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub upstream: String,
+    /// Where several services are that do the same; each client gets one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upstreams: Vec<String>,
+    /// How one of several is chosen.
+    #[serde(default, skip_serializing_if = "Balance::is_default")]
+    pub balance: Balance,
     /// What is spoken.
     #[serde(default)]
     pub protocol: Protocol,
+    /// With `udp`: how long a client is silent before it is forgotten; 60 s when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Span>,
+    /// Whether connections begin with a header of the PROXY protocol, which names the client.
+    #[serde(default, skip_serializing_if = "ProxyProtocol::is_off")]
+    pub proxy_protocol: ProxyProtocol,
+}
+
+impl ProxySpec {
+    /// From one address to another, bytes only.
+    pub fn new(listen: impl Into<String>, upstream: impl Into<String>) -> ProxySpec {
+        ProxySpec { listen: listen.into(), upstream: upstream.into(), ..ProxySpec::default() }
+    }
+
+    /// All services it leads to.
+    pub fn services(&self) -> Vec<&str> {
+        if self.upstreams.is_empty() {
+            return vec![&self.upstream];
+        }
+        self.upstreams.iter().map(String::as_str).collect()
+    }
+}
+
+/// How one of several services is chosen for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest open connections.
+    LeastConnections,
+    /// The same for the same client address, also when others are added or removed (consistent hashing).
+    Sticky,
+}
+
+impl Balance {
+    /// All ways with their words.
+    pub const WORDS: [(&str, Balance); 3] = [
+        ("round_robin", Balance::RoundRobin),
+        ("least_connections", Balance::LeastConnections),
+        ("sticky", Balance::Sticky),
+    ];
+
+    fn is_default(&self) -> bool {
+        *self == Balance::default()
+    }
+}
+
+/// The PROXY protocol (haproxy.org, proxy-protocol.txt) on either side of a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyProtocol {
+    /// Clients begin with a header, of either version. Ones that do not are not served.
+    #[serde(default, rename = "in")]
+    pub inbound: bool,
+    /// The service is told who the client is.
+    #[serde(default, rename = "out", skip_serializing_if = "Option::is_none")]
+    pub outbound: Option<ProxyHeader>,
+}
+
+impl ProxyProtocol {
+    fn is_off(&self) -> bool {
+        *self == ProxyProtocol::default()
+    }
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyHeader {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// Processes, found once when the target is resolved.

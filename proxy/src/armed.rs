@@ -1,8 +1,8 @@
 //! A fault that is on: its settings, its ordinals, and what it has done.
 
-use crate::chain::{Dir, Stage};
+use crate::chain::{Dir, How, Stage};
 use crate::conn::Take;
-use crate::faults::{self, Act};
+use crate::faults::{self, Act, Entry, SharedLine};
 use crate::knob::{Dials, Knob, moment};
 use arc_swap::ArcSwap;
 use inject::Order;
@@ -28,6 +28,8 @@ pub(crate) struct Armed {
     pub(crate) armed_at: Instant,
     /// What it did.
     pub(crate) meters: Meters,
+    /// What all its connections share of a bandwidth, up and down.
+    pub(crate) lines: [SharedLine; 2],
     settings: ArcSwap<Settings>,
     ordinals: AtomicU64,
     off: AtomicBool,
@@ -80,6 +82,7 @@ impl Armed {
             order: (rank, sequence),
             armed_at: Instant::now(),
             meters: Meters::default(),
+            lines: Default::default(),
             settings: ArcSwap::from_pointee(Settings::read(&order.fault, 0)?),
             ordinals: AtomicU64::new(0),
             off: AtomicBool::new(false),
@@ -133,6 +136,27 @@ impl Armed {
     /// Whether its matcher holds.
     pub(crate) fn matches(&self, facts: &dyn Facts) -> bool {
         self.settings.load().matches(facts)
+    }
+
+    /// Whether only connections concern it that come while it is on.
+    pub(crate) fn is_for_new_connections(&self) -> bool {
+        matches!(&self.settings.load().act, Act::Stream(fault) if fault.is_for_new_connections())
+    }
+
+    /// What it says to a new connection that it has.
+    pub(crate) fn entry(&self, take: &Take, now: Instant) -> Entry {
+        match &self.settings.load().act {
+            Act::Stream(fault) => fault.entry(take, now),
+            Act::Request(_) => Entry::Pass,
+        }
+    }
+
+    /// How connections end that it did something to, once it is over.
+    pub(crate) fn afterwards(&self) -> Option<How> {
+        match &self.settings.load().act {
+            Act::Stream(fault) => fault.afterwards(),
+            Act::Request(_) => None,
+        }
     }
 
     /// Whether it can take requests that were already with the service when it was armed.
@@ -192,6 +216,8 @@ pub(crate) struct Meters {
     pub(crate) delayed: AtomicU64,
     /// Bytes that it did something to.
     pub(crate) bytes: AtomicU64,
+    /// How many single things were hit: bits, datagrams, pieces.
+    pub(crate) hits: AtomicU64,
 }
 
 impl Meters {

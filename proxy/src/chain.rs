@@ -46,6 +46,16 @@ pub(crate) enum Item {
     End(How),
 }
 
+impl Item {
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Item::Data(chunk) => chunk.bytes.len(),
+            Item::End(_) => 0,
+        }
+    }
+}
+
 /// What comes out of a stage or of a chain.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Pull {
@@ -276,6 +286,11 @@ impl Held {
             }
             _ => self.pop(),
         }
+    }
+
+    /// How many bytes there are.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether there is nothing.

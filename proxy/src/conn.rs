@@ -8,6 +8,7 @@ use crate::metrics::{Metrics, Outcome};
 use crate::target::Target;
 use crate::timers::{Alarm, Timers};
 use futures::task::AtomicWaker;
+use model::draw;
 use model::matcher::Facts;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -18,12 +19,23 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// An open connection.
-pub(crate) struct Conn {
-    /// Its number, counted from 1 in the order in which the target accepted.
+/// What is known of a connection when it comes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Birth {
+    /// Its number.
     pub(crate) id: u64,
     /// The client's address; none for unix sockets.
     pub(crate) client: Option<SocketAddr>,
+    /// The service it was given.
+    pub(crate) member: Option<Arc<str>>,
+    /// It carries datagrams and not a stream.
+    pub(crate) datagrams: bool,
+}
+
+/// An open connection.
+pub(crate) struct Conn {
+    /// Its number, its client, its service.
+    pub(crate) birth: Birth,
     /// Bytes from the client, and to it.
     pub(crate) bytes_up: AtomicU64,
     pub(crate) bytes_down: AtomicU64,
@@ -44,8 +56,12 @@ pub(crate) struct Take {
     pub(crate) fault: Arc<Armed>,
     /// The connection's ordinal among those that match.
     pub(crate) ordinal: u64,
-    /// Bytes that the fault has counted on this connection, in both directions.
-    pub(crate) spent: AtomicU64,
+    /// Bytes that the fault has counted on this connection, up and down.
+    pub(crate) spent: [AtomicU64; 2],
+    /// When the first bytes came after the fault took it.
+    pub(crate) begun: OnceLock<Instant>,
+    /// The connection carries datagrams.
+    pub(crate) datagrams: bool,
     /// Chunks that the fault has seen, up and down: the ordinals of what it draws per chunk.
     pub(crate) chunks: [AtomicU64; 2],
     since: OnceLock<Instant>,
@@ -69,13 +85,22 @@ impl Take {
             self.fault.meters.applied.fetch_add(1, Relaxed);
         }
     }
+
+    /// Whether it did anything to the connection.
+    pub(crate) fn was_applied(&self) -> bool {
+        self.applied.load(Relaxed)
+    }
+
+    /// The seed of what is drawn for each chunk of a direction.
+    pub(crate) fn seed(&self, dir: Dir) -> u64 {
+        draw::bits(self.fault.seed, draw::Lane::Other(dir as u16), self.ordinal)
+    }
 }
 
 impl Conn {
-    pub(crate) fn new(id: u64, client: Option<SocketAddr>, metrics: Arc<Metrics>) -> Conn {
+    pub(crate) fn new(birth: Birth, metrics: Arc<Metrics>) -> Conn {
         Conn {
-            id,
-            client,
+            birth,
             bytes_up: AtomicU64::new(0),
             bytes_down: AtomicU64::new(0),
             metrics,
@@ -113,7 +138,9 @@ impl Conn {
                 let take = Take {
                     fault: fault.clone(),
                     ordinal,
-                    spent: AtomicU64::new(0),
+                    spent: Default::default(),
+                    begun: OnceLock::new(),
+                    datagrams: self.birth.datagrams,
                     chunks: Default::default(),
                     since: OnceLock::new(),
                     applied: AtomicBool::new(false),
@@ -129,12 +156,20 @@ impl Conn {
         true
     }
 
+    /// Whether it is among those that the fault was offered.
+    pub(crate) fn has(&self, fault: &Arc<Armed>) -> bool {
+        self.lock_takes().iter().any(|t| Arc::ptr_eq(&t.fault, fault))
+    }
+
     /// Gives it up for a fault that is over; true when it must be woken.
     pub(crate) fn withdraw(&self, fault: &Arc<Armed>) -> bool {
         let mut takes = self.lock_takes();
         let Some(at) = takes.iter().position(|t| Arc::ptr_eq(&t.fault, fault)) else { return false };
         let take = takes.remove(at);
         self.give_up(&take);
+        if let Some(how) = fault.afterwards().filter(|_| take.was_applied()) {
+            self.sentence(how);
+        }
         self.version.fetch_add(1, AcqRel);
         // One that the share never gave to the fault holds nothing of it. Asked of the share and not only of `since`: the
         // data path may be about to make a stage at this moment.
@@ -154,12 +189,17 @@ impl Conn {
 
     /// Ends it; the first word counts.
     pub(crate) fn kill(&self, how: How) {
+        self.sentence(how);
+        self.wake();
+    }
+
+    /// The same, but nobody is woken yet.
+    fn sentence(&self, how: How) {
         let word = match how {
             How::Fin => 1,
             How::Rst => 2,
         };
         let _ = self.kill.compare_exchange(0, word, AcqRel, Acquire);
-        self.wake();
     }
 
     /// Whether and how it must end.
@@ -225,7 +265,7 @@ impl std::ops::Deref for Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.target.ended(self.conn.id);
+        self.target.ended(self.conn.birth.id);
     }
 }
 
@@ -271,7 +311,11 @@ pub(crate) async fn attend<T>(conn: &Conn, timers: &Timers, work: impl Future<Ou
 
 impl Facts for Conn {
     fn client(&self) -> Option<IpAddr> {
-        self.client.map(|a| a.ip())
+        self.birth.client.map(|a| a.ip())
+    }
+
+    fn member(&self) -> Option<&str> {
+        self.birth.member.as_deref()
     }
 }
 

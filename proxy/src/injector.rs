@@ -1,6 +1,7 @@
 //! The contract with the engine: targets of kind `proxy`.
 
 use crate::armed::{Armed as Live, Settings};
+use crate::faults;
 use crate::target::Target as Open;
 use crate::timers::Timers;
 use inject::{
@@ -113,7 +114,16 @@ impl ProxyInjector {
         let def = fault.inject.def();
         let name = &order.target.name;
         match def.layer {
-            Layer::Connections => {}
+            Layer::Connections => {
+                let datagrams = spec.protocol == Protocol::Udp;
+                if !faults::fits(def.name, datagrams) {
+                    let (passes, needs) = if datagrams { ("datagrams", "tcp") } else { ("streams", "udp") };
+                    return Err(Refusal::new(
+                        format!("{} makes no sense on proxy:{name}, which passes {passes}", def.name),
+                        format!("it is for targets with protocol: {needs}"),
+                    ));
+                }
+            }
             Layer::Requests if spec.protocol == Protocol::Http => {}
             Layer::Requests => {
                 return Err(Refusal::new(

@@ -19,6 +19,7 @@
 // One call needs it, in `timers`.
 #![deny(unsafe_code)]
 
+mod admission;
 mod armed;
 mod buffers;
 mod chain;

@@ -3,9 +3,10 @@
 //! Connections are numbered and offered to faults under one lock, in the order in which they came, so that the ordinals
 //! of a fault are the same on every run that accepts in the same order.
 
+use crate::admission::admit;
 use crate::armed::Armed;
 use crate::chain::How;
-use crate::conn::{Conn, Open, attend};
+use crate::conn::{Birth, Conn, Open, attend};
 use crate::http::{self, Pool};
 use crate::metrics::Metrics;
 use crate::net::{Address, Stream};
@@ -183,6 +184,7 @@ impl Target {
         registry.armed.insert(at, fault.clone());
         let woken = match fault.def.layer {
             Layer::Requests => self.publish(&registry),
+            _ if fault.is_for_new_connections() => Vec::new(),
             _ => registry.each(|conn| conn.offer(&fault)),
         };
         drop(registry);
@@ -204,7 +206,10 @@ impl Target {
         fault.adjust(changed)?;
         let woken = match fault.def.layer {
             Layer::Requests => Vec::new(),
-            _ => registry.each(|conn| conn.offer(fault)),
+            _ => {
+                let new_only = fault.is_for_new_connections();
+                registry.each(|conn| (!new_only || conn.has(fault)) && conn.offer(fault))
+            }
         };
         drop(registry);
         woken.iter().for_each(|conn| conn.wake());
@@ -226,6 +231,11 @@ impl Target {
         true
     }
 
+    /// A connection was sent away before any request.
+    pub(crate) fn refused(&self, conn: &Conn) {
+        self.metrics.ended(true, conn.was_touched());
+    }
+
     /// A connection has ended.
     pub(crate) fn ended(&self, conn: u64) {
         self.lock().conns.remove(&conn);
@@ -243,7 +253,7 @@ impl Target {
         let mut registry = self.lock();
         registry.accepted += 1;
         let id = registry.accepted;
-        let conn = Arc::new(Conn::new(id, client, self.metrics.clone()));
+        let conn = Arc::new(Conn::new(Birth { id, client, ..Birth::default() }, self.metrics.clone()));
         for fault in registry.armed.iter().filter(|f| f.def.layer == Layer::Connections) {
             conn.offer(fault);
         }
@@ -281,7 +291,11 @@ async fn accept(listener: TcpListener, target: Arc<Target>, pool: Option<Arc<Poo
 
 /// Layer 4: dials and copies.
 async fn serve(target: Arc<Target>, open: Open, client: Stream) {
-    let failed = match attend(&open, target.timers(), target.upstream.dial()).await {
+    let dialled = match admit(&open, target.timers()).await {
+        Ok(()) => attend(&open, target.timers(), target.upstream.dial()).await,
+        Err(how) => Err(how),
+    };
+    let failed = match dialled {
         Ok(Ok(service)) => {
             let ended = relay(&open, client, service, target.timers()).await;
             matches!(ended, Ended::Killed | Ended::Reset { by: crate::chain::Dir::Down })

@@ -5,7 +5,7 @@ use crate::{Agent, EngineError};
 use bytes::Bytes;
 use inject::Plan;
 use model::experiment::{Experiment, Source, Start};
-use model::target::{Target, TargetSpec};
+use model::target::{Protocol, Target, TargetSpec};
 use model::units::Span;
 use model::{Problem, TargetRef, draw};
 use std::collections::BTreeMap;
@@ -111,18 +111,36 @@ pub fn seeded(mut fault: model::Fault, seed: u64) -> model::Fault {
 /// A proxy whose service does not answer would only measure that.
 async fn unreachable(target: &Target) -> Option<Problem> {
     let TargetSpec::Proxy(proxy) = &target.spec else { return None };
-    let why = match tokio::time::timeout(Duration::from_secs(3), TcpStream::connect(&proxy.upstream)).await {
-        Ok(Ok(_)) => return None,
-        Ok(Err(e)) => e.to_string(),
-        Err(_) => "no answer within 3s".to_owned(),
-    };
-    Some(
-        Problem::new(format!(
-            "nothing can be reached at {}, the upstream of {}: {why}",
-            proxy.upstream, target.name
-        ))
-        .hint("start the service first, or correct upstream"),
-    )
+    // Datagrams have no handshake, and where redirected connections go is not known beforehand.
+    if proxy.protocol == Protocol::Udp || proxy.upstream == "original" {
+        return None;
+    }
+    for service in proxy.services() {
+        let why = match tokio::time::timeout(Duration::from_secs(3), reach(service)).await {
+            Ok(Ok(())) => continue,
+            Ok(Err(e)) => e.to_string(),
+            Err(_) => "no answer within 3s".to_owned(),
+        };
+        return Some(
+            Problem::new(format!(
+                "nothing can be reached at {service}, the upstream of {}: {why}",
+                target.name
+            ))
+            .hint("start the service first, or correct upstream"),
+        );
+    }
+    None
+}
+
+async fn reach(service: &str) -> std::io::Result<()> {
+    if let Some(path) = service.strip_prefix("unix:") {
+        return tokio::net::UnixStream::connect(path).await.map(drop);
+    }
+    // Of a range of ports the first stands for all.
+    let first = service.rsplit_once('-').map_or(service, |(first, last)| {
+        if last.bytes().all(|b| b.is_ascii_digit()) && first.contains(':') { first } else { service }
+    });
+    TcpStream::connect(first).await.map(drop)
 }
 
 fn body(given: Option<&str>, base: &Path) -> Result<Bytes, Problem> {

@@ -85,17 +85,29 @@ pub fn schema() -> J {
         &["murphy", "targets", "stages"],
     );
     let pick = json!({"anyOf": [word(&["one", "all"]), closed(json!({"count": positive}), &["count"]), closed(json!({"percent": percent}), &["percent"])]});
+    let proxy = closed(
+        json!({
+            "listen": {"type": "string", "examples": ["127.0.0.1:8001", "127.0.0.1:7000-7009", "unix:/run/shop.sock"]},
+            "upstream": {"type": "string", "examples": ["127.0.0.1:8000", "unix:/run/db.sock", "original"]},
+            "upstreams": {"type": "array", "items": text, "minItems": 1},
+            "balance": word(&["round_robin", "least_connections", "sticky"]),
+            "protocol": word(&["tcp", "http", "udp"]),
+            "idle_timeout": span,
+            "proxy_protocol": closed(json!({"in": {}, "out": word(&["v1", "v2"])}), &[]),
+        }),
+        &["listen"],
+    );
     let defs = json!({
         "target": {
             "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false,
             "properties": {
-                "proxy": {"type": "object"},
+                "proxy": proxy,
                 "process": closed(json!({"pid": positive, "match": text, "pick": pick}), &[]),
                 "node": {"const": "self"},
             }
         },
         "matcher": closed(json!({
-            "method": {"anyOf": [text, {"type": "array", "items": text}]}, "path": text, "path_regex": text, "host": text, "header": {"type": "object"}, "client": text,
+            "method": {"anyOf": [text, {"type": "array", "items": text}]}, "path": text, "path_regex": text, "host": text, "header": {"type": "object"}, "client": text, "member": text,
             "all": {"type": "array", "items": {"$ref": "#/$defs/matcher"}}, "any": {"type": "array", "items": {"$ref": "#/$defs/matcher"}}, "not": {"$ref": "#/$defs/matcher"},
         }), &[]),
         "inject": injections(),

@@ -1,4 +1,4 @@
-//! `bandwidth`: a connection's bytes pass at a rate.
+//! `bandwidth`: the bytes of a connection, or of all of them together, pass at a rate.
 //!
 //! Bytes leave when a line of that rate would have carried them: the end of n bytes comes n/rate after their begin. Time
 //! is counted on the line, not on the clock that wakes us, so late wake-ups do not add up.
@@ -10,8 +10,8 @@ use crate::conn::Take;
 use crate::knob::{Dials, Knob};
 use model::Problem;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// As much of the line's time as one piece takes, unless that is more than [`LARGEST`] bytes.
@@ -26,19 +26,25 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 struct Bandwidth {
     rate: Knob,
+    shared: bool,
     ways: Ways,
 }
 
 pub(super) fn read(dials: &Dials<'_>) -> Result<Act, Problem> {
     let rate = dials.knob("rate")?.unwrap_or(Knob::fixed(0.0));
-    Ok(Act::Stream(Box::new(Bandwidth { rate, ways: Ways::read(dials) })))
+    Ok(Act::Stream(Box::new(Bandwidth {
+        rate,
+        shared: dials.fixed().text("per") == Some("target"),
+        ways: Ways::read(dials),
+    })))
 }
 
 impl StreamFault for Bandwidth {
     fn stage(&self, take: &Arc<Take>, dir: Dir, now: Instant) -> Option<Box<dyn Stage>> {
         self.ways.has(dir).then(|| {
+            let free = if self.shared { Free::Shared(take.fault.settings().version) } else { Free::Own(now) };
             let (rate, take, held) = (self.rate, take.clone(), Held::default());
-            Box::new(Line { rate, take, held, free: now, piece: None, bytes: 0 }) as Box<dyn Stage>
+            Box::new(Line { rate, take, dir, held, free, piece: None }) as Box<dyn Stage>
         })
     }
 
@@ -52,19 +58,53 @@ impl StreamFault for Bandwidth {
 struct Line {
     rate: Knob,
     take: Arc<Take>,
+    dir: Dir,
     held: Held,
-    bytes: usize,
-    /// When the line has carried all it was given.
-    free: Instant,
+    free: Free,
     /// The piece that is on the line, and when it is over.
     piece: Option<(usize, Instant)>,
 }
 
+/// When the line has carried all it was given.
+enum Free {
+    /// A line of the connection's own.
+    Own(Instant),
+    /// The fault's line, under these settings.
+    Shared(u64),
+}
+
+/// A line that all connections of a fault share: when it is free, and under which settings that was reckoned.
+#[derive(Debug, Default)]
+pub(crate) struct SharedLine(Mutex<(u64, Option<Instant>)>);
+
+impl Line {
+    /// Puts a piece on the line that takes so long; when it is over. None when that is beyond the clock.
+    fn put(&mut self, came: Instant, now: Instant, takes: Duration) -> Option<Instant> {
+        // A line that was idle saves nothing up, but may catch up on wake-ups that came late.
+        let begin = |free: Instant| free.max(came).max(now.checked_sub(CATCH_UP).unwrap_or(came));
+        match &mut self.free {
+            Free::Own(free) => {
+                let due = begin(*free).checked_add(takes)?;
+                *free = due;
+                Some(due)
+            }
+            Free::Shared(version) => {
+                let line = &self.take.fault.lines[self.dir as usize];
+                let mut line = line.0.lock().unwrap_or_else(PoisonError::into_inner);
+                // What was reckoned at another rate does not count any more.
+                if line.0 < *version {
+                    *line = (*version, None);
+                }
+                let due = begin(line.1.unwrap_or(came)).checked_add(takes)?;
+                line.1 = Some(due);
+                Some(due)
+            }
+        }
+    }
+}
+
 impl Stage for Line {
     fn push(&mut self, item: Item, at: Instant) {
-        if let Item::Data(chunk) = &item {
-            self.bytes += chunk.bytes.len();
-        }
         self.held.push(item, at);
     }
 
@@ -86,10 +126,10 @@ impl Stage for Line {
                     let ramped = self.rate != Knob::fixed(0.0);
                     return Pull::Wait(ramped.then(|| now + LOOK_AGAIN));
                 }
-                let n = len.min((rate * PIECE).clamp(1.0, LARGEST) as usize);
-                let start = self.free.max(came).max(now.checked_sub(CATCH_UP).unwrap_or(came));
+                let piece = (rate * PIECE).clamp(1.0, LARGEST) as usize;
+                let n = if self.take.datagrams { len } else { len.min(piece) };
                 let takes = Duration::try_from_secs_f64(n as f64 / rate).unwrap_or(Duration::MAX);
-                let Some(due) = start.checked_add(takes) else { return Pull::Wait(None) };
+                let Some(due) = self.put(came, now, takes) else { return Pull::Wait(None) };
                 self.piece = Some((n, due));
                 (n, due)
             }
@@ -98,8 +138,6 @@ impl Stage for Line {
             return Pull::Wait(Some(due));
         }
         self.piece = None;
-        self.free = due;
-        self.bytes -= n;
         self.take.apply();
         self.take.fault.meters.bytes.fetch_add(n as u64, Relaxed);
         match self.held.pop_bytes(n) {
@@ -112,7 +150,7 @@ impl Stage for Line {
     }
 
     fn room(&self) -> bool {
-        self.bytes < HOLD
+        self.held.bytes() < HOLD
     }
 
     fn is_empty(&self) -> bool {
@@ -121,7 +159,6 @@ impl Stage for Line {
 
     fn release(&mut self) -> Vec<(Item, Instant)> {
         self.piece = None;
-        self.bytes = 0;
         self.held.take()
     }
 }
@@ -155,6 +192,22 @@ mod tests {
         b.conn.withdraw(&fault);
         b.sync(60_001);
         assert_eq!(b.pull_down(60_001), "x");
+    }
+
+    #[test]
+    fn a_line_can_be_shared() {
+        let fault = armed("bandwidth rate=1kB/s per=target", 0);
+        let (mut a, mut b) = (Bench::new(&[&fault]), Bench::new(&[&fault]));
+        a.push_down(0, "0123456789");
+        b.push_down(0, "abcdefghij");
+        let mut come = (0, 0);
+        for ms in 0..=20 {
+            come.0 += a.pull_down(ms).len();
+            come.1 += b.pull_down(ms).len();
+            assert!(come.0 + come.1 <= ms as usize + 1, "{come:?} at {ms}");
+        }
+        assert_eq!(come, (10, 10));
+        assert_eq!(a.pull_down(21), "");
     }
 
     #[test]

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 
 struct Blackhole {
     close_after: Option<Duration>,
+    closes_afterwards: bool,
     ways: Ways,
 }
 
 pub(super) fn read(dials: &Dials<'_>) -> Result<Act, Problem> {
     let close_after = dials.fixed().span("close_after");
-    Ok(Act::Stream(Box::new(Blackhole { close_after, ways: Ways::read(dials) })))
+    let closes_afterwards = dials.fixed().text("afterwards") == Some("close");
+    Ok(Act::Stream(Box::new(Blackhole { close_after, closes_afterwards, ways: Ways::read(dials) })))
 }
 
 impl StreamFault for Blackhole {
@@ -27,6 +29,10 @@ impl StreamFault for Blackhole {
             let close_at = self.close_after.and_then(|after| moment(take.since(now), after));
             Box::new(Hole { take: take.clone(), close_at, end: Held::default() }) as Box<dyn Stage>
         })
+    }
+
+    fn afterwards(&self) -> Option<How> {
+        self.closes_afterwards.then_some(How::Fin)
     }
 
     fn measured(&self, meters: &Meters) -> BTreeMap<&'static str, f64> {
@@ -96,6 +102,16 @@ mod tests {
         assert_eq!(b.pull_down(1001), ".");
         assert_eq!(fault.evidence().measured["bytes_swallowed"], 4.0);
         assert_eq!(fault.evidence().applied, 1);
+    }
+
+    #[test]
+    fn what_lost_something_can_be_closed_afterwards() {
+        let fault = armed("blackhole afterwards=close direction=down", 0);
+        let (mut hit, idle) = (Bench::new(&[&fault]), Bench::new(&[&fault]));
+        hit.push_down(0, "lost");
+        fault.switch_off();
+        assert!(hit.conn.withdraw(&fault) && idle.conn.withdraw(&fault));
+        assert_eq!((hit.conn.killed(), idle.conn.killed()), (Some(How::Fin), None));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `latency`: each chunk is late, counted from its own arrival.
 
+use super::spread::Walk;
 use super::{Act, Spread, StreamFault, Ways};
 use crate::armed::Meters;
-use crate::chain::{Dir, Held, Item, Pull, Stage};
+use crate::chain::{Dir, HOLD, Item, Pull, Stage};
 use crate::conn::Take;
 use crate::knob::Dials;
 use model::{Problem, draw};
@@ -13,24 +14,29 @@ use std::time::Instant;
 
 struct Latency {
     spread: Spread,
+    walk: Walk,
     ways: Ways,
 }
 
 pub(super) fn read(dials: &Dials<'_>) -> Result<Act, Problem> {
-    Ok(Act::Stream(Box::new(Latency { spread: Spread::read(dials)?, ways: Ways::read(dials) })))
+    Ok(Act::Stream(Box::new(Latency {
+        spread: Spread::read(dials)?,
+        walk: Walk::read(dials),
+        ways: Ways::read(dials),
+    })))
 }
 
 impl StreamFault for Latency {
     fn stage(&self, take: &Arc<Take>, dir: Dir, _now: Instant) -> Option<Box<dyn Stage>> {
         self.ways.has(dir).then(|| {
-            let seed = draw::bits(take.fault.seed, draw::Lane::Other(dir as u16), take.ordinal);
             Box::new(Late {
-                spread: self.spread,
+                spread: self.spread.clone(),
+                walk: self.walk.clone(),
                 take: take.clone(),
                 dir,
-                seed,
-                held: Held::default(),
-                due: VecDeque::new(),
+                seed: take.seed(dir),
+                held: VecDeque::new(),
+                bytes: 0,
             }) as Box<dyn Stage>
         })
     }
@@ -42,46 +48,58 @@ impl StreamFault for Latency {
 
 struct Late {
     spread: Spread,
+    walk: Walk,
     take: Arc<Take>,
     dir: Dir,
     /// Of this connection and direction; the chunk's number is the ordinal.
     seed: u64,
-    held: Held,
-    /// When each of the held is due; never falls.
-    due: VecDeque<Instant>,
+    /// In the order in which they are due.
+    held: VecDeque<Waiting>,
+    bytes: usize,
+}
+
+struct Waiting {
+    due: Instant,
+    item: Item,
+    came: Instant,
 }
 
 impl Stage for Late {
     fn push(&mut self, item: Item, at: Instant) {
         let n = self.take.chunks[self.dir as usize].fetch_add(1, Relaxed);
-        let delay = self.spread.draw(self.seed, n, self.take.fault.elapsed(at));
-        let due = at.checked_add(delay).unwrap_or(at);
+        let u = self.walk.step(draw::unit(self.seed, draw::Lane::Amount, n));
+        let delay = self.spread.quantile(u, self.take.fault.elapsed(at));
+        let mut due = at.checked_add(delay).unwrap_or(at);
+        self.bytes += item.len();
+        if self.take.datagrams {
+            let place = self.held.partition_point(|w| w.due <= due);
+            self.held.insert(place, Waiting { due, item, came: at });
+            return;
+        }
         // Order within a connection is kept: a chunk also waits for the one before it.
-        let due = self.due.back().map_or(due, |last| due.max(*last));
-        self.due.push_back(due);
-        self.held.push(item, at);
+        if let Some(last) = self.held.back() {
+            due = due.max(last.due);
+        }
+        self.held.push_back(Waiting { due, item, came: at });
     }
 
     fn pull(&mut self, now: Instant) -> Pull {
-        let Some(due) = self.due.front().copied() else { return Pull::Wait(None) };
-        if due > now {
-            return Pull::Wait(Some(due));
+        match self.held.front() {
+            None => return Pull::Wait(None),
+            Some(first) if first.due > now => return Pull::Wait(Some(first.due)),
+            Some(_) => {}
         }
-        self.due.pop_front();
-        match self.held.pop() {
-            Some((item, came)) => {
-                if let Item::Data(_) = item {
-                    self.take.apply();
-                    self.take.fault.meters.add_late(now.saturating_duration_since(came));
-                }
-                Pull::Item(item)
-            }
-            None => Pull::Wait(None),
+        let Some(Waiting { item, came, .. }) = self.held.pop_front() else { return Pull::Wait(None) };
+        self.bytes -= item.len();
+        if let Item::Data(_) = item {
+            self.take.apply();
+            self.take.fault.meters.add_late(now.saturating_duration_since(came));
         }
+        Pull::Item(item)
     }
 
     fn room(&self) -> bool {
-        self.held.room()
+        self.bytes < HOLD && self.held.len() < HOLD / 64
     }
 
     fn is_empty(&self) -> bool {
@@ -89,8 +107,10 @@ impl Stage for Late {
     }
 
     fn release(&mut self) -> Vec<(Item, Instant)> {
-        self.due.clear();
-        self.held.take()
+        self.bytes = 0;
+        let mut all: Vec<_> = self.held.drain(..).map(|w| (w.item, w.came)).collect();
+        all.sort_by_key(|(_, came)| *came);
+        all
     }
 }
 
@@ -143,6 +163,22 @@ mod tests {
         b.sync(21);
         assert_eq!(b.pull_down(21), "b");
         assert!(b.down.is_bypassed());
+    }
+
+    #[test]
+    fn datagrams_overtake_each_other() {
+        let mut b = Bench::datagrams(&[&armed("latency delay=50ms jitter=50ms", 0)]);
+        let mut want = Vec::new();
+        for (i, letter) in ["a", "b", "c", "d", "e", "f", "g", "h"].into_iter().enumerate() {
+            b.push_down(i as u64, letter);
+            want.push(letter);
+        }
+        let mut out = String::new();
+        (0..120).for_each(|ms| out += &b.pull_down(ms));
+        assert_ne!(out, want.concat());
+        let mut sorted: Vec<_> = out.split("").filter(|s| !s.is_empty()).collect();
+        sorted.sort_unstable();
+        assert_eq!(sorted, want);
     }
 
     #[test]

@@ -3,29 +3,60 @@
 mod abort;
 mod bandwidth;
 mod blackhole;
+mod chance;
+mod corrupt;
 mod cut;
 mod delay;
+mod drop;
+mod entry;
 mod latency;
+mod limit_data;
+mod reorder;
+mod slice;
+mod slow_close;
+mod spread;
+
+pub(crate) use bandwidth::SharedLine;
+use spread::Spread;
 
 use crate::armed::Meters;
-use crate::chain::{Dir, Stage};
+use crate::chain::{Dir, How, Stage};
 use crate::conn::Take;
 use crate::http::Answer;
-use crate::knob::{Dials, Knob};
-use model::{Problem, draw};
+use crate::knob::Dials;
+use model::Problem;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// By name of the catalogue: how a fault's parameters become what it does.
-const TABLE: &[(&str, Read)] = &[
-    ("latency", latency::read),
-    ("bandwidth", bandwidth::read),
-    ("blackhole", blackhole::read),
-    ("cut", cut::read),
-    ("delay", delay::read),
-    ("abort", abort::read),
+/// By name of the catalogue: what a fault is for, and how its parameters become what it does.
+const TABLE: &[(&str, On, Read)] = &[
+    ("refuse", On::Streams, entry::read_refuse),
+    ("hang_connect", On::Streams, entry::read_hang),
+    ("connect_delay", On::Streams, entry::read_delay),
+    ("drop", On::Datagrams, drop::read_drop),
+    ("duplicate", On::Datagrams, drop::read_duplicate),
+    ("reorder", On::Datagrams, reorder::read),
+    ("corrupt", On::Both, corrupt::read),
+    ("latency", On::Both, latency::read),
+    ("slice", On::Streams, slice::read),
+    ("bandwidth", On::Both, bandwidth::read),
+    ("limit_data", On::Streams, limit_data::read),
+    ("blackhole", On::Both, blackhole::read),
+    ("slow_close", On::Streams, slow_close::read_slow_close),
+    ("half_open", On::Streams, slow_close::read_half_open),
+    ("cut", On::Streams, cut::read),
+    ("delay", On::Streams, delay::read),
+    ("abort", On::Streams, abort::read),
 ];
+
+/// What a fault can act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum On {
+    Streams,
+    Datagrams,
+    Both,
+}
 
 /// Makes a fault of its parameters.
 type Read = fn(&Dials<'_>) -> Result<Act, Problem>;
@@ -43,8 +74,34 @@ pub(crate) trait StreamFault: Send + Sync {
     /// The stage for one direction of a connection that it has; none when that direction is spared.
     fn stage(&self, take: &Arc<Take>, dir: Dir, now: Instant) -> Option<Box<dyn Stage>>;
 
+    /// Whether a new connection may go on to the service.
+    fn entry(&self, _take: &Take, _now: Instant) -> Entry {
+        Entry::Pass
+    }
+
+    /// Whether only connections concern it that come while it is on.
+    fn is_for_new_connections(&self) -> bool {
+        false
+    }
+
+    /// How connections end that it did something to, once it is over; none when they go on.
+    fn afterwards(&self) -> Option<How> {
+        None
+    }
+
     /// What it measurably did, by name with its unit.
     fn measured(&self, meters: &Meters) -> BTreeMap<&'static str, f64>;
+}
+
+/// What a fault says to a new connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// It may go on.
+    Pass,
+    /// It must wait until then, or until the fault is over.
+    At(Option<Instant>),
+    /// It is reset.
+    Refused,
 }
 
 /// A fault on HTTP requests. Pure: the waiting is done by the layer around it.
@@ -90,14 +147,17 @@ pub(crate) struct Draw {
 
 /// Reads the parameters of the fault of that name.
 pub(crate) fn read(name: &str, dials: &Dials<'_>) -> Result<Act, Problem> {
-    match TABLE.iter().find(|(known, _)| *known == name) {
-        Some((_, read)) => read(dials),
-        None if model::catalogue::find(name).is_some_and(|d| d.fits(model::TargetKind::Proxy)) => {
-            Err(Problem::new(format!("{name} is not in this version yet")).hint("choose another fault"))
-        }
+    match TABLE.iter().find(|(known, ..)| *known == name) {
+        Some((.., read)) => read(dials),
         None => Err(Problem::new(format!("the proxy has no fault {name:?}"))
             .hint("arm it on a target of another kind; `murphy faults` lists which")),
     }
+}
+
+/// Whether the fault of that name makes sense for datagrams, or for streams.
+pub(crate) fn fits(name: &str, datagrams: bool) -> bool {
+    let unfit = if datagrams { On::Streams } else { On::Datagrams };
+    TABLE.iter().any(|(known, on, _)| *known == name && *on != unfit)
 }
 
 /// The directions that a fault acts on.
@@ -125,31 +185,6 @@ impl Ways {
     }
 }
 
-/// A delay with its spread: the parameters `delay` and `jitter`.
-#[derive(Debug, Clone, Copy)]
-struct Spread {
-    delay: Knob,
-    jitter: Knob,
-}
-
-impl Spread {
-    fn read(dials: &Dials<'_>) -> Result<Spread, Problem> {
-        let zero = Knob::fixed(0.0);
-        Ok(Spread {
-            delay: dials.knob("delay")?.unwrap_or(zero),
-            jitter: dials.knob("jitter")?.unwrap_or(zero),
-        })
-    }
-
-    /// Uniform in delay ± jitter, never below zero; drawn from (seed, n).
-    fn draw(&self, seed: u64, n: u64, elapsed: Duration) -> Duration {
-        let jitter = self.jitter.at(elapsed);
-        let off =
-            if jitter == 0.0 { 0.0 } else { jitter * (2.0 * draw::unit(seed, draw::Lane::Amount, n) - 1.0) };
-        Duration::from_secs_f64((self.delay.at(elapsed) + off).max(0.0))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,7 +193,8 @@ mod tests {
     #[test]
     fn every_fault_of_the_catalogue_for_proxies_is_here() {
         let rows: Vec<_> = catalogue::all().filter(|d| d.layer != Layer::Node).map(|d| d.name).collect();
-        let mut here: Vec<_> = TABLE.iter().map(|(name, _)| *name).collect();
+        let mut here: Vec<_> = TABLE.iter().map(|(name, ..)| *name).collect();
+        assert!(rows.iter().all(|r| here.contains(r)), "{rows:?} {here:?}");
         here.retain(|name| !rows.contains(name));
         assert!(here.is_empty(), "not in the catalogue: {here:?}");
     }
@@ -169,8 +205,8 @@ mod tests {
 pub(crate) mod bench {
     use super::*;
     use crate::armed::Armed;
-    use crate::chain::{Chain, Chunk, How, Item, Pull};
-    use crate::conn::Conn;
+    use crate::chain::{Chain, Chunk, Item, Pull};
+    use crate::conn::{Birth, Conn};
     use crate::metrics::Metrics;
     use bytes::Bytes;
 
@@ -182,16 +218,21 @@ pub(crate) mod bench {
         pub(crate) start: Instant,
     }
 
-    /// The fault as `name key=value …`, armed now.
-    pub(crate) fn armed(words: &str, sequence: u64) -> Arc<Armed> {
+    /// The fault as `name key=value …`.
+    pub(crate) fn ordered(words: &str) -> model::Fault {
         let mut words = words.split_whitespace();
         let name = words.next().unwrap();
         let pairs: Vec<_> = words.map(|w| w.split_once('=').unwrap()).collect();
         let inject = model::Injection::from_pairs(name, pairs).unwrap();
-        let fault = serde_json::from_value(serde_json::json!({
+        serde_json::from_value(serde_json::json!({
             "target": "proxy:a", "for": "60s", "inject": inject,
         }))
-        .unwrap();
+        .unwrap()
+    }
+
+    /// The fault as `name key=value …`, armed now.
+    pub(crate) fn armed(words: &str, sequence: u64) -> Arc<Armed> {
+        let fault = ordered(words);
         let target = serde_json::from_value(serde_json::json!({
             "name": "a", "proxy": {"listen": "127.0.0.1:0", "upstream": "127.0.0.1:1"},
         }))
@@ -201,9 +242,18 @@ pub(crate) mod bench {
     }
 
     impl Bench {
-        /// With these faults, armed in this order.
+        /// A stream with these faults, armed in this order.
         pub(crate) fn new(faults: &[&Arc<Armed>]) -> Bench {
-            let conn = Conn::new(1, None, Arc::new(Metrics::new()));
+            Bench::of(faults, false)
+        }
+
+        /// Datagrams with these faults, armed in this order.
+        pub(crate) fn datagrams(faults: &[&Arc<Armed>]) -> Bench {
+            Bench::of(faults, true)
+        }
+
+        fn of(faults: &[&Arc<Armed>], datagrams: bool) -> Bench {
+            let conn = Conn::new(Birth { id: 1, datagrams, ..Birth::default() }, Arc::new(Metrics::new()));
             let (up, down) = (Chain::new(Dir::Up), Chain::new(Dir::Down));
             let mut bench = Bench { conn, up, down, start: Instant::now() };
             faults.iter().for_each(|f| assert!(bench.conn.offer(f)));
@@ -223,9 +273,22 @@ pub(crate) mod bench {
         }
 
         pub(crate) fn push_down(&mut self, ms: u64, text: &'static str) {
+            self.push_down_bytes(ms, text.as_bytes());
+        }
+
+        pub(crate) fn push_down_bytes(&mut self, ms: u64, bytes: &[u8]) {
             let arrived = self.at(ms);
-            self.down
-                .push(Item::Data(Chunk { bytes: Bytes::from_static(text.as_bytes()), arrived }), arrived);
+            self.down.push(Item::Data(Chunk { bytes: Bytes::copy_from_slice(bytes), arrived }), arrived);
+        }
+
+        /// The bytes that come out at that time, until there are none.
+        pub(crate) fn pull_down_bytes(&mut self, ms: u64) -> Vec<u8> {
+            let now = self.at(ms);
+            let mut all = Vec::new();
+            while let Pull::Item(Item::Data(chunk)) = self.down.pull(now) {
+                all.extend_from_slice(&chunk.bytes);
+            }
+            all
         }
 
         pub(crate) fn end_down(&mut self, ms: u64, how: How) {

@@ -225,6 +225,7 @@ fn swallow(request: Request<Incoming>) {
 /// What matchers ask of a request but its headers; kept while it is under way, without copying.
 struct Asked {
     client: Option<IpAddr>,
+    member: Option<Arc<str>>,
     method: Method,
     uri: Uri,
     host: Option<HeaderValue>,
@@ -236,7 +237,8 @@ struct WithHeaders<'a>(&'a Asked, &'a HeaderMap);
 impl Asked {
     fn of(request: &Request<Incoming>, conn: &Conn) -> Asked {
         Asked {
-            client: conn.client.map(|a| a.ip()),
+            client: conn.birth.client.map(|a| a.ip()),
+            member: conn.birth.member.clone(),
             method: request.method().clone(),
             uri: request.uri().clone(),
             host: request.headers().get(header::HOST).cloned(),
@@ -247,6 +249,9 @@ impl Asked {
 impl Facts for Asked {
     fn client(&self) -> Option<IpAddr> {
         self.client
+    }
+    fn member(&self) -> Option<&str> {
+        self.member.as_deref()
     }
     fn method(&self) -> Option<&str> {
         Some(self.method.as_str())
@@ -263,6 +268,9 @@ impl Facts for Asked {
 impl Facts for WithHeaders<'_> {
     fn client(&self) -> Option<IpAddr> {
         self.0.client()
+    }
+    fn member(&self) -> Option<&str> {
+        self.0.member()
     }
     fn method(&self) -> Option<&str> {
         self.0.method()

@@ -4,4 +4,5 @@ mod bench;
 mod http;
 mod layer4;
 mod life;
+mod more;
 mod passing;

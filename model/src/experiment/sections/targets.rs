@@ -1,5 +1,8 @@
 use crate::experiment::read::check_name;
-use crate::target::{NodeSpec, Pick, ProcessSpec, Protocol, ProxySpec, Target, TargetKind, TargetSpec};
+use crate::target::{
+    Balance, NodeSpec, Pick, ProcessSpec, Protocol, ProxyHeader, ProxyProtocol, ProxySpec, Target,
+    TargetKind, TargetSpec,
+};
 use crate::yaml::{Fields, Node, Reader};
 
 /// Reads `targets`. What cannot be read is noted and left out.
@@ -93,29 +96,126 @@ fn spec(r: &Reader, node: &Node, name: &str) -> Option<TargetSpec> {
     }
 }
 
+const PROXY_KEYS: [&str; 7] =
+    ["listen", "upstream", "upstreams", "balance", "protocol", "idle_timeout", "proxy_protocol"];
+
 fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
-    let f = r.fields(node, what, &["listen", "upstream", "protocol"])?;
+    let f = r.fields(node, what, &PROXY_KEYS)?;
     let listen = r.need(&f, what, "listen", "\"127.0.0.1:8001\"").and_then(|n| address(r, n, what, "listen"));
-    let upstream =
-        r.need(&f, what, "upstream", "\"127.0.0.1:8000\"").and_then(|n| address(r, n, what, "upstream"));
+    let (upstream, upstreams) = upstreams(r, &f, node, what)?;
     let protocol = match f.get("protocol") {
-        Some(n) => r.choice(n, "protocol", &[("tcp", Protocol::Tcp), ("http", Protocol::Http)])?,
+        Some(n) => {
+            let words = [Protocol::Tcp, Protocol::Http, Protocol::Udp].map(|p| (p.word(), p));
+            r.choice(n, "protocol", &words)?
+        }
         None => Protocol::Tcp,
     };
-    let (listen, upstream) = (listen?, upstream?);
-    if listen == upstream {
+    let balance = match f.get("balance") {
+        Some(n) if upstreams.is_empty() => {
+            return r.refuse(
+                n.place,
+                format!("{what}: there is nothing to balance"),
+                "name several services: upstreams: [\"10.0.0.1:80\", \"10.0.0.2:80\"]",
+            );
+        }
+        Some(n) => r.choice(n, "balance", &Balance::WORDS)?,
+        None => Balance::default(),
+    };
+    let idle_timeout = match f.get("idle_timeout") {
+        Some(n) if protocol != Protocol::Udp => {
+            return r.refuse(
+                n.place,
+                format!("{what}: idle_timeout is for datagrams"),
+                "leave it out, or give the target protocol: udp",
+            );
+        }
+        Some(n) => Some(r.parse(n, "idle_timeout")?),
+        None => None,
+    };
+    let proxy_protocol = match f.get("proxy_protocol") {
+        Some(n) => proxy_protocol(r, n, what)?,
+        None => ProxyProtocol::default(),
+    };
+    let listen = listen?;
+    if listen == upstream || upstreams.contains(&listen) {
         return r.refuse(
             node.place,
             format!("{what} would be its own upstream"),
             "listen on another port than the service",
         );
     }
-    Some(TargetSpec::Proxy(ProxySpec { listen, upstream, protocol }))
+    Some(TargetSpec::Proxy(ProxySpec {
+        listen,
+        upstream,
+        upstreams,
+        balance,
+        protocol,
+        idle_timeout,
+        proxy_protocol,
+    }))
+}
+
+/// Either one service or several.
+fn upstreams(r: &Reader, f: &Fields<'_>, node: &Node, what: &str) -> Option<(String, Vec<String>)> {
+    let Some(list) = f.get("upstreams") else {
+        let one = r.need(f, what, "upstream", "\"127.0.0.1:8000\"")?;
+        return Some((address(r, one, what, "upstream")?, vec![]));
+    };
+    if f.has("upstream") {
+        return r.refuse(
+            node.place,
+            format!("{what} has both upstream and upstreams"),
+            "keep one of them: a group can have one member",
+        );
+    }
+    let items = r.items(list, "upstreams");
+    if items.is_empty() {
+        return r.refuse(list.place, format!("{what}: upstreams is empty"), "name at least one host:port");
+    }
+    let all: Option<Vec<_>> = items.iter().map(|n| address(r, n, what, "upstream")).collect();
+    Some((String::new(), all?))
+}
+
+fn proxy_protocol(r: &Reader, node: &Node, what: &str) -> Option<ProxyProtocol> {
+    let f = r.fields(node, &format!("{what}: proxy_protocol"), &["in", "out"])?;
+    let inbound = match f.get("in") {
+        Some(n) => r.boolean(n, "in")?,
+        None => false,
+    };
+    let outbound = match f.get("out") {
+        Some(n) => Some(r.choice(n, "out", &[("v1", ProxyHeader::V1), ("v2", ProxyHeader::V2)])?),
+        None => None,
+    };
+    Some(ProxyProtocol { inbound, outbound })
 }
 
 /// `host:port`, `[::1]:port` or `:port`, which listens on loopback.
 fn address(r: &Reader, node: &Node, what: &str, key: &str) -> Option<String> {
     let text = r.text(node, key)?;
+    if key == "upstream" && text == "original" {
+        return Some(text);
+    }
+    if let Some(path) = text.strip_prefix("unix:") {
+        if path.is_empty() {
+            return r.refuse(
+                node.place,
+                format!("{what}: {key} {text:?} has no path"),
+                "write for example unix:/run/shop.sock",
+            );
+        }
+        return Some(text);
+    }
+    let host_of = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    if let Some((from, to)) = host_of.and_then(|(_, ports)| ports.split_once('-')) {
+        return match (from.parse::<u16>(), to.parse::<u16>()) {
+            (Ok(from), Ok(to)) if 0 < from && from <= to => Some(text),
+            _ => r.refuse(
+                node.place,
+                format!("{what}: {key} {text:?} is no range of ports"),
+                "write for example 127.0.0.1:7000-7009",
+            ),
+        };
+    }
     let port = text.rsplit_once(':').and_then(|(host, port)| port.parse::<u16>().ok().map(|p| (host, p)));
     match port {
         Some(("", port)) if key == "listen" => Some(format!("127.0.0.1:{port}")),
