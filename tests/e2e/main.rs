@@ -14,4 +14,5 @@ mod nginx;
 mod postgres;
 mod redis;
 mod run;
+mod toxiproxy;
 mod words;

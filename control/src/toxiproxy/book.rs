@@ -13,9 +13,11 @@ use super::{Ground, Options};
 use crate::service::Caller;
 use crate::wire::Code;
 use model::sample::TargetState;
+use model::target::{Protocol, ProxySpec};
 use model::{Fault, Injection, Share, Target, TargetKind, TargetRef, TargetSpec, draw};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{Mutex, MutexGuard};
@@ -488,18 +490,21 @@ impl Book {
                 continue;
             };
             let TargetSpec::Proxy(spec) = &target.spec else { continue };
-            let listen = state.listen.unwrap_or_else(|| spec.listen.clone());
+            // Datagrams, ranges of ports and unix sockets are nothing that this API has words for.
+            let listen =
+                state.listen.filter(|l| spec.protocol != Protocol::Udp && l.parse::<SocketAddr>().is_ok());
+            let Some(listen) = listen else { continue };
             let proxy = match pages.proxies.entry(name.clone()) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => {
-                    let proxy = Proxy::new(listen.clone(), spec.upstream.clone());
+                    let proxy = Proxy::new(listen.clone(), services(spec));
                     entry.insert(Proxy { mine: false, ..proxy })
                 }
             };
             if proxy.target.as_ref() != Some(&target) || !proxy.enabled {
                 // Opened elsewhere, or otherwise than it was.
                 proxy.listen = listen;
-                proxy.upstream.clone_from(&spec.upstream);
+                proxy.upstream = services(spec);
                 proxy.target = Some(target);
                 proxy.enabled = true;
             }
@@ -526,17 +531,15 @@ impl Proxy {
 
     /// The target that it is when it listens there; what else it was opened with before stays.
     fn target_at(&self, name: &str, listen: &str) -> Target {
-        let upstream = address::dialable(&self.upstream);
-        if let Some(Target { spec: TargetSpec::Proxy(before), .. }) = &self.target {
-            let mut spec = before.clone();
-            (spec.listen, spec.upstream) = (listen.to_owned(), upstream);
-            return Target { name: name.to_owned(), spec: TargetSpec::Proxy(spec) };
-        }
-        let spec = model::target::ProxySpec {
-            listen: listen.to_owned(),
-            upstream,
-            protocol: model::target::Protocol::Tcp,
+        let mut spec = match &self.target {
+            Some(Target { spec: TargetSpec::Proxy(before), .. }) => before.clone(),
+            _ => ProxySpec::default(),
         };
+        listen.clone_into(&mut spec.listen);
+        if services(&spec) != self.upstream || self.upstream.is_empty() {
+            spec.upstreams.clear();
+            spec.upstream = address::dialable(&self.upstream);
+        }
         Target { name: name.to_owned(), spec: TargetSpec::Proxy(spec) }
     }
 
@@ -641,6 +644,11 @@ impl Toxic {
     fn show(&self) -> String {
         toxic::show(&self.name, self.kind, &self.values, &self.stream, self.toxicity)
     }
+}
+
+/// Where a proxy leads.
+fn services(spec: &ProxySpec) -> String {
+    spec.services().join(",")
 }
 
 /// A toxic's name as the name of a fault, which takes no spaces and is not as long.
