@@ -351,10 +351,11 @@ impl Book {
         }
     }
 
-    /// Everything was halted: toxics of stopped proxies, of which the agent knows nothing, go too.
+    /// Everything was halted: toxics of which the agent knows nothing, because their proxies are stopped, go too.
     pub async fn halted(&self) {
         let mut pages = self.pages.lock().await;
-        pages.proxies.values_mut().for_each(|proxy| proxy.toxics.clear());
+        // Those that it knows of may have come after the halt was lifted.
+        pages.proxies.values_mut().for_each(|proxy| proxy.toxics.retain(|toxic| toxic.fault.is_some()));
     }
 
     /// Opens a proxy's target and arms its toxics; all or nothing.
