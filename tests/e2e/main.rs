@@ -4,6 +4,7 @@
 //! `MURPHY_E2E=require` is set, as it is in CI.
 
 mod access;
+mod clients;
 mod configs;
 // mod console;
 mod crash;

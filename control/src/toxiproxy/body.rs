@@ -2,7 +2,7 @@
 
 use super::json::{self, Json};
 use super::refused::Refused;
-use super::toxic::Kind;
+use super::toxic::{Kind, goes_up};
 
 /// A proxy as it stands in a body.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -81,16 +81,19 @@ pub(super) fn read_toxic(json: &Json) -> Result<ToxicBody, String> {
     let mut out = ToxicBody {
         name: String::new(),
         kind: String::new(),
-        stream: "downstream".to_owned(),
+        stream: String::new(),
         toxicity: 1.0,
         attributes: None,
     };
+    let (mut stream, mut direction) = (None, None);
     for (key, value) in fields(json, "toxics.ToxicWrapper")? {
         match key {
             _ if *value == Json::Null => {}
             _ if key.eq_ignore_ascii_case("name") => out.name = text(value, "ToxicWrapper.name")?,
             _ if key.eq_ignore_ascii_case("type") => out.kind = text(value, "ToxicWrapper.type")?,
-            _ if key.eq_ignore_ascii_case("stream") => out.stream = text(value, "ToxicWrapper.stream")?,
+            _ if key.eq_ignore_ascii_case("stream") => stream = Some(text(value, "ToxicWrapper.stream")?),
+            // noxious-client's word for it. Toxiproxy does not know it, and makes every toxic of that client go down.
+            "direction" => direction = Some(value),
             _ if key.eq_ignore_ascii_case("toxicity") => {
                 out.toxicity = float(value, "ToxicWrapper.toxicity")?
             }
@@ -103,6 +106,8 @@ pub(super) fn read_toxic(json: &Json) -> Result<ToxicBody, String> {
             _ => {}
         }
     }
+    let word = direction.and_then(|value| text(value, "").ok()).filter(|word| goes_up(word).is_some());
+    out.stream = stream.or(word).unwrap_or_else(|| "downstream".to_owned());
     Ok(out)
 }
 
