@@ -308,8 +308,8 @@ pub struct Arm {
     /// Hit the first n
     #[arg(long, value_name = "N", group = "share", value_parser = clap::value_parser!(u64).range(1..))]
     pub first: Option<u64>,
-    /// What it must match: method=POST, path='/pay*', header.x-user='beta-*', client=10.0.0.0/8
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    /// What it must match: method=POST, path='/pay*', header.x-user='beta-*', client=10.0.0.0/8; any and not as JSON
+    #[arg(long, value_name = "KEY=VALUE", value_parser = condition)]
     pub when: Vec<(String, String)>,
     /// The seed of its decisions
     #[arg(long)]
@@ -428,6 +428,11 @@ fn pair(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write it as key=value".to_owned()),
     }
+}
+
+/// `path=/pay*`, or a whole matcher as JSON, which has no key of its own.
+fn condition(text: &str) -> Result<(String, String), String> {
+    if text.trim_start().starts_with('{') { Ok((String::new(), text.to_owned())) } else { pair(text) }
 }
 
 fn protocol(text: &str) -> Result<Protocol, String> {

@@ -12,6 +12,7 @@ use crate::service::EngineService;
 use control::{Client, Endpoint, Server, SocketOptions};
 use engine::{Agent, Config, EngineError, RecoverReport, WatchdogCommand};
 use inject::Injector;
+use model::target::{NodeSpec, Target, TargetSpec};
 use model::units::Span;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -218,6 +219,9 @@ impl House {
         }
         let lease = config.lease;
         let agent = Agent::start(config).await.map_err(cannot)?;
+        // This machine needs no opening; as an open target it can be chosen on the console.
+        let this_machine = Target { name: "self".into(), spec: TargetSpec::Node(NodeSpec {}) };
+        agent.open(this_machine).await.map_err(cannot)?;
         let service = Arc::new(EngineService::new(agent.clone(), lease));
         let options = control::Options {
             socket: Some(SocketOptions { group: opening.group, ..SocketOptions::new(&socket) }),

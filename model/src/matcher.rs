@@ -216,7 +216,7 @@ impl Matcher {
 impl std::str::FromStr for Matcher {
     type Err = Problem;
 
-    /// Reads what people type on a command line or in a form: `method=POST path=/pay*`, `header=x-user:beta-*`,
+    /// Reads what people type on a command line or in a form: `method=POST path=/pay*`, `header.x-user=beta-*`,
     /// `client=10.0.0.0/8`; several must all hold. Values with spaces stand in double quotes. Conditions with `any` and
     /// `not` are written in the JSON form, which begins with `{`.
     fn from_str(text: &str) -> Result<Matcher, Problem> {
@@ -232,14 +232,14 @@ impl std::str::FromStr for Matcher {
                 return Err(Problem::new(format!("{word:?} is not a condition"))
                     .hint("write for example method=POST path=/pay*"));
             };
-            let json = match (key, value.split_once(':')) {
-                ("header", Some((name, pattern))) => serde_json::json!({name.trim(): pattern.trim()}),
-                ("header", None) => serde_json::json!({value: "*"}),
-                ("any" | "all" | "not", _) => {
-                    return Err(Problem::new(format!("{key} cannot be written this way"))
-                        .hint("write it as JSON: {\"not\": {\"path\": \"/health\"}}"));
+            let (key, json) = match (key, key.strip_prefix("header.")) {
+                (_, Some(name)) => ("header", serde_json::json!({name: value})),
+                ("any" | "all" | "not" | "header", _) => {
+                    return Err(Problem::new(format!("{key} cannot be written this way")).hint(
+                        "a header is written header.NAME=PATTERN, any and not as JSON: {\"not\": {\"path\": \"/health\"}}",
+                    ));
                 }
-                _ => Json::String(value.to_owned()),
+                _ => (key, Json::String(value.to_owned())),
             };
             all.push(Matcher::from_entry(key, &json)?);
         }
@@ -415,12 +415,12 @@ mod tests {
             typed("method=post,put path=/pay*").unwrap(),
             json!({"all": [{"method": ["POST", "PUT"]}, {"path": "/pay*"}]})
         );
-        assert_eq!(typed(r#"header="X-User: a b""#).unwrap(), json!({"header": {"x-user": "a b"}}));
-        assert_eq!(typed("header=x-debug").unwrap(), json!({"header": {"x-debug": "*"}}));
+        assert_eq!(typed(r#"header.X-User="a b""#).unwrap(), json!({"header": {"x-user": "a b"}}));
         assert_eq!(typed(r#"{"not": {"path": "/a"}}"#).unwrap(), json!({"not": {"path": "/a"}}));
         assert!(typed("pth=/a").unwrap_err().contains("did you mean path?"));
         assert!(typed("POST").unwrap_err().contains("write for example method=POST"));
         assert!(typed("not=x").unwrap_err().contains("JSON"));
+        assert!(typed("header=x").unwrap_err().contains("header.NAME=PATTERN"));
         assert!(typed("path=\"/a").unwrap_err().contains("not closed"));
         assert!(typed(" ").unwrap_err().contains("empty"));
     }

@@ -6,7 +6,7 @@
 mod access;
 mod clients;
 mod configs;
-// mod console;
+mod console;
 mod crash;
 mod demo;
 mod ground;

@@ -1,6 +1,6 @@
 //! The console on an agent in memory, behind a real server: to look at screens without a service.
 //!
-//! `cargo run -p murphy-tui --example console -- [light] [mono] [dots|blocks] [quiet|empty|two|gone|lone] [read-only]`
+//! `cargo run -p murphy-tui --example console -- [light] [mono] [dots|blocks] [quiet|empty|two|gone|lone] [flood] [read-only]`
 
 #[path = "../../control/tests/support/memory.rs"]
 mod memory;
@@ -12,6 +12,9 @@ use memory::Memory;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Requests per second, by proxy.
+type Rates = &'static [(&'static str, f64)];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let said = |w: &str| words.iter().any(|x| x == w);
@@ -19,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut attach = Vec::new();
     let mut servers = Vec::new();
-    let mut agents: Vec<(Arc<Memory>, &'static [(&'static str, f64)])> = Vec::new();
+    let mut agents: Vec<(Arc<Memory>, Rates)> = Vec::new();
     if said("empty") {
         agents.push((Memory::new("edge-1"), &[]));
     } else if said("quiet") {
@@ -41,6 +44,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let options = Options { socket: Some(SocketOptions::new(&path)), tcp: None };
         servers.push(runtime.block_on(Server::start(options, memory.clone()))?);
         attach.push(Endpoint::unix(path));
+        if said("flood") {
+            let memory = memory.clone();
+            runtime.spawn(async move {
+                let mut tick = tokio::time::interval(Duration::from_millis(5));
+                for n in 0_u64.. {
+                    tick.tick().await;
+                    for i in 0..100 {
+                        let text = format!("event {}", n * 100 + i);
+                        memory.event(model::EventKind::Note { level: model::event::Level::Info, text });
+                    }
+                }
+            });
+        }
         runtime.spawn(async move {
             let mut tick = tokio::time::interval(Duration::from_secs(1));
             tick.tick().await;

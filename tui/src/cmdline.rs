@@ -1,6 +1,7 @@
 //! The command line that does the same as a form: what is learned at the console can be scripted.
 
-use model::{Fault, Share};
+use model::{Fault, Matcher, Share};
+use serde_json::Value;
 
 /// `murphy arm proxy:cart latency delay=120ms jitter=40ms --percent 30% --for 60s`.
 pub fn arm(fault: &Fault) -> String {
@@ -17,11 +18,8 @@ pub fn arm(fault: &Fault) -> String {
         Share::Nth(n) => option("nth", n.to_string()),
         Share::First(n) => option("first", n.to_string()),
     }
-    if let Some(when) = &fault.when {
-        option("when", when.to_json().to_string());
-    }
-    if let Some(ramp) = &fault.ramp {
-        option("ramp", serde_json::to_string(ramp).unwrap_or_default());
+    for condition in fault.when.iter().flat_map(conditions) {
+        option("when", condition);
     }
     if let Some(seed) = fault.seed {
         option("seed", seed.to_string());
@@ -29,7 +27,32 @@ pub fn arm(fault: &Fault) -> String {
     if let Some(lasts) = fault.lasts {
         option("for", lasts.to_string());
     }
+    if fault.ramp.is_some() {
+        words.push("# without its ramp, which only an experiment has".to_owned());
+    }
     words.join(" ")
+}
+
+/// The conditions of a matcher as `--when` takes them, one each; what cannot be said so is JSON.
+fn conditions(when: &Matcher) -> Vec<String> {
+    if let Matcher::All(list) = when {
+        return list.iter().flat_map(conditions).collect();
+    }
+    let json = when.to_json();
+    // One key with a text, a list of texts, or a header: all other keys read the same on a command line as in a file.
+    let entry = json.as_object().filter(|map| map.len() == 1).and_then(|map| map.iter().next());
+    let said = entry.and_then(|(key, value)| match value {
+        Value::String(text) => Some(format!("{key}={text}")),
+        Value::Array(list) => {
+            let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
+            texts.map(|texts| format!("{key}={}", texts.join(",")))
+        }
+        Value::Object(map) if key == "header" && map.len() == 1 => {
+            map.iter().next().and_then(|(name, p)| Some(format!("header.{name}={}", p.as_str()?)))
+        }
+        _ => None,
+    });
+    vec![said.unwrap_or_else(|| json.to_string())]
 }
 
 /// The word as a POSIX shell takes it.
@@ -47,13 +70,26 @@ mod tests {
 
     #[test]
     fn what_a_shell_takes() {
-        let fault: Fault = serde_json::from_str(
-            r#"{"target": "proxy:cart", "for": "60s", "inject": {"abort": {"status": 503, "body": "it's busy"}}, "share": {"percent": "30%"}, "when": {"path": "/pay*"}}"#,
-        )
-        .unwrap();
+        let fault = |when: &str| -> Fault {
+            serde_json::from_str(&format!(
+                r#"{{"target": "proxy:cart", "for": "60s", "inject": {{"abort": {{"status": 503, "body": "it's busy"}}}}, "share": {{"percent": "30%"}}, "when": {when}}}"#
+            ))
+            .unwrap()
+        };
         assert_eq!(
-            arm(&fault),
-            r#"murphy arm proxy:cart abort 'body=it'\''s busy' --percent 30% --when '{"path":"/pay*"}' --for 1m"#
+            arm(&fault(r#"{"path": "/pay*"}"#)),
+            r#"murphy arm proxy:cart abort 'body=it'\''s busy' --percent 30% --when 'path=/pay*' --for 1m"#
         );
+        let line = arm(&fault(
+            r#"{"method": ["POST", "PUT"], "header": {"x-user": "a b"}, "path_regex": "^/a", "not": {"path": "/b"}}"#,
+        ));
+        for part in [
+            "--when method=POST,PUT",
+            "--when 'header.x-user=a b'",
+            "--when 'path_regex=^/a'",
+            r#"--when '{"not":{"path":"/b"}}'"#,
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
     }
 }

@@ -70,10 +70,10 @@ impl Key {
 
     /// As it is written on the screen.
     pub fn text(self) -> String {
-        let name = match self.0 {
+        match self.0 {
             KeyCode::Char(' ') => "space".to_owned(),
             KeyCode::Char(c) if self.1.contains(KeyModifiers::CONTROL) => {
-                return format!("^{}", c.to_ascii_uppercase());
+                format!("^{}", c.to_ascii_uppercase())
             }
             KeyCode::Char(c) => c.to_string(),
             KeyCode::Enter => "⏎".to_owned(),
@@ -88,8 +88,7 @@ impl Key {
             KeyCode::End => "end".to_owned(),
             KeyCode::F(n) => format!("f{n}"),
             other => format!("{other:?}").to_lowercase(),
-        };
-        name
+        }
     }
 }
 

@@ -123,7 +123,7 @@ impl Field {
                 def.counts.unwrap_or("part")
             ),
             Asks::When if def.layer == Layer::Requests => {
-                "only those that match: method=POST path=/pay* header=x-user:beta-*, or nothing".to_owned()
+                "only those that match: method=POST path=/pay* header.x-user=beta-*, or nothing".to_owned()
             }
             Asks::When => "only those that match: client=10.0.0.0/8, or nothing".to_owned(),
             Asks::Lease => {

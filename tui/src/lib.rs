@@ -39,7 +39,7 @@ pub struct Options {
     pub read_only: bool,
     /// Dark or light.
     pub theme: Theme,
-    /// No colours at all: what `NO_COLOR` asks for.
+    /// No colours at all; `NO_COLOR` in the environment asks for it too.
     pub no_color: bool,
     /// What plots are drawn with.
     pub marker: Marker,
@@ -97,9 +97,11 @@ pub fn run(options: Options) -> Result<Outcome, Error> {
         Theme::Light => true,
         Theme::Auto => std::env::var("COLORFGBG").is_ok_and(|v| light_background(&v)),
     };
-    let look = Look { light, mono: options.no_color, marker: options.marker };
+    let mono = options.no_color || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let look = Look { light, mono, marker: options.marker };
     let addresses = options.attach.iter().map(Endpoint::to_string);
     let mut model = Model::new(addresses, look, options.read_only);
+    model.pid = Some(std::process::id());
     model.utc_offset_s = utc_offset_s();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -58,7 +58,7 @@ impl Remote {
         self.calls.spawn(async move {
             if let Some(news) = call(&client, effect).await {
                 // The screen is gone when this fails, and nobody waits for the answer.
-                let _ = out.send(Msg::Agent(agent, news)).await;
+                let _ = out.send(Msg::Agent(agent, Box::new(news))).await;
             }
         });
     }
@@ -109,7 +109,7 @@ async fn listen(agent: usize, client: Client, out: mpsc::Sender<Msg>, refresh: A
         if let Signal::Connected { .. } = signal {
             refresh.notify_one();
         }
-        if out.send(Msg::Agent(agent, News::Signal(signal))).await.is_err() {
+        if out.send(Msg::Agent(agent, Box::new(News::Signal(signal)))).await.is_err() {
             return;
         }
     }
@@ -122,7 +122,7 @@ async fn ask(agent: usize, client: Client, out: mpsc::Sender<Msg>, refresh: Arc<
         match snapshot(&client, start, rounds.is_multiple_of(30)).await {
             Ok(snapshot) => {
                 rounds += 1;
-                if out.send(Msg::Agent(agent, News::Snapshot(Box::new(snapshot)))).await.is_err() {
+                if out.send(Msg::Agent(agent, Box::new(News::Snapshot(Box::new(snapshot))))).await.is_err() {
                     return;
                 }
             }

@@ -200,7 +200,11 @@ impl Call<'_> {
         if head_only {
             return Ok(http::respond(200, "text/event-stream", bytes::Bytes::new()));
         }
-        Ok(sse::response(self.door.service.events(from), self.end.clone()))
+        let slot = self.door.watchers.clone().try_acquire_owned().map_err(|_| {
+            Failure::new(Code::Unavailable, "too many listen to this agent's events")
+                .hint("close consoles or scripts that nobody looks at")
+        })?;
+        Ok(sse::response(self.door.service.events(from), self.end.clone(), slot))
     }
 
     fn check_role(&self) -> Result<(), Failure> {

@@ -21,7 +21,7 @@ pub struct Memory {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct State {
     pub name: String,
     pub seq: u64,
@@ -44,6 +44,13 @@ impl Memory {
     pub fn new(name: &str) -> Arc<Memory> {
         let state = State { name: name.to_owned(), ..State::default() };
         Arc::new(Memory { feed: Feed::default(), start: Instant::now(), state: Mutex::new(state) })
+    }
+
+    /// Another agent that is just as this one is, with this history.
+    pub fn like(&self, history: &[Event]) -> Arc<Memory> {
+        let feed = Feed::default();
+        history.iter().for_each(|e| feed.push(e.clone()));
+        Arc::new(Memory { feed, start: self.start, state: Mutex::new(self.state().clone()) })
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {

@@ -10,7 +10,7 @@ use super::tick::Tick;
 use super::windows::Phase;
 use crate::report::{self, Journal};
 use crate::{Agent, Item, Subscription};
-use model::event::{Ending, GuardState, Level};
+use model::event::{Ending, GuardState, Level, WindowResult};
 use model::experiment::{Experiment, Format, Otherwise, Planned, Stage, Start};
 use model::units::Span;
 use model::verdict::WindowRecord;
@@ -181,6 +181,8 @@ struct Runner {
     /// Faults that have not ended yet, armed or not.
     waiting: BTreeSet<String>,
     ended_at: BTreeMap<String, Instant>,
+    /// How each metric's window was last told to be.
+    told: BTreeMap<String, WindowResult>,
 }
 
 impl Runner {
@@ -211,6 +213,7 @@ impl Runner {
             last_tick: 0.0,
             phase: Phase::Before,
             ended_at: BTreeMap::new(),
+            told: BTreeMap::new(),
         }
     }
 
@@ -456,8 +459,12 @@ impl Runner {
         self.tell_windows(judged);
     }
 
-    fn tell_windows(&self, judged: Vec<(String, WindowRecord)>) {
+    /// Tells windows that are judged otherwise than the one before; all of them stand in the record.
+    fn tell_windows(&mut self, judged: Vec<(String, WindowRecord)>) {
         for (metric, window) in judged {
+            if self.told.insert(metric.clone(), window.result) == Some(window.result) {
+                continue;
+            }
             self.agent.events().emit(EventKind::Window {
                 metric,
                 value: window.value,

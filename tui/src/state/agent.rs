@@ -3,6 +3,7 @@
 use super::series::Series;
 use control::service::Role;
 use control::wire::{FaultState, HaltState, RunState, Status};
+use model::event::WindowResult;
 use model::sample::TargetState;
 use model::{Event, Evidence, Fault, TargetRef, units::Span};
 use std::collections::BTreeMap;
@@ -94,6 +95,8 @@ pub struct Agent {
     pub link: Link,
     /// Its version.
     pub version: String,
+    /// Its process, on its own machine.
+    pub pid: Option<u32>,
     /// What we may do there.
     pub role: Option<Role>,
     /// Who it takes us for.
@@ -110,6 +113,8 @@ pub struct Agent {
     pub halted: Option<HaltState>,
     /// The run that is going on, or the last one.
     pub run: Option<Run>,
+    /// How metrics were last judged.
+    pub judged: BTreeMap<String, WindowResult>,
     /// Measurements by target.
     pub series: BTreeMap<String, Series>,
     /// Faults of the catalogue that cannot be armed there, with why.
@@ -137,6 +142,7 @@ impl Agent {
             address,
             link: Link::Connecting,
             version: String::new(),
+            pid: None,
             role: None,
             you: String::new(),
             rtt_ms: None,
@@ -145,6 +151,7 @@ impl Agent {
             faults: Vec::new(),
             halted: None,
             run: None,
+            judged: BTreeMap::new(),
             series: BTreeMap::new(),
             unavailable: BTreeMap::new(),
             snapshot_seq: 0,
@@ -185,6 +192,7 @@ impl Agent {
     /// Takes over who and where it is from a status.
     pub fn introduce(&mut self, status: &Status) {
         self.name.clone_from(&status.agent.agent);
+        self.pid = Some(status.agent.pid);
         self.version.clone_from(&status.agent.version);
         self.role = Some(status.you.role);
         self.you = status.you.to_string();

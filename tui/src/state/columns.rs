@@ -14,6 +14,10 @@ pub const ZOOMS: [i64; 5] = [1, 2, 5, 10, 30];
 pub struct Point {
     /// Median latency, milliseconds.
     pub p50: Option<f64>,
+    /// 90th percentile, milliseconds.
+    pub p90: Option<f64>,
+    /// 95th percentile, milliseconds.
+    pub p95: Option<f64>,
     /// 99th percentile, milliseconds.
     pub p99: Option<f64>,
     /// Failed requests, percent.
@@ -100,6 +104,8 @@ impl Columns {
         }
         total.map(|b| Point {
             p50: b.latency.quantile_ms(0.5),
+            p90: b.latency.quantile_ms(0.90),
+            p95: b.latency.quantile_ms(0.95),
             p99: b.latency.quantile_ms(0.99),
             errors: b.error_percent(),
             rate: b.rate(),

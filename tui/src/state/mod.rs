@@ -34,6 +34,8 @@ pub struct Model {
     pub size: (u16, u16),
     /// Keys that change something are refused, whatever the agents would allow.
     pub read_only: bool,
+    /// This process: an agent in it ends with the console.
+    pub pid: Option<u32>,
     /// The agents, in the order given.
     pub agents: Vec<Agent>,
     /// What happened, oldest first.
@@ -107,6 +109,7 @@ impl Model {
             utc_offset_s: 0,
             size: (80, 24),
             read_only,
+            pid: None,
             agents: addresses.into_iter().map(Agent::new).collect(),
             log: VecDeque::new(),
             forgotten: 0,
@@ -136,6 +139,15 @@ impl Model {
             Some(TargetRow::One(agent, target)) => Some((*agent, target)),
             _ => None,
         }
+    }
+
+    /// The target that the run is about: the first of its bounds' that is open.
+    pub fn followed(&self) -> Option<TargetRef> {
+        let open = |name: &String| {
+            let targets = self.agents.iter().flat_map(|a| &a.targets);
+            targets.map(|t| &t.target).find(|t| t.to_string() == *name).cloned()
+        };
+        self.bounds.iter().filter_map(|b| b.target.as_ref()).find_map(open)
     }
 
     /// All faults that are on, with their agents.
@@ -271,6 +283,11 @@ impl Model {
     pub fn total_rate(&self) -> f64 {
         let of = |(i, a): (usize, &Agent)| a.series.keys().filter_map(|t| self.rate_of(i, t)).sum::<f64>();
         self.agents.iter().enumerate().map(of).sum()
+    }
+
+    /// Whether an agent lives in this very process, and ends with it.
+    pub fn inside(&self) -> bool {
+        self.agents.iter().any(|a| a.pid.is_some() && a.pid == self.pid)
     }
 
     /// Whether time alone changes what is on the screen.

@@ -115,9 +115,17 @@ fn show(model: &mut Model, screen: Screen) {
     model.ui.filtering = false;
     model.ui.focus = screen.def().panels[0];
     if screen == Screen::Faults {
+        if model.ui.form.def.is_none() {
+            let rows = catalogue::rows(model);
+            let first = |r: &Row| matches!(r, Row::Fault(def) if def.name == BEGIN_WITH);
+            model.ui.row = rows.iter().position(first).unwrap_or(1);
+        }
         open_form(model);
     }
 }
+
+/// The fault that is selected at first: the gentlest of those that everyone has a use for.
+const BEGIN_WITH: &str = "latency";
 
 /// In the form, arms; elsewhere, opens it.
 fn arm_or_open(model: &mut Model, effects: &mut Vec<Effect>) {

@@ -1,6 +1,7 @@
 //! What happens becomes what is known: one pure function, which also says what is to be done outside.
 
 mod act;
+mod events;
 mod fold;
 mod keys;
 mod popup;
@@ -30,7 +31,7 @@ pub enum Msg {
     /// The terminal has another size: columns, rows.
     Resize(u16, u16),
     /// Something about an agent.
-    Agent(usize, News),
+    Agent(usize, Box<News>),
     /// The process was asked to end.
     Terminate,
 }
@@ -127,7 +128,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         }
         Msg::Agent(agent, news) => {
             if agent < model.agents.len() {
-                fold::news(model, agent, news, &mut effects);
+                fold::news(model, agent, *news, &mut effects);
             }
         }
         Msg::Terminate => effects.push(Effect::Leave),
@@ -159,7 +160,7 @@ fn tick(model: &mut Model, now_ms: f64, effects: &mut Vec<Effect>) {
             if let Some(lease) = found.and_then(|f| f.lease) {
                 // Three times a lease, so that one that is lost does not end the fault.
                 let every = (lease.0.as_secs() / 3).max(1);
-                if (now_ms / 1000.0) as u64 % every == 0 {
+                if ((now_ms / 1000.0) as u64).is_multiple_of(every) {
                     effects.push(Effect::Renew(*agent, id.clone()));
                 }
             }
@@ -216,8 +217,8 @@ fn follow_run(model: &mut Model) {
     if model.ui.chosen {
         return;
     }
-    let Some(wanted) = model.bounds.iter().find_map(|b| b.target.clone()) else { return };
-    let is = |r: &TargetRow<'_>| matches!(r, TargetRow::One(_, t) if t.target.to_string() == wanted);
+    let Some(wanted) = model.followed() else { return };
+    let is = |r: &TargetRow<'_>| matches!(r, TargetRow::One(_, t) if t.target == wanted);
     if let Some(row) = model.target_rows().iter().position(is)
         && row != model.ui.target
     {

@@ -61,6 +61,9 @@ fn form_side(f: &mut Frame, right: Rect, model: &Model, theme: Theme) {
     boxed(f, b, "Blast radius", verdict, theme);
     draw_form(f, a, model, def, theme);
     title_again(f, b, "Blast radius", theme);
+    if c.height >= 3 {
+        title_again(f, c, "What it does", theme);
+    }
 }
 
 fn boxed(f: &mut Frame, area: Rect, title: &str, lines: Vec<Line<'static>>, theme: Theme) {
@@ -268,10 +271,12 @@ fn verdict(model: &Model, theme: Theme, columns: usize) -> Vec<Line<'static>> {
     };
     let radius = radius::of(model, agent, &fault);
     let mut lines = vec![bars(&radius, theme)];
-    if let (Some(first), true) = (radius.words.first(), columns >= 40) {
-        lines[0].spans.push(Span::raw(format!("  {}", cut(first, columns.saturating_sub(15)))));
+    // Beside the bars where there is room, under them otherwise.
+    let beside = radius.words.first().filter(|w| width(w) + 15 <= columns);
+    if let Some(words) = beside {
+        lines[0].spans.push(Span::raw(format!("  {words}")));
     }
-    for words in radius.words.iter().skip(usize::from(columns >= 40)) {
+    for words in radius.words.iter().skip(usize::from(beside.is_some())) {
         lines.extend(wrap(words, columns).into_iter().map(|l| Line::from(format!(" {l}"))));
     }
     if let Err(why) = possible(model, Command::Arm) {

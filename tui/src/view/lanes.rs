@@ -19,6 +19,8 @@ pub struct Lanes<'a> {
     pub axis: Axis,
     /// Colours.
     pub theme: Theme,
+    /// Each fault is named with its target: there are several.
+    pub named: bool,
     /// The word at the right end: `now`, or how long ago.
     pub end: String,
 }
@@ -60,18 +62,18 @@ impl Widget for Lanes<'_> {
             // The name stands where there is room: before, in, or after its bar.
             let before = usize::from(from).saturating_sub(1);
             let after = usize::from(self.axis.width - to).saturating_sub(1);
-            let name = &w.label;
-            let wide = text::width(name);
+            let name = if self.named { format!("{} {}", w.target.name, w.label) } else { w.label.clone() };
+            let wide = text::width(&name);
             if wide <= before {
                 buf.set_string(x0 + from - 1 - wide as u16, y, name, self.theme.dim());
             } else if length >= wide + 6 {
                 buf.set_string(x0 + from + 2, y, format!(" {name} "), style);
             } else if after >= 4 && after >= before {
-                buf.set_string(x0 + to + 1, y, text::cut(name, after), self.theme.dim());
+                buf.set_string(x0 + to + 1, y, text::cut(&name, after), self.theme.dim());
             } else if length >= 10 {
-                buf.set_string(x0 + from + 2, y, format!(" {} ", text::cut(name, length - 6)), style);
+                buf.set_string(x0 + from + 2, y, format!(" {} ", text::cut(&name, length - 6)), style);
             } else if before >= 4 {
-                let name = text::cut(name, before);
+                let name = text::cut(&name, before);
                 buf.set_string(x0 + from - 1 - text::width(&name) as u16, y, name, self.theme.dim());
             }
         }

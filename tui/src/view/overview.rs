@@ -84,17 +84,16 @@ fn plots(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     if model.columns.is_empty() {
         return no_data(f, inner, model, theme);
     }
-    let chosen = model.selected_target().map(|(agent, t)| (agent, t.target.clone()));
-    let shown =
-        |w: &&crate::state::Window| chosen.as_ref().is_none_or(|c| (w.agent, &w.target) == (c.0, &c.1));
+    // Faults of all targets: what is wrong here may come from there.
     let rows = usize::from(inner.height) / 4;
-    let windows = in_sight(model.windows.iter().filter(shown), axis, rows.clamp(1, 8));
+    let windows = in_sight(&model.windows, axis, rows.clamp(1, 8));
+    let named = model.agents.iter().map(|a| a.targets.len()).sum::<usize>() > 1;
     let lanes = windows.len() as u16 + 1;
     let three = inner.height >= lanes + 13;
     let plots = inner.height.saturating_sub(lanes);
     let parts: Vec<Constraint> = if three {
         vec![Constraint::Fill(3), Constraint::Fill(2), Constraint::Fill(2), Constraint::Length(lanes)]
-    } else if plots >= 6 {
+    } else if plots >= 8 {
         vec![Constraint::Fill(3), Constraint::Fill(2), Constraint::Length(lanes)]
     } else {
         vec![Constraint::Fill(1), Constraint::Length(lanes)]
@@ -122,7 +121,7 @@ fn plots(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
         }
         None => "now".to_owned(),
     };
-    f.render_widget(Lanes { windows, axis, theme, end }, areas[n]);
+    f.render_widget(Lanes { windows, axis, theme, named, end }, areas[n]);
 }
 
 struct Draw<'a> {
@@ -143,8 +142,12 @@ impl<'a> Draw<'a> {
     fn bounds(&self, which: impl Fn(Plotted) -> bool) -> Vec<&'a Bound> {
         let chosen = self.model.selected_target().map(|(_, t)| t.target.to_string());
         let targets: usize = self.model.agents.iter().map(|a| a.targets.len()).sum();
+        let followed = self.model.followed().map(|t| t.to_string());
         let fits = |b: &&Bound| match (&b.target, &chosen) {
-            (Some(t), Some(chosen)) => t == chosen || t.starts_with("load:"),
+            // What users of the run's load get is shown with all traffic, and with what the run is about.
+            (Some(t), Some(chosen)) => {
+                t == chosen || (t.starts_with("load:") && followed.as_ref() == Some(chosen))
+            }
             // Of all targets together only what is about all of them can be said.
             (Some(t), None) => targets <= 1 || t.starts_with("load:"),
             (None, _) => true,
@@ -189,7 +192,7 @@ impl<'a> Draw<'a> {
         most: f64,
     ) -> Plot<'a> {
         let largest = series.iter().flat_map(|(_, v)| v.iter().flatten()).copied().fold(0.0, f64::max);
-        let bound = bounds.iter().map(|b| b.value * 1.1).fold(0.0, f64::max);
+        let bound = bounds.iter().map(|b| b.value * 1.05).fold(0.0, f64::max);
         // A bound far above everything would press the lines to the ground.
         let bound = if bound > largest * 8.0 && largest > least { 0.0 } else { bound };
         Plot {
@@ -218,6 +221,8 @@ impl<'a> Draw<'a> {
         let bounds = self.bounds(|p| matches!(p, Plotted::Latency(_)));
         let value = |b: &Bound| match b.plotted {
             Plotted::Latency(50) => self.now.and_then(|p| p.p50),
+            Plotted::Latency(90) => self.now.and_then(|p| p.p90),
+            Plotted::Latency(95) => self.now.and_then(|p| p.p95),
             _ => self.now.and_then(|p| p.p99),
         };
         title.extend(self.bound_words(&bounds, value));
@@ -268,8 +273,8 @@ fn no_data(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
         .take(3)
         .collect();
     let text = if model.target_rows().is_empty() {
-        "No targets, so nothing to plot. An experiment opens its own: murphy run FILE.yaml. \
-         An agent opens those it is started with or is asked for: POST /api/v1/targets."
+        "No targets, so nothing to plot. Start with one: murphy tui --proxy NAME=LISTEN,UPSTREAM,http (or murphy agent \
+         --proxy …). Or run an experiment, which opens its own: murphy run FILE.yaml"
             .to_owned()
     } else if proxies.is_empty() {
         "These targets carry no traffic, so there is nothing to plot: put a proxy before the service that should notice."

@@ -214,7 +214,9 @@ fn help(model: &Model, filter: &str, theme: Theme, area: Rect) -> Vec<Line<'stat
 fn leave(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let ends = model.armed().filter_map(|(_, f)| f.lapses_ms()).fold(0.0, f64::max);
     let running = model.agents.iter().any(|a| a.running().is_some());
-    let keep = if running {
+    let keep = if model.inside() {
+        "the agent ends with it and takes all back".to_owned()
+    } else if running {
         "the run goes on without this console".to_owned()
     } else {
         format!("they end by themselves, the last in {}", clock(ends - model.now_ms))
@@ -228,8 +230,8 @@ fn leave(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     };
     let lines = vec![
         Line::default(),
-        choice("h", "halt and leave", "takes everything back first".to_owned()),
-        choice("k", "keep and leave", keep),
+        choice("h", "halt and leave", "takes all back and blocks new faults".to_owned()),
+        choice("k", if model.inside() { "leave" } else { "keep and leave" }, keep),
         choice("esc", "stay", String::new()),
     ];
     let title = format!("Leaving with {} armed", model.armed_count());

@@ -12,7 +12,7 @@ use memory::Memory;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tui::state::Model;
 use tui::update::{Effect, Msg, News, Snapshot, update};
 use tui::{Look, Marker};
@@ -44,16 +44,23 @@ impl Console {
 
     /// The agent of the pictures, five minutes into its run.
     pub fn shop(look: Look) -> Console {
-        Console::new(
-            vec![still(Memory::new("edge-1"), |m| {
+        // Its history takes a while to make up, and is the same every time.
+        static SHOP: OnceLock<(Arc<Memory>, Vec<model::Event>)> = OnceLock::new();
+        let (memory, history) = SHOP.get_or_init(|| {
+            let memory = still(Memory::new("edge-1"), |m| {
                 let m = m.with_proxy("cart", true).with_proxy("pg", false);
                 let m = m.with_target(model::TargetKind::Node, "self", "this machine, 4 cores");
                 sim::run_history(&m, 300);
                 m
-            })],
-            look,
-            false,
-        )
+            });
+            let mut events = memory.events(0);
+            let mut history = Vec::new();
+            while let Some(Some(event)) = events.next().now_or_never() {
+                history.push((*event).clone());
+            }
+            (memory, history)
+        });
+        Console::new(vec![memory.like(history)], look, false)
     }
 
     pub fn tick(&mut self, now_ms: f64) -> Vec<Effect> {
@@ -61,7 +68,7 @@ impl Console {
     }
 
     pub fn say(&mut self, agent: usize, news: News) -> Vec<Effect> {
-        update(&mut self.model, Msg::Agent(agent, news))
+        update(&mut self.model, Msg::Agent(agent, Box::new(news)))
     }
 
     /// Answers the console's regular questions.
