@@ -2,6 +2,7 @@ use super::{print, toxiproxy};
 use crate::cli::Agent;
 use crate::failure::{Failure, Outcome};
 use crate::house::{House, Opening, default_socket, interrupt, token};
+use control::toxiproxy::Options;
 use control::{Role, TcpOptions};
 use model::{Target, TargetSpec};
 use std::path::PathBuf;
@@ -46,13 +47,16 @@ pub async fn agent(args: Agent) -> Outcome {
     }
     let door = match args.toxiproxy {
         None => None,
-        Some(listen) => match toxiproxy::open(&house, listen, Default::default()).await {
-            Ok(door) => Some(door),
-            Err(e) => {
-                house.close().await?;
-                return Err(e);
+        Some(listen) => {
+            let options = Options { seed: toxiproxy::random_seed(), ..Options::default() };
+            match toxiproxy::open(&house, listen, options).await {
+                Ok(door) => Some(door),
+                Err(e) => {
+                    house.close().await?;
+                    return Err(e);
+                }
             }
-        },
+        }
     };
     print(&format!("murphy agent on unix:{}\n", house.socket.display()))?;
     if let Some(address) = house.address() {

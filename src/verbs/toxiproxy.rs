@@ -28,8 +28,7 @@ pub async fn toxiproxy(args: Toxiproxy) -> Outcome {
     let options = Options {
         proxy_metrics: args.proxy_metrics,
         runtime_metrics: args.runtime_metrics,
-        // std keys its hash maps at random, which is random enough for this.
-        seed: args.seed.map_or_else(|| std::hash::RandomState::new().build_hasher().finish(), |s| s as u64),
+        seed: args.seed.map_or_else(random_seed, |s| s as u64),
         max_for: args.max_for,
         ..Options::default()
     };
@@ -75,6 +74,11 @@ pub async fn open(house: &House, listen: SocketAddr, options: Options) -> Result
         );
     }
     Ok(door)
+}
+
+/// A seed that nobody chose: std keys its hash maps at random, which is random enough for this.
+pub fn random_seed() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
 }
 
 /// The command line with the flags of `murphy toxiproxy` written with two dashes.

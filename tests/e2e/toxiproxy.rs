@@ -73,8 +73,8 @@ impl Server {
         address_of(&self.ok("POST", "/proxies", &body))
     }
 
-    fn toxic(&self, proxy: &str, body: Value) -> Value {
-        self.ok("POST", &format!("/proxies/{proxy}/toxics"), &body)
+    fn toxic(&self, proxy: &str, body: &Value) -> Value {
+        self.ok("POST", &format!("/proxies/{proxy}/toxics"), body)
     }
 
     fn murphy(&self, args: &[&str]) -> crate::ground::Finished {
@@ -610,8 +610,8 @@ fn latency_adds_up_on_open_connections_and_goes_with_its_toxic() {
     let port = server.proxy("p", echo());
     let mut client = connect(port);
     ping(&mut client);
-    server.toxic("p", json!({"type": "latency", "stream": "upstream", "attributes": {"latency": 60}}));
-    server.toxic("p", json!({"type": "latency", "attributes": {"latency": 40, "jitter": 0}}));
+    server.toxic("p", &json!({"type": "latency", "stream": "upstream", "attributes": {"latency": 60}}));
+    server.toxic("p", &json!({"type": "latency", "attributes": {"latency": 40, "jitter": 0}}));
     assert!(ping(&mut client) >= Duration::from_millis(100));
     server.ok("PATCH", "/proxies/p/toxics/latency_downstream", &json!({"attributes": {"latency": 160}}));
     assert!(ping(&mut client) >= Duration::from_millis(220));
@@ -630,7 +630,7 @@ fn latency_adds_up_on_open_connections_and_goes_with_its_toxic() {
     assert_eq!(&back, b"held");
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
     // More jitter than latency is legal.
-    server.toxic("p", json!({"type": "latency", "attributes": {"latency": 1, "jitter": 20}}));
+    server.toxic("p", &json!({"type": "latency", "attributes": {"latency": 1, "jitter": 20}}));
     for _ in 0..10 {
         ping(&mut client);
     }
@@ -641,7 +641,7 @@ fn a_timeout_swallows_and_closes() {
     let server = Server::start(&[]);
     let port = server.proxy("p", echo());
     let mut client = connect(port);
-    server.toxic("p", json!({"type": "timeout", "attributes": {"timeout": 100}}));
+    server.toxic("p", &json!({"type": "timeout", "attributes": {"timeout": 100}}));
     // Closed on time, also while data trickles.
     let mut writer = client.try_clone().unwrap();
     let begin = Instant::now();
@@ -678,7 +678,7 @@ fn a_reset_reaches_open_connections_and_its_removal_does_not_wait() {
     let port = server.proxy("p", echo());
     let mut client = connect(port);
     ping(&mut client);
-    server.toxic("p", json!({"type": "reset_peer"}));
+    server.toxic("p", &json!({"type": "reset_peer"}));
     let _ = client.write_all(b"ping");
     assert_eq!(client.read(&mut [0; 4]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     server.ok(
@@ -698,7 +698,7 @@ fn a_reset_reaches_open_connections_and_its_removal_does_not_wait() {
 fn limits_slices_and_late_ends() {
     let server = Server::start(&[]);
     let port = server.proxy("p", echo());
-    server.toxic("p", json!({"type": "limit_data", "attributes": {"bytes": 10}}));
+    server.toxic("p", &json!({"type": "limit_data", "attributes": {"bytes": 10}}));
     let mut client = connect(port);
     client.write_all(&[b'x'; 100]).unwrap();
     let mut all = Vec::new();
@@ -708,7 +708,7 @@ fn limits_slices_and_late_ends() {
 
     server.toxic(
         "p",
-        json!({"type": "slicer", "attributes": {"average_size": 64, "size_variation": 32, "delay": 10}}),
+        &json!({"type": "slicer", "attributes": {"average_size": 64, "size_variation": 32, "delay": 10}}),
     );
     let mut client = connect(port);
     let sent: Vec<u8> = (0..4096_u32).map(|n| n as u8).collect();
@@ -720,7 +720,7 @@ fn limits_slices_and_late_ends() {
 
     // The service closes at once; the client hears of it late.
     let brief = server.proxy("brief", serve(|mut stream| drop(stream.write_all(b"bye"))));
-    server.toxic("brief", json!({"type": "slow_close", "attributes": {"delay": 300}}));
+    server.toxic("brief", &json!({"type": "slow_close", "attributes": {"delay": 300}}));
     let begin = Instant::now();
     let mut all = Vec::new();
     connect(brief).read_to_end(&mut all).unwrap();
@@ -750,10 +750,10 @@ fn what_kills_the_original() {
     let server = Server::start(&[]);
     let port = server.proxy("p", echo());
     // A slicer of zeros; a bandwidth of zero and less stalls; numbers at both ends of their range.
-    server.toxic("p", json!({"type": "slicer"}));
+    server.toxic("p", &json!({"type": "slicer"}));
     ping(&mut connect(port));
     for rate in [0, -500, i64::MIN] {
-        server.toxic("p", json!({"type": "bandwidth", "attributes": {"rate": rate}}));
+        server.toxic("p", &json!({"type": "bandwidth", "attributes": {"rate": rate}}));
         let mut client = connect(port);
         client.write_all(b"ping").unwrap();
         client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
@@ -785,7 +785,7 @@ fn what_kills_the_original() {
                 .into();
             let toxic = server.toxic(
                 "p",
-                json!({"name": "t", "type": kind, "attributes": attributes, "stream": "upstream"}),
+                &json!({"name": "t", "type": kind, "attributes": attributes, "stream": "upstream"}),
             );
             assert_eq!(toxic["attributes"], attributes);
             let _ = connect(port).write_all(b"some data");
@@ -827,9 +827,9 @@ fn one_state_for_door_and_console() {
     let server = Server::start(&[]);
     let port = server.proxy("p", echo());
     let mut client = connect(port);
-    server.toxic("p", json!({"type": "latency", "attributes": {"latency": 20}}));
-    server.toxic("p", json!({"type": "bandwidth", "name": "slow", "attributes": {"rate": 1000}}));
-    server.toxic("p", json!({"type": "noop"}));
+    server.toxic("p", &json!({"type": "latency", "attributes": {"latency": 20}}));
+    server.toxic("p", &json!({"type": "bandwidth", "name": "slow", "attributes": {"rate": 1000}}));
+    server.toxic("p", &json!({"type": "noop"}));
     let list = server.list();
     assert_eq!(list["faults"].as_array().unwrap().len(), 2, "{list}");
     // Disarmed there, gone here.
@@ -861,7 +861,7 @@ fn one_state_for_door_and_console() {
 
     // A halt takes everything, also what waits in a stopped proxy.
     server.proxy("waiting", 9);
-    server.toxic("waiting", json!({"type": "latency"}));
+    server.toxic("waiting", &json!({"type": "latency"}));
     server.ok("PATCH", "/proxies/waiting", &json!({"enabled": false}));
     assert_eq!(server.murphy(&["halt"]).code, 0);
     for proxy in ["p", "waiting"] {
@@ -873,7 +873,7 @@ fn one_state_for_door_and_console() {
     assert_eq!(refused.status, 500);
     assert!(refused.body.contains("halted") && refused.body.contains("murphy halt --lift"), "{refused:?}");
     assert_eq!(server.murphy(&["halt", "--lift"]).code, 0);
-    server.toxic("p", json!({"type": "latency"}));
+    server.toxic("p", &json!({"type": "latency"}));
 }
 
 #[test]
@@ -882,7 +882,7 @@ fn the_same_seed_hits_the_same_connections() {
     let pattern = |seed: &str| {
         let server = Server::start(&["-seed", seed]);
         let port = server.proxy("p", upstream);
-        server.toxic("p", json!({"type": "limit_data", "toxicity": 0.5, "attributes": {"bytes": 0}}));
+        server.toxic("p", &json!({"type": "limit_data", "toxicity": 0.5, "attributes": {"bytes": 0}}));
         let hits: Vec<bool> = (0..24)
             .map(|i| {
                 if i == 12 {
@@ -892,7 +892,7 @@ fn the_same_seed_hits_the_same_connections() {
                         "/proxies/p/toxics/limit_data_downstream",
                         &json!({"attributes": {"bytes": 1}}),
                     );
-                    server.toxic("p", json!({"type": "noop"}));
+                    server.toxic("p", &json!({"type": "noop"}));
                 }
                 let mut client = connect(port);
                 let _ = client.write_all(b"ping");
@@ -919,7 +919,7 @@ fn an_agent_with_the_same_door() {
     server
         .call("POST", "/proxies", r#"{"name":"web","listen":"127.0.0.1:0","upstream":"x:1"}"#)
         .says(409, "proxy already exists");
-    server.toxic("web", json!({"type": "latency", "attributes": {"latency": 50}}));
+    server.toxic("web", &json!({"type": "latency", "attributes": {"latency": 50}}));
     assert!(ping(&mut connect(address_of(&web))) >= Duration::from_millis(50));
     // A door that is wide open says so; one that cannot be opened says why.
     let taken = server.murphy(&["toxiproxy", "--port", &server.port.to_string()]);
@@ -933,6 +933,6 @@ fn an_agent_with_the_same_door() {
 fn toxics_end_when_they_are_told_to() {
     let server = Server::start(&["--max-for", "300ms"]);
     server.proxy("p", 9);
-    server.toxic("p", json!({"type": "latency"}));
+    server.toxic("p", &json!({"type": "latency"}));
     assert!(eventually(Duration::from_secs(20), || server.call("GET", "/proxies/p/toxics", "").body == "[]"));
 }
