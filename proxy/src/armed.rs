@@ -4,6 +4,7 @@ use crate::chain::{Dir, How, Stage};
 use crate::conn::Take;
 use crate::faults::{self, Act, Entry, SharedLine};
 use crate::knob::{Dials, Knob, moment};
+use crate::listen::Door;
 use arc_swap::ArcSwap;
 use inject::Order;
 use model::matcher::Facts;
@@ -143,6 +144,17 @@ impl Armed {
         matches!(&self.settings.load().act, Act::Stream(fault) if fault.is_for_new_connections())
     }
 
+    /// Whether it hits every new connection, so that the door itself can be shut.
+    pub(crate) fn door(&self) -> Option<Door> {
+        let settings = self.settings.load();
+        let everyone =
+            settings.share == Share::All && settings.share_ramp.is_none() && settings.when.is_none();
+        match &settings.act {
+            Act::Stream(fault) if everyone => fault.door(),
+            _ => None,
+        }
+    }
+
     /// What it says to a new connection that it has.
     pub(crate) fn entry(&self, take: &Take, now: Instant) -> Entry {
         match &self.settings.load().act {
@@ -218,6 +230,8 @@ pub(crate) struct Meters {
     pub(crate) bytes: AtomicU64,
     /// How many single things were hit: bits, datagrams, pieces.
     pub(crate) hits: AtomicU64,
+    /// Listeners that were shut.
+    pub(crate) doors: AtomicU64,
 }
 
 impl Meters {

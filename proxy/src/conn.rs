@@ -5,11 +5,13 @@
 use crate::armed::Armed;
 use crate::chain::{Chain, Dir, How};
 use crate::metrics::{Metrics, Outcome};
+use crate::route::Chosen;
 use crate::target::Target;
 use crate::timers::{Alarm, Timers};
 use futures::task::AtomicWaker;
 use model::draw;
 use model::matcher::Facts;
+use model::{ConnectionFault, ConnectionState, ConnectionView, TargetRef};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
@@ -48,6 +50,20 @@ pub(crate) struct Conn {
     readers: AtomicWaker,
     writers: AtomicWaker,
     heads: Heads,
+    born: Instant,
+    phase: AtomicU8,
+    hold: Mutex<Option<Instant>>,
+}
+
+/// What a connection is doing by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The service is being dialled, or that is held up.
+    Dialling,
+    /// Bytes pass both ways.
+    Open,
+    /// One side has ended.
+    HalfClosed,
 }
 
 /// A fault and a connection that matches it. Survives changes of the fault's settings, ends with the fault.
@@ -111,6 +127,9 @@ impl Conn {
             readers: AtomicWaker::new(),
             writers: AtomicWaker::new(),
             heads: Heads::default(),
+            born: Instant::now(),
+            phase: AtomicU8::new(Phase::Dialling as u8),
+            hold: Mutex::default(),
         }
     }
 
@@ -211,6 +230,72 @@ impl Conn {
         }
     }
 
+    /// Says what it does from now on.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+    }
+
+    /// Lets nothing pass until that time; true when it must be woken, as always.
+    pub(crate) fn hold_until(&self, until: Instant) {
+        *self.lock_hold() = Some(until);
+        self.version.fetch_add(1, AcqRel);
+        self.wake();
+    }
+
+    /// Until when nothing passes.
+    pub(crate) fn held(&self) -> Option<Instant> {
+        self.lock_hold().filter(|until| *until > Instant::now())
+    }
+
+    /// Lets it go on. False when it was not held.
+    pub(crate) fn release(&self) -> bool {
+        let was_held = self.lock_hold().take().is_some();
+        if was_held {
+            self.version.fetch_add(1, AcqRel);
+            self.wake();
+        }
+        was_held
+    }
+
+    fn lock_hold(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As it is now, for lists.
+    pub(crate) fn view(&self, target: &TargetRef) -> ConnectionView {
+        let now = Instant::now();
+        let state = if self.killed().is_some() {
+            ConnectionState::Closing
+        } else if self.held().is_some() {
+            ConnectionState::Held
+        } else {
+            match self.phase.load(Relaxed) {
+                p if p == Phase::Dialling as u8 => ConnectionState::Dialling,
+                p if p == Phase::Open as u8 => ConnectionState::Open,
+                _ => ConnectionState::HalfClosed,
+            }
+        };
+        let takes = self.takes();
+        let on = takes.iter().filter(|take| take.active(now).0);
+        ConnectionView {
+            id: self.birth.id,
+            target: target.clone(),
+            client: self.birth.client.map(|a| a.to_string()),
+            upstream: self.birth.member.as_deref().map(str::to_owned),
+            age_ms: now.saturating_duration_since(self.born).as_millis() as u64,
+            bytes_up: self.bytes_up.load(Relaxed),
+            bytes_down: self.bytes_down.load(Relaxed),
+            state,
+            faults: on
+                .map(|take| ConnectionFault {
+                    id: take.fault.id.clone(),
+                    fault: take.fault.def.name.to_owned(),
+                    applied: take.was_applied(),
+                })
+                .collect(),
+        }
+    }
+
     /// Has the reading side woken on changes. To miss none: register, then look, then wait.
     pub(crate) fn register_reader(&self, waker: &Waker) {
         self.readers.register(waker);
@@ -242,11 +327,17 @@ impl Conn {
 pub(crate) struct Open {
     conn: Arc<Conn>,
     target: Arc<Target>,
+    chosen: Option<Chosen>,
 }
 
 impl Open {
-    pub(crate) fn new(conn: Arc<Conn>, target: Arc<Target>) -> Open {
-        Open { conn, target }
+    pub(crate) fn new(conn: Arc<Conn>, target: Arc<Target>, chosen: Option<Chosen>) -> Open {
+        Open { conn, target, chosen }
+    }
+
+    /// The service it was given; none when nothing says which.
+    pub(crate) fn chosen(&self) -> Option<&Chosen> {
+        self.chosen.as_ref()
     }
 
     /// The connection itself.

@@ -41,11 +41,19 @@ struct Side {
     alarm: Alarm,
     /// The sender has ended; nothing more is read.
     source_ended: bool,
+    /// Until when it is held by hand.
+    held: Option<Instant>,
 }
 
 impl Side {
     fn new(dir: Dir, timers: &Timers) -> Side {
-        Side { chain: Chain::new(dir), seen: 0, alarm: Alarm::new(timers.clone()), source_ended: false }
+        Side {
+            chain: Chain::new(dir),
+            seen: 0,
+            alarm: Alarm::new(timers.clone()),
+            source_ended: false,
+            held: None,
+        }
     }
 
     /// Takes over what the control path changed, and what the time did.
@@ -55,6 +63,7 @@ impl Side {
             let now = Instant::now();
             if version != self.seen || self.chain.must_turn(now) {
                 self.seen = version;
+                self.held = conn.held();
                 self.chain.sync(&conn.takes(), now);
                 conn.heads().shape(dir, self.chain.has_stages());
             }
@@ -66,6 +75,16 @@ impl Side {
             None => Ok(()),
             Some(_) => Err(ended()),
         }
+    }
+
+    /// Pending while it is held by hand.
+    fn hold(&mut self, conn: &Conn, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(until) = self.held {
+            ready!(self.alarm.poll(until, cx));
+            self.held = None;
+            conn.release();
+        }
+        Poll::Ready(())
     }
 
     fn sleep(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
@@ -103,6 +122,7 @@ impl FaultIo {
     fn drive_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             self.down.sync(&self.conn, Dir::Down)?;
+            ready!(self.down.hold(&self.conn, cx));
             let Some(socket) = &mut self.socket else { return Poll::Ready(Err(ended())) };
             if let Some(chunk) = &mut self.writing {
                 let n = ready!(Pin::new(&mut *socket).poll_write(cx, &chunk.bytes))?;
@@ -189,6 +209,7 @@ impl AsyncRead for FaultIo {
         this.conn.register_reader(cx.waker());
         loop {
             this.up.sync(&this.conn, Dir::Up)?;
+            ready!(this.up.hold(&this.conn, cx));
             let Some(socket) = &mut this.socket else { return Poll::Ready(Err(ended())) };
             if !this.rest.is_empty() {
                 let n = this.rest.len().min(buf.remaining());
@@ -266,6 +287,7 @@ impl AsyncWrite for FaultIo {
         let this = self.get_mut();
         this.conn.register_writer(cx.waker());
         this.down.sync(&this.conn, Dir::Down)?;
+        ready!(this.down.hold(&this.conn, cx));
         if this.is_direct() {
             let Some(socket) = &mut this.socket else { return Poll::Ready(Err(ended())) };
             let n = ready!(Pin::new(socket).poll_write(cx, data))?;
@@ -283,6 +305,7 @@ impl AsyncWrite for FaultIo {
         let this = self.get_mut();
         this.conn.register_writer(cx.waker());
         this.down.sync(&this.conn, Dir::Down)?;
+        ready!(this.down.hold(&this.conn, cx));
         if this.is_direct() {
             let Some(socket) = &mut this.socket else { return Poll::Ready(Err(ended())) };
             let n = ready!(Pin::new(socket).poll_write_vectored(cx, parts))?;

@@ -1,6 +1,8 @@
 //! The contract with the engine: targets of kind `proxy`.
 
 use crate::armed::{Armed as Live, Settings};
+use crate::chain::How;
+use crate::conn::Conn;
 use crate::faults;
 use crate::target::Target as Open;
 use crate::timers::Timers;
@@ -10,10 +12,11 @@ use inject::{
 use model::catalogue::Layer;
 use model::sample::TargetState;
 use model::target::{Protocol, ProxySpec};
-use model::{Evidence, Fault, Problem, Sample, Target, TargetKind, TargetRef, TargetSpec};
+use model::{ConnectionView, Evidence, Fault, Problem, Sample, Target, TargetKind, TargetRef, TargetSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Faults on what passes our listeners. Everything it does lives in this process and ends with it.
 pub struct ProxyInjector {
@@ -25,6 +28,19 @@ pub struct ProxyInjector {
     /// The faults that are on, and the last ones that were: their evidence is asked for afterwards, too.
     faults: Mutex<VecDeque<Arc<Live>>>,
 }
+
+/// How a connection is ended by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// In order.
+    Fin,
+    /// By a reset.
+    Rst,
+}
+
+/// How long a connection that is held by hand is held when nobody says.
+pub const HOLD_LEASE: Duration = Duration::from_secs(60);
+const LONGEST_HOLD: Duration = Duration::from_secs(86_400);
 
 /// Faults whose evidence is kept after their end.
 const REMEMBERED: usize = 1024;
@@ -54,6 +70,44 @@ impl ProxyInjector {
             gate: tokio::sync::Mutex::default(),
             faults: Mutex::default(),
         }
+    }
+
+    /// The open connections of all targets, in the order in which they came.
+    pub fn connections(&self) -> Vec<ConnectionView> {
+        let mut all: Vec<_> = self.all().iter().flat_map(|open| open.connections()).collect();
+        all.sort_by_key(|view| view.id);
+        all
+    }
+
+    /// Ends a connection by hand, in order or by a reset. False when there is none of that number.
+    pub fn close_connection(&self, id: u64, how: Close) -> bool {
+        let how = match how {
+            Close::Fin => How::Fin,
+            Close::Rst => How::Rst,
+        };
+        self.connection(id).inspect(|conn| conn.kill(how)).is_some()
+    }
+
+    /// Lets nothing pass on a connection until it is released, or the lease is over. False when there is none of that
+    /// number.
+    pub fn hold_connection(&self, id: u64, lease: Duration) -> bool {
+        // At most a day: whoever wants more can hold it again.
+        let now = Instant::now();
+        let until = now.checked_add(lease.min(LONGEST_HOLD)).unwrap_or(now);
+        self.connection(id).inspect(|conn| conn.hold_until(until)).is_some()
+    }
+
+    /// Lets a held connection go on. False when it was not held.
+    pub fn release_connection(&self, id: u64) -> bool {
+        self.connection(id).is_some_and(|conn| conn.release())
+    }
+
+    fn connection(&self, id: u64) -> Option<Arc<Conn>> {
+        self.all().iter().find_map(|open| open.connection(id))
+    }
+
+    fn all(&self) -> Vec<Arc<Open>> {
+        self.lock().values().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Open>>> {
@@ -156,7 +210,12 @@ impl ProxyInjector {
             order: order.clone(),
             acts: vec![UndoRecord {
                 injector: self.name().to_owned(),
-                act: format!("{} on proxy:{name} ({} → {})", fault.describe(), spec.listen, spec.upstream),
+                act: format!(
+                    "{} on proxy:{name} ({} → {})",
+                    fault.describe(),
+                    spec.listen,
+                    spec.services().join(", ")
+                ),
                 undo: format!("disarm {} on proxy:{name}; it also ends with the agent", order.id),
                 data: serde_json::to_value(act).unwrap_or_default(),
                 ends_with_agent: true,

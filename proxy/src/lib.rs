@@ -9,6 +9,11 @@
 //! injector   the contract with the engine: open, close, plan, inject, adjust, recover, evidence
 //! target     one open proxy: its listener, its connections, what is armed on it
 //! conn       one connection as the control path sees it: which faults took it, how to wake and end it
+//! listen     ports and unix sockets, and shutting them
+//! route      which service a connection goes to
+//! accept     from a client's knock to bytes that pass
+//! proxyproto the PROXY protocol, in and out
+//! udp        datagrams: a task a client
 //! relay      layer 4: one task a connection copies both ways
 //! faultio    the byte stream below HTTP, with the same chain in it
 //! http       layer 7: requests from the client's connection to the service's, through the request faults
@@ -19,20 +24,26 @@
 // One call needs it, in `timers`.
 #![deny(unsafe_code)]
 
+mod accept;
 mod admission;
 mod armed;
 mod buffers;
 mod chain;
 mod conn;
+mod exchange;
 mod faultio;
 mod faults;
 mod http;
 mod injector;
 mod knob;
+mod listen;
 mod metrics;
 mod net;
+mod proxyproto;
 mod relay;
+mod route;
 mod target;
 mod timers;
+mod udp;
 
-pub use injector::ProxyInjector;
+pub use injector::{Close, HOLD_LEASE, ProxyInjector};

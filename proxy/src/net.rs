@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream};
 
 /// Where a service is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,29 +82,6 @@ impl Address {
             Err(e) => Err(io::Error::new(e.kind(), format!("connecting to {self} failed: {e}"))),
         }
     }
-
-    /// Listens there, on the first of the addresses that the name has.
-    pub(crate) async fn listen(&self) -> io::Result<TcpListener> {
-        let Address::Tcp { host, port } = self else {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "a proxy listens on host:port"));
-        };
-        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-        for address in tokio::net::lookup_host((host.as_str(), *port)).await? {
-            match bind(address) {
-                Ok(listener) => return Ok(listener),
-                Err(e) => last = e,
-            }
-        }
-        Err(last)
-    }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Connections of a proxy that was there before may still be in TIME_WAIT.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(4096)
 }
 
 /// A connected stream socket.
@@ -125,6 +102,27 @@ impl Stream {
         if let Stream::Tcp(stream) = self {
             // Fails only when the connection is gone already, which the next read tells.
             let _ = stream.set_nodelay(true);
+        }
+    }
+
+    /// Our own address; none for unix sockets.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Stream::Tcp(stream) => stream.local_addr().ok(),
+            Stream::Unix(_) => None,
+        }
+    }
+
+    /// Where a redirected connection was going: what nf_tables remembers of it (SO_ORIGINAL_DST), or with TPROXY the
+    /// address that it came to. None for one that was meant for us, which we would otherwise dial ourselves.
+    pub(crate) fn destination(&self, listener: Option<SocketAddr>) -> Option<SocketAddr> {
+        let Stream::Tcp(stream) = self else { return None };
+        let local = stream.local_addr().ok()?;
+        let socket = SockRef::from(stream);
+        let original = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
+        match original.ok().and_then(|address| address.as_socket()) {
+            Some(original) if original != local => Some(original),
+            _ => (Some(local.port()) != listener.map(|l| l.port())).then_some(local),
         }
     }
 

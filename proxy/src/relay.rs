@@ -5,17 +5,17 @@
 
 use crate::buffers::{Appetite, Buffer};
 use crate::chain::{Chain, Chunk, Dir, How, Item, Pull, earlier};
-use crate::conn::{Conn, Take};
+use crate::conn::{Conn, Phase};
+use crate::exchange::Exchange;
 use crate::net::Stream;
 use crate::timers::{Alarm, Timers};
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How a relayed connection ended.
@@ -38,7 +38,7 @@ pub(crate) async fn relay(conn: &Conn, client: Stream, service: Stream, timers: 
         client,
         service,
         seen: 0,
-        takes: Vec::new(),
+        held: None,
         exchange: Exchange::default(),
     };
     let (ended, how) = poll_fn(|cx| relay.poll(cx)).await;
@@ -61,7 +61,8 @@ struct Relay<'a> {
     up: Flow,
     down: Flow,
     seen: u64,
-    takes: Vec<Arc<Take>>,
+    /// Until when it is held by hand.
+    held: Option<Instant>,
     exchange: Exchange,
 }
 
@@ -74,6 +75,12 @@ impl Relay<'_> {
             }
             if let Some(how) = self.sync() {
                 return Poll::Ready((Ended::Killed, Some(how)));
+            }
+            if let Some(until) = self.held {
+                ready!(self.up.alarm.poll(until, cx));
+                self.held = None;
+                self.conn.release();
+                continue;
             }
             let Relay { conn, client, service, up, down, exchange, .. } = self;
             let up_end = up.poll(cx, client, service, conn, exchange);
@@ -118,9 +125,10 @@ impl Relay<'_> {
         let now = Instant::now();
         if version != self.seen || self.up.chain.must_turn(now) || self.down.chain.must_turn(now) {
             self.seen = version;
-            self.takes = self.conn.takes();
-            self.up.chain.sync(&self.takes, now);
-            self.down.chain.sync(&self.takes, now);
+            self.held = self.conn.held();
+            let takes = self.conn.takes();
+            self.up.chain.sync(&takes, now);
+            self.down.chain.sync(&takes, now);
         }
         self.up.chain.strike(now).or_else(|| self.down.chain.strike(now))
     }
@@ -181,6 +189,14 @@ impl Writing {
         }
     }
 
+    /// When it came, if it went through the chain.
+    fn arrived(&self) -> Option<Instant> {
+        match self {
+            Writing::Direct(_) => None,
+            Writing::Shaped(_, arrived) => Some(*arrived),
+        }
+    }
+
     fn advance(&mut self, n: usize) {
         match self {
             Writing::Direct(buffer) => buffer.advance(n),
@@ -220,7 +236,10 @@ impl Flow {
             if let Some(writing) = &mut self.writing {
                 match Pin::new(&mut *to).poll_write(cx, writing.rest()) {
                     Poll::Ready(Ok(n)) if n > 0 => {
-                        exchange.written(self.dir, writing, conn);
+                        match self.dir {
+                            Dir::Up => exchange.left_up(writing.arrived()),
+                            Dir::Down => exchange.left_down(writing.arrived(), &conn.metrics),
+                        }
                         writing.advance(n);
                         if self.dir == Dir::Down {
                             conn.bytes_down.fetch_add(n as u64, Relaxed);
@@ -243,6 +262,7 @@ impl Flow {
                 // An error here means that the receiver is gone, which its own direction tells.
                 let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
                 self.state = State::Closed;
+                conn.enter(Phase::HalfClosed);
                 continue;
             }
             let shaped = !self.chain.is_bypassed();
@@ -316,45 +336,6 @@ impl Flow {
             None => {
                 self.alarm.clear();
                 Poll::Pending
-            }
-        }
-    }
-}
-
-/// Question and answer on a connection whose protocol is not known: first byte up to first byte down.
-#[derive(Default)]
-struct Exchange {
-    asked: Option<Instant>,
-    /// How late faults made the first bytes up.
-    up_late: Option<Duration>,
-}
-
-impl Exchange {
-    fn asked(&mut self) {
-        if self.asked.is_none() {
-            self.asked = Some(Instant::now());
-            self.up_late = None;
-        }
-    }
-
-    fn written(&mut self, dir: Dir, writing: &Writing, conn: &Conn) {
-        match (dir, writing) {
-            (Dir::Up, Writing::Direct(_)) => {}
-            (Dir::Up, Writing::Shaped(_, arrived)) => {
-                if self.asked.is_some() && self.up_late.is_none() {
-                    self.up_late = Some(arrived.elapsed());
-                }
-            }
-            (Dir::Down, writing) => {
-                let Some(asked) = self.asked.take() else { return };
-                let now = Instant::now();
-                let down_late = match writing {
-                    Writing::Shaped(_, arrived) => Some(now.saturating_duration_since(*arrived)),
-                    Writing::Direct(_) => None,
-                };
-                let touched = self.up_late.is_some() || down_late.is_some();
-                let added = self.up_late.take().unwrap_or_default() + down_late.unwrap_or_default();
-                conn.metrics.latency(now.saturating_duration_since(asked), added, touched);
             }
         }
     }

@@ -3,30 +3,30 @@
 //! Connections are numbered and offered to faults under one lock, in the order in which they came, so that the ordinals
 //! of a fault are the same on every run that accepts in the same order.
 
-use crate::admission::admit;
+use crate::accept::accept;
 use crate::armed::Armed;
 use crate::chain::How;
-use crate::conn::{Birth, Conn, Open, attend};
-use crate::http::{self, Pool};
+use crate::conn::{Birth, Conn, Open};
+use crate::listen::{Door, Listener, Place};
 use crate::metrics::Metrics;
-use crate::net::{Address, Stream};
-use crate::relay::{Ended, relay};
+use crate::route::{Chosen, Route};
 use crate::timers::Timers;
+use crate::udp;
 use arc_swap::ArcSwap;
 use inject::{Order, Refusal};
 use model::catalogue::Layer;
 use model::sample::TargetState;
-use model::target::{Protocol, ProxySpec};
-use model::{Fault, Problem, Sample, TargetKind, TargetRef};
+use model::target::{Protocol, ProxyProtocol, ProxySpec};
+use model::{ConnectionView, Fault, Problem, Sample, TargetKind, TargetRef};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
 
-/// How long to wait when the machine has no descriptor left for another connection.
-const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
 /// How long closing waits for connections to end, which they do by themselves.
 const CLOSING: Duration = Duration::from_millis(500);
 
@@ -35,19 +35,24 @@ pub(crate) struct Target {
     /// As it was asked for.
     pub(crate) spec: ProxySpec,
     name: String,
-    listen: SocketAddr,
-    upstream: Address,
+    /// As it really is, with the port that the kernel chose.
+    listen: String,
+    route: Route,
+    /// None once it is closed: what is open keeps the target and must not keep the port.
+    listeners: Mutex<Vec<Arc<Listener>>>,
     metrics: Arc<Metrics>,
     timers: Timers,
     registry: Mutex<Registry>,
     /// The faults on requests, in the order in which they act.
     requests: ArcSwap<Vec<Arc<Armed>>>,
-    acceptor: Mutex<Option<JoinHandle<()>>>,
+    acceptors: Mutex<JoinSet<()>>,
 }
+
+/// The numbers of connections, the same for all targets.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Default)]
 struct Registry {
-    accepted: u64,
     sequence: u64,
     conns: BTreeMap<u64, Arc<Conn>>,
     /// In the order in which they act.
@@ -74,47 +79,65 @@ impl Target {
                 None => problem,
             })
         };
-        let listen: Address = spec.listen.parse().map_err(subject)?;
-        let upstream: Address = spec.upstream.parse().map_err(subject)?;
-        let refused = |e: std::io::Error| {
+        let place: Place = spec.listen.parse().map_err(subject)?;
+        let route = Route::read(spec, place.ports()).map_err(subject)?;
+        check(spec, &place).map_err(subject)?;
+        let refused = |e: io::Error| {
             Refusal::new(
-                format!("proxy:{name} cannot listen on {listen}: {e}"),
-                match e.kind() {
-                    std::io::ErrorKind::AddrInUse => "choose another port, or end what uses this one",
-                    std::io::ErrorKind::PermissionDenied => {
+                format!("proxy:{name} cannot listen on {place}: {e}"),
+                match (e.kind(), &place) {
+                    (io::ErrorKind::AddrInUse, Place::Unix(_)) => {
+                        "choose another path, or end what uses this one"
+                    }
+                    (io::ErrorKind::AddrInUse, _) => "choose another port, or end what uses this one",
+                    (io::ErrorKind::PermissionDenied, Place::Tcp { .. }) => {
                         "ports below 1024 need CAP_NET_BIND_SERVICE: run as root or choose a higher port"
                     }
+                    (_, Place::Unix(_)) => "choose a path in a directory that exists and may be written to",
                     _ => "listen on an address of this machine, such as 127.0.0.1:15432",
                 },
             )
         };
-        let listener = listen.listen().await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
+        if spec.protocol == Protocol::Udp {
+            sockets = udp::bind(&place).await.map_err(refused)?.into_iter().map(Arc::new).collect();
+        } else {
+            let transparent = matches!(route, Route::Original);
+            listeners = place.listen(transparent).await.map_err(refused)?.into_iter().map(Arc::new).collect();
+        }
+        let address = match place.ports() {
+            1 => first_address(&listeners, &sockets).map_or_else(|| place.to_string(), |a| a.to_string()),
+            _ => place.to_string(),
+        };
         let target = Arc::new(Target {
             spec: spec.clone(),
             name: name.to_owned(),
             listen: address,
-            upstream: upstream.clone(),
+            route,
+            listeners: Mutex::new(listeners.clone()),
             metrics: Arc::new(Metrics::new()),
             timers: timers.clone(),
             registry: Mutex::default(),
             requests: ArcSwap::default(),
-            acceptor: Mutex::default(),
+            acceptors: Mutex::default(),
         });
-        let pool = (spec.protocol == Protocol::Http).then(|| Pool::new(upstream));
-        let acceptor = tokio::spawn(accept(listener, target.clone(), pool));
-        *target.acceptor.lock().unwrap_or_else(PoisonError::into_inner) = Some(acceptor);
+        let mut acceptors = target.lock_acceptors();
+        for (port, listener) in listeners.into_iter().enumerate() {
+            acceptors.spawn(accept(listener, port, target.clone()));
+        }
+        for (port, socket) in sockets.into_iter().enumerate() {
+            acceptors.spawn(udp::serve(socket, port, target.clone()));
+        }
+        drop(acceptors);
         Ok(target)
     }
 
-    /// Closes the listener and ends its connections in order; the port is free afterwards.
+    /// Closes the listeners and ends its connections in order; the ports are free afterwards.
     pub(crate) async fn close(&self) {
-        let acceptor = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(acceptor) = acceptor {
-            acceptor.abort();
-            // Its end is what frees the port; that it was aborted is what was asked for.
-            let _ = acceptor.await;
-        }
+        let mut acceptors = std::mem::take(&mut *self.lock_acceptors());
+        // Their end is what frees the ports; that they were aborted is what was asked for.
+        acceptors.shutdown().await;
+        self.lock_listeners().clear();
         let conns: Vec<_> = {
             let mut registry = self.lock();
             registry.closed = true;
@@ -126,7 +149,7 @@ impl Target {
             registry.conns.values().cloned().collect()
         };
         conns.iter().for_each(|conn| conn.kill(How::Fin));
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         while begun.elapsed() < CLOSING && !self.lock().conns.is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -134,22 +157,50 @@ impl Target {
 
     /// Accepts no more, without waiting for anything: its owner is gone.
     pub(crate) fn abandon(&self) {
-        if let Some(acceptor) = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            acceptor.abort();
-        }
+        self.lock_acceptors().abort_all();
+        self.lock_listeners().clear();
     }
 
     /// As it is now, for lists.
     pub(crate) fn state(&self) -> TargetState {
-        let http = self.spec.protocol == Protocol::Http;
-        let word = if http { "http" } else { "tcp" };
         TargetState {
-            target: TargetRef::new(TargetKind::Proxy, self.name.clone()),
-            about: format!("{} → {} {word}", self.listen, self.upstream),
+            target: self.reference(),
+            about: format!("{} → {} {}", self.listen, self.route, self.spec.protocol.word()),
             up: true,
-            listen: Some(self.listen.to_string()),
-            http,
+            listen: Some(self.listen.clone()),
+            http: self.spec.protocol == Protocol::Http,
         }
+    }
+
+    fn reference(&self) -> TargetRef {
+        TargetRef::new(TargetKind::Proxy, self.name.clone())
+    }
+
+    /// Its open connections.
+    pub(crate) fn connections(&self) -> Vec<ConnectionView> {
+        let conns: Vec<_> = self.lock().conns.values().cloned().collect();
+        let reference = self.reference();
+        conns.iter().map(|conn| conn.view(&reference)).collect()
+    }
+
+    /// The open connection of that number.
+    pub(crate) fn connection(&self, id: u64) -> Option<Arc<Conn>> {
+        self.lock().conns.get(&id).cloned()
+    }
+
+    /// How services are found.
+    pub(crate) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// The service for a client that came to the port with that index.
+    pub(crate) fn choose(&self, port: usize, client: Option<SocketAddr>) -> Option<Chosen> {
+        self.route.choose(port, client.map(|c| c.ip()))
+    }
+
+    /// How long a sender of datagrams may be silent.
+    pub(crate) fn idle(&self) -> Duration {
+        self.spec.idle_timeout.map_or(udp::IDLE, |span| span.0)
     }
 
     /// Everything counted since it was opened.
@@ -182,6 +233,7 @@ impl Target {
         registry.sequence += 1;
         let at = registry.armed.partition_point(|f| f.order < fault.order);
         registry.armed.insert(at, fault.clone());
+        self.shut(&registry);
         let woken = match fault.def.layer {
             Layer::Requests => self.publish(&registry),
             _ if fault.is_for_new_connections() => Vec::new(),
@@ -204,6 +256,7 @@ impl Target {
                 .hint("disarm it and arm the other"));
         }
         fault.adjust(changed)?;
+        self.shut(&registry);
         let woken = match fault.def.layer {
             Layer::Requests => Vec::new(),
             _ => {
@@ -222,6 +275,7 @@ impl Target {
         let Some(at) = registry.armed.iter().position(|f| f.id == id) else { return false };
         let fault = registry.armed.remove(at);
         fault.switch_off();
+        self.shut(&registry);
         let woken = match fault.def.layer {
             Layer::Requests => self.publish(&registry),
             _ => registry.each(|conn| conn.withdraw(&fault)),
@@ -231,9 +285,30 @@ impl Target {
         true
     }
 
-    /// A connection was sent away before any request.
-    pub(crate) fn refused(&self, conn: &Conn) {
-        self.metrics.ended(true, conn.was_touched());
+    /// Shuts the doors, or opens them, as the faults say that hit everyone who comes.
+    fn shut(&self, registry: &Registry) {
+        let wanted =
+            registry.armed.iter().filter_map(|f| f.door().map(|door| (door, f))).max_by_key(|(d, _)| *d);
+        let door = wanted.map_or(Door::Open, |(door, _)| door);
+        for listener in self.lock_listeners().iter() {
+            let Some(news) = listener.set(door) else { continue };
+            if let Some((_, fault)) = wanted.filter(|_| news) {
+                for count in [&fault.meters.considered, &fault.meters.applied, &fault.meters.doors] {
+                    count.fetch_add(1, Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Counts a connection that has ended.
+    pub(crate) fn ended_with(&self, conn: &Conn, failed: bool) {
+        self.metrics.ended(failed, conn.was_touched());
+    }
+
+    /// Counts a connection that was not served, for it did not say who it is.
+    pub(crate) fn turned_away(&self) {
+        self.metrics.accepted();
+        self.metrics.ended(true, false);
     }
 
     /// A connection has ended.
@@ -249,11 +324,16 @@ impl Target {
     }
 
     /// Numbers a new connection and offers it to what is armed.
-    fn welcome(self: &Arc<Target>, client: Option<SocketAddr>) -> Open {
+    pub(crate) fn welcome(self: &Arc<Target>, client: Option<SocketAddr>, chosen: Option<Chosen>) -> Open {
         let mut registry = self.lock();
-        registry.accepted += 1;
-        let id = registry.accepted;
-        let conn = Arc::new(Conn::new(Birth { id, client, ..Birth::default() }, self.metrics.clone()));
+        let id = NUMBERS.fetch_add(1, Relaxed);
+        let birth = Birth {
+            id,
+            client,
+            member: chosen.as_ref().map(|c| c.name.clone()),
+            datagrams: self.spec.protocol == Protocol::Udp,
+        };
+        let conn = Arc::new(Conn::new(birth, self.metrics.clone()));
         for fault in registry.armed.iter().filter(|f| f.def.layer == Layer::Connections) {
             conn.offer(fault);
         }
@@ -262,7 +342,15 @@ impl Target {
         }
         registry.conns.insert(id, conn.clone());
         self.metrics.accepted();
-        Open::new(conn, self.clone())
+        Open::new(conn, self.clone(), chosen)
+    }
+
+    fn lock_listeners(&self) -> MutexGuard<'_, Vec<Arc<Listener>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_acceptors(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.acceptors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
@@ -271,44 +359,29 @@ impl Target {
     }
 }
 
-async fn accept(listener: TcpListener, target: Arc<Target>, pool: Option<Arc<Pool>>) {
-    loop {
-        match listener.accept().await {
-            Ok((socket, client)) => {
-                let socket = Stream::Tcp(socket);
-                socket.no_delay();
-                let open = target.welcome(Some(client));
-                match &pool {
-                    Some(pool) => drop(tokio::spawn(http::serve(target.clone(), open, socket, pool.clone()))),
-                    None => drop(tokio::spawn(serve(target.clone(), open, socket))),
-                }
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::ConnectionAborted => {}
-            Err(_) => tokio::time::sleep(OUT_OF_DESCRIPTORS).await,
+/// What cannot go together.
+fn check(spec: &ProxySpec, place: &Place) -> Result<(), Problem> {
+    let proxied = spec.proxy_protocol != ProxyProtocol::default();
+    match (spec.protocol, place) {
+        (Protocol::Udp, Place::Unix(_)) => {
+            Err(Problem::new("datagrams on unix sockets are not in this version")
+                .hint("listen on a host:port"))
         }
+        (Protocol::Udp, _) if proxied => {
+            Err(Problem::new("the PROXY protocol is for connections, not datagrams")
+                .hint("leave proxy_protocol out"))
+        }
+        (Protocol::Http, _) if spec.proxy_protocol.outbound.is_some() => Err(Problem::new(
+            "requests of several clients share connections to the service, so no header fits them",
+        )
+        .hint("leave out proxy_protocol.out, or use protocol: tcp")),
+        _ => Ok(()),
     }
 }
 
-/// Layer 4: dials and copies.
-async fn serve(target: Arc<Target>, open: Open, client: Stream) {
-    let dialled = match admit(&open, target.timers()).await {
-        Ok(()) => attend(&open, target.timers(), target.upstream.dial()).await,
-        Err(how) => Err(how),
-    };
-    let failed = match dialled {
-        Ok(Ok(service)) => {
-            let ended = relay(&open, client, service, target.timers()).await;
-            matches!(ended, Ended::Killed | Ended::Reset { by: crate::chain::Dir::Down })
-        }
-        Ok(Err(_)) => {
-            // What a client sees of a service that is not there.
-            client.end(How::Rst);
-            true
-        }
-        Err(how) => {
-            client.end(how);
-            true
-        }
-    };
-    target.metrics.ended(failed, open.was_touched());
+fn first_address(listeners: &[Arc<Listener>], sockets: &[Arc<UdpSocket>]) -> Option<SocketAddr> {
+    match listeners.first() {
+        Some(listener) => listener.address(),
+        None => sockets.first().and_then(|s| s.local_addr().ok()),
+    }
 }

@@ -5,6 +5,7 @@ use crate::armed::Meters;
 use crate::chain::{Dir, Stage};
 use crate::conn::Take;
 use crate::knob::{Dials, moment};
+use crate::listen::Door;
 use model::{Problem, draw};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,15 +59,25 @@ impl StreamFault for Gate {
         }
     }
 
+    fn door(&self) -> Option<Door> {
+        match self {
+            Gate::Refuse => Some(Door::Refusing),
+            Gate::Hang => Some(Door::Hanging),
+            Gate::Delay(_) => None,
+        }
+    }
+
     fn is_for_new_connections(&self) -> bool {
         true
     }
 
     fn measured(&self, meters: &Meters) -> BTreeMap<&'static str, f64> {
-        let applied = meters.applied.load(Relaxed) as f64;
+        // Who knocks at a shut door is not known to us, so the door itself is what it was applied to.
+        let doors = meters.doors.load(Relaxed);
+        let hit = meters.applied.load(Relaxed).saturating_sub(doors) as f64;
         match self {
-            Gate::Refuse => BTreeMap::from([("connections_refused", applied)]),
-            Gate::Hang => BTreeMap::from([("connections_hung", applied)]),
+            Gate::Refuse => BTreeMap::from([("connections_refused", hit), ("listeners_shut", doors as f64)]),
+            Gate::Hang => BTreeMap::from([("connections_hung", hit), ("listeners_shut", doors as f64)]),
             Gate::Delay(_) => meters.lateness(),
         }
     }

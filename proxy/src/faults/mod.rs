@@ -11,6 +11,8 @@ mod drop;
 mod entry;
 mod latency;
 mod limit_data;
+#[cfg(test)]
+mod properties;
 mod reorder;
 mod slice;
 mod slow_close;
@@ -24,6 +26,7 @@ use crate::chain::{Dir, How, Stage};
 use crate::conn::Take;
 use crate::http::Answer;
 use crate::knob::Dials;
+use crate::listen::Door;
 use model::Problem;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,6 +80,11 @@ pub(crate) trait StreamFault: Send + Sync {
     /// Whether a new connection may go on to the service.
     fn entry(&self, _take: &Take, _now: Instant) -> Entry {
         Entry::Pass
+    }
+
+    /// How the door itself can be shut when it hits every new connection.
+    fn door(&self) -> Option<Door> {
+        None
     }
 
     /// Whether only connections concern it that come while it is on.

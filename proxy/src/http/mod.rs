@@ -46,9 +46,10 @@ pub(crate) async fn serve(target: Arc<Target>, open: Open, socket: Stream, pool:
     let timers = target.timers().clone();
     if let Err(how) = crate::admission::admit(&conn, &timers).await {
         socket.end(how);
-        target.refused(&open);
+        target.ended_with(&open, true);
         return;
     }
+    conn.enter(crate::conn::Phase::Open);
     let io = TokioIo::new(FaultIo::new(socket, open, &timers));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().preserve_header_case(true).auto_date_header(false).keep_alive(true);

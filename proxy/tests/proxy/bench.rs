@@ -47,15 +47,29 @@ impl Bench {
     }
 
     pub async fn open(upstream: &str, protocol: &str) -> Bench {
-        let target: Target = serde_json::from_value(serde_json::json!({
-            "name": "it",
-            "proxy": {"listen": "127.0.0.1:0", "upstream": upstream, "protocol": protocol},
-        }))
-        .unwrap();
+        Bench::with(serde_json::json!({"listen": "127.0.0.1:0", "upstream": upstream, "protocol": protocol}))
+            .await
+    }
+
+    /// As the specification says. The address is that of port 0 when it listens elsewhere.
+    pub async fn with(proxy: serde_json::Value) -> Bench {
+        let target: Target =
+            serde_json::from_value(serde_json::json!({"name": "it", "proxy": proxy})).unwrap();
         let proxy = Arc::new(ProxyInjector::new());
         let state = proxy.open(&target).await.unwrap();
-        let address = state.listen.unwrap().parse().unwrap();
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let address = state.listen.unwrap().parse().unwrap_or(nowhere);
         Bench { proxy, address, target, named: AtomicU64::new(0) }
+    }
+
+    /// Closes the target.
+    pub async fn close(&self) {
+        self.proxy.close(&self.target.reference()).await;
+    }
+
+    /// Whether it understands requests.
+    pub fn proxy_is_http(&self) -> bool {
+        self.proxy.states()[0].http
     }
 
     pub fn order(&self, fault: serde_json::Value) -> Order {

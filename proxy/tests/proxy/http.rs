@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 const MS: Duration = Duration::from_millis(1);
 
 /// A service for both versions: echoes bodies, counts requests, and tells method, path and version in headers.
-async fn service() -> (SocketAddr, Arc<AtomicUsize>) {
+pub async fn service() -> (SocketAddr, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counter = count.clone();
     let address = serve(move |stream| {

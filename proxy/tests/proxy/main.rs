@@ -1,8 +1,11 @@
 //! The proxy on real sockets, in one process.
 
 mod bench;
+mod connections;
 mod http;
 mod layer4;
 mod life;
 mod more;
 mod passing;
+mod targets;
+mod udp;

@@ -100,11 +100,14 @@ async fn a_limit_is_exact_to_the_byte() {
     let (got, end) = drain(&mut client).await;
     assert_eq!((got.len(), end), (123_457, None));
     assert_eq!(bench.evidence(&armed).measured["connections_closed"], 1.0);
-    bench.disarm(&armed).await;
-    bench.arm("limit_data bytes=1000B how=rst").await;
+
+    // Asked first, so that the reset does not come while the client is still connecting.
+    let bench = Bench::tcp(echo().await).await;
+    bench.arm("limit_data bytes=1000B how=rst direction=down").await;
     let mut client = bench.connect().await;
-    client.write_all(b"?").await.unwrap();
-    assert_eq!(drain(&mut client).await.1, Some(ErrorKind::ConnectionReset));
+    client.write_all(&[7; 3000]).await.unwrap();
+    let (got, end) = drain(&mut client).await;
+    assert_eq!((got.len(), end), (1000, Some(ErrorKind::ConnectionReset)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,135 @@
+//! From a client's knock to bytes that pass: who it is, which service it gets, whether it may enter, and the dial.
+
+use crate::admission::admit;
+use crate::chain::{Dir, How};
+use crate::conn::{Open, Phase, attend};
+use crate::http;
+use crate::listen::Listener;
+use crate::net::Stream;
+use crate::proxyproto;
+use crate::relay::{Ended, relay};
+use crate::route::{Chosen, Member, Route};
+use crate::target::Target;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+
+/// How long to wait when the machine has no descriptor left for another connection.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
+/// How long a client has for the header that says who it is.
+const HEADER: Duration = Duration::from_secs(5);
+
+/// Accepts on one port, for ever. Never waits for what becomes of a connection.
+pub(crate) async fn accept(listener: Arc<Listener>, port: usize, target: Arc<Target>) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                socket.no_delay();
+                let destination =
+                    target.route().is_original().then(|| socket.destination(listener.address()));
+                if target.spec.proxy_protocol.inbound {
+                    tokio::spawn(identify(target.clone(), socket, peer, port, destination));
+                } else {
+                    let open = target.welcome(peer, choose(&target, port, peer, destination));
+                    let addresses = Addresses { client: peer, ours: None };
+                    tokio::spawn(serve(target.clone(), open, socket, addresses));
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => tokio::time::sleep(OUT_OF_DESCRIPTORS).await,
+        }
+    }
+}
+
+fn choose(
+    target: &Target,
+    port: usize,
+    client: Option<SocketAddr>,
+    destination: Option<Option<SocketAddr>>,
+) -> Option<Chosen> {
+    match destination {
+        Some(destination) => destination.map(Member::original),
+        None => target.choose(port, client),
+    }
+}
+
+/// What a header for the service says.
+struct Addresses {
+    client: Option<SocketAddr>,
+    ours: Option<SocketAddr>,
+}
+
+/// Reads who the client is before it is numbered: faults may be for some clients only.
+async fn identify(
+    target: Arc<Target>,
+    mut socket: Stream,
+    peer: Option<SocketAddr>,
+    port: usize,
+    destination: Option<Option<SocketAddr>>,
+) {
+    match tokio::time::timeout(HEADER, proxyproto::read(&mut socket)).await {
+        Ok(Ok(said)) => {
+            let client = said.or(peer);
+            let open = target.welcome(client, choose(&target, port, client, destination));
+            serve(target, open, socket, Addresses { client, ours: None }).await;
+        }
+        Ok(Err(_)) | Err(_) => {
+            target.turned_away();
+            socket.end(How::Rst);
+        }
+    }
+}
+
+async fn serve(target: Arc<Target>, open: Open, socket: Stream, mut addresses: Addresses) {
+    let pool = open.chosen().and_then(|member| member.pool.clone());
+    if let Some(pool) = pool {
+        return http::serve(target, open, socket, pool).await;
+    }
+    if target.spec.proxy_protocol.outbound.is_some() {
+        addresses.ours = socket.local_address();
+    }
+    // Boxed, so that an open connection does not keep the room that dialling needs.
+    let dialled = match admit(&open, target.timers()).await {
+        Ok(()) => Box::pin(attend(&open, target.timers(), dial(&target, &open, &addresses))).await,
+        Err(how) => Err(how),
+    };
+    let failed = match dialled {
+        Ok(Ok(service)) => {
+            open.enter(Phase::Open);
+            let ended = relay(&open, socket, service, target.timers()).await;
+            matches!(ended, Ended::Killed | Ended::Reset { by: Dir::Down })
+        }
+        Ok(Err(_)) => {
+            // What a client sees of a service that is not there.
+            socket.end(How::Rst);
+            true
+        }
+        Err(how) => {
+            socket.end(how);
+            true
+        }
+    };
+    target.ended_with(&open, failed);
+}
+
+async fn dial(target: &Target, open: &Open, addresses: &Addresses) -> io::Result<Stream> {
+    let Some(member) = open.chosen() else {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrNotAvailable,
+            "the connection was not redirected to us",
+        ));
+    };
+    let mut service = member.address.dial().await?;
+    if let Some(version) = target.spec.proxy_protocol.outbound {
+        service.write_all(&proxyproto::write(version, addresses.client, addresses.ours)).await?;
+    }
+    Ok(service)
+}
+
+impl Route {
+    fn is_original(&self) -> bool {
+        matches!(self, Route::Original)
+    }
+}

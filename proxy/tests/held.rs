@@ -1,0 +1,147 @@
+//! Two thousand connections are held while faults come and go. A process of its own, for it counts descriptors.
+
+use inject::{Armed, InjectError, Injector, Order, UndoLog};
+use model::{Injection, Target, TargetKind, TargetRef};
+use murphy_proxy::ProxyInjector;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const CONNECTIONS: usize = 2000;
+const ROUNDS: usize = 200;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const FAULTS: [&str; 8] = [
+    "latency delay=2ms jitter=2ms",
+    "bandwidth rate=10MB/s per=target",
+    "slice size=1B",
+    "slow_close delay=1h",
+    "half_open",
+    "limit_data bytes=1GB",
+    "connect_delay delay=1h",
+    "refuse",
+];
+
+struct NoLog;
+
+impl UndoLog for NoLog {
+    fn effect<'a>(
+        &'a self,
+        _act: usize,
+        _data: serde_json::Value,
+    ) -> inject::BoxFuture<'a, Result<(), InjectError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// As many connections as the limit of descriptors allows: each needs four here.
+fn affordable() -> usize {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    CONNECTIONS.min((hard as usize).saturating_sub(200) / 4)
+}
+
+async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("hangs: {what}"))
+}
+
+async fn ping(stream: &mut TcpStream, byte: u8) {
+    stream.write_all(&[byte]).await.unwrap();
+    let mut back = [0];
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(back, [byte]);
+}
+
+async fn echo() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut buffer = [0; 512];
+                while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+                    if stream.write_all(&buffer[..n]).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_come_and_go_and_nothing_is_lost() {
+    let count = affordable();
+    if count < CONNECTIONS {
+        eprintln!("with {count} connections: the limit of open files allows no more");
+    }
+    let upstream = echo().await.to_string();
+    let target: Target = serde_json::from_value(serde_json::json!({
+        "name": "it", "proxy": {"listen": "127.0.0.1:0", "upstream": upstream},
+    }))
+    .unwrap();
+    let proxy = ProxyInjector::new();
+    let address = proxy.open(&target).await.unwrap().listen.unwrap();
+    let reference = TargetRef::new(TargetKind::Proxy, "it");
+    let totals = || proxy.totals()[&reference].clone();
+    let before = descriptors();
+
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = soon("a connection", TcpStream::connect(&address)).await.unwrap();
+        client.set_nodelay(true).unwrap();
+        soon("its first byte", ping(&mut client, 1)).await;
+        clients.push(client);
+    }
+    assert_eq!(proxy.connections().len(), count);
+    let mut sent = count as u64;
+    let mut armed: Vec<Armed> = Vec::new();
+    for round in 0..ROUNDS {
+        let mut words = FAULTS[round % FAULTS.len()].split_whitespace();
+        let name = words.next().unwrap();
+        let inject = Injection::from_pairs(name, words.map(|w| w.split_once('=').unwrap())).unwrap();
+        let fault = serde_json::from_value(serde_json::json!({
+            "target": "proxy:it", "for": "10m", "inject": inject,
+        }))
+        .unwrap();
+        let order = Order { id: format!("f{round}"), fault, target: target.clone(), seed: round as u64 };
+        let plan = proxy.plan(&order).await.unwrap();
+        proxy.inject(&plan, &NoLog).await.into_iter().for_each(|o| o.unwrap());
+        armed.push(Armed { order, acts: plan.acts });
+        // Some talk while faults are on, others when they are off again.
+        for k in 0..10 {
+            soon("an exchange", ping(&mut clients[(round * 37 + k * 101) % count], round as u8)).await;
+            sent += 1;
+        }
+        if armed.len() > 2 || round + 1 == ROUNDS {
+            for fault in armed.drain(..) {
+                for act in &fault.acts {
+                    soon("disarming", proxy.recover(act)).await;
+                }
+            }
+        }
+    }
+    for client in &mut clients {
+        soon("a last byte", ping(client, 9)).await;
+        sent += 1;
+    }
+    let all = totals();
+    assert_eq!((all.bytes_up, all.bytes_down, all.open), (sent, sent, count as u64));
+    let each: u64 = proxy.connections().iter().map(|c| c.bytes_up).sum();
+    assert_eq!(each, sent);
+    assert!(proxy.connections().iter().all(|c| c.faults.is_empty()));
+    drop(clients);
+    let begun = Instant::now();
+    while descriptors() > before || !proxy.connections().is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "{} descriptors instead of {before}", descriptors());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let all = totals();
+    assert_eq!((all.requests, all.errors, all.open), (count as u64, 0, 0));
+}
