@@ -82,19 +82,16 @@ async fn identify(
     }
 }
 
+/// Layer 4 dials and copies. What comes before is boxed: an open connection does not keep the room that it needed.
 async fn serve(target: Arc<Target>, open: Open, socket: Stream, mut addresses: Addresses) {
     let pool = open.chosen().and_then(|member| member.pool.clone());
     if let Some(pool) = pool {
-        return http::serve(target, open, socket, pool).await;
+        return Box::pin(http::serve(target, open, socket, pool)).await;
     }
     if target.spec.proxy_protocol.outbound.is_some() {
         addresses.ours = socket.local_address();
     }
-    // Boxed, so that an open connection does not keep the room that dialling needs.
-    let dialled = match admit(&open, target.timers()).await {
-        Ok(()) => Box::pin(attend(&open, target.timers(), dial(&target, &open, &addresses))).await,
-        Err(how) => Err(how),
-    };
+    let dialled = Box::pin(enter(&target, &open, &addresses)).await;
     let failed = match dialled {
         Ok(Ok(service)) => {
             open.enter(Phase::Open);
@@ -112,6 +109,12 @@ async fn serve(target: Arc<Target>, open: Open, socket: Stream, mut addresses: A
         }
     };
     target.ended_with(&open, failed);
+}
+
+/// To the service, as soon as the faults allow it; or how the connection must end.
+async fn enter(target: &Target, open: &Open, addresses: &Addresses) -> Result<io::Result<Stream>, How> {
+    admit(open, target.timers()).await?;
+    attend(open, target.timers(), dial(target, open, addresses)).await
 }
 
 async fn dial(target: &Target, open: &Open, addresses: &Addresses) -> io::Result<Stream> {

@@ -20,7 +20,9 @@ const LARGEST: f64 = 65_536.0;
 /// What is held before the sender has to wait.
 const HOLD: usize = 256 * 1024;
 /// By how much the line may catch up on wake-ups that came late.
-const CATCH_UP: Duration = Duration::from_millis(20);
+const CATCH_UP: Duration = Duration::from_millis(100);
+/// Bytes that come so soon after the last had left were waiting for us in the kernel.
+const AT_ONCE: Duration = Duration::from_millis(5);
 /// How often a rate of zero is looked at again, when it is ramped.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -44,7 +46,8 @@ impl StreamFault for Bandwidth {
         self.ways.has(dir).then(|| {
             let free = if self.shared { Free::Shared(take.fault.settings().version) } else { Free::Own(now) };
             let (rate, take, held) = (self.rate, take.clone(), Held::default());
-            Box::new(Line { rate, take, dir, held, free, piece: None }) as Box<dyn Stage>
+            Box::new(Line { rate, take, dir, held, free, piece: None, pressed: false, emptied: None })
+                as Box<dyn Stage>
         })
     }
 
@@ -63,6 +66,10 @@ struct Line {
     free: Free,
     /// The piece that is on the line, and when it is over.
     piece: Option<(usize, Instant)>,
+    /// The sender is faster than the line: it had to wait, and has not been idle since.
+    pressed: bool,
+    /// When the last byte that was held left.
+    emptied: Option<Instant>,
 }
 
 /// When the line has carried all it was given.
@@ -80,8 +87,11 @@ pub(crate) struct SharedLine(Mutex<(u64, Option<Instant>)>);
 impl Line {
     /// Puts a piece on the line that takes so long; when it is over. None when that is beyond the clock.
     fn put(&mut self, came: Instant, now: Instant, takes: Duration) -> Option<Instant> {
-        // A line that was idle saves nothing up, but may catch up on wake-ups that came late.
-        let begin = |free: Instant| free.max(came).max(now.checked_sub(CATCH_UP).unwrap_or(came));
+        // A line that was idle saves nothing up. It may catch up on wake-ups that came late: what a faster sender has for us
+        // was ready long before we read it.
+        let latest = now.checked_sub(CATCH_UP).unwrap_or(came);
+        let ready = if self.pressed { latest } else { came.max(latest) };
+        let begin = |free: Instant| free.max(ready);
         match &mut self.free {
             Free::Own(free) => {
                 let due = begin(*free).checked_add(takes)?;
@@ -105,7 +115,12 @@ impl Line {
 
 impl Stage for Line {
     fn push(&mut self, item: Item, at: Instant) {
+        let idle = |since: Instant| at.saturating_duration_since(since) > AT_ONCE;
+        if self.held.is_empty() && self.emptied.is_none_or(idle) {
+            self.pressed = false;
+        }
         self.held.push(item, at);
+        self.pressed |= self.held.bytes() >= HOLD;
     }
 
     fn pull(&mut self, now: Instant) -> Pull {
@@ -142,6 +157,9 @@ impl Stage for Line {
         self.take.fault.meters.bytes.fetch_add(n as u64, Relaxed);
         match self.held.pop_bytes(n) {
             Some((item, came)) => {
+                if self.held.is_empty() {
+                    self.emptied = Some(now);
+                }
                 self.take.fault.meters.add_late(now.saturating_duration_since(came));
                 Pull::Item(item)
             }
