@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod connections;
 mod failure;
 mod house;
 mod service;

@@ -1,10 +1,11 @@
 //! The API's calls, carried out by the engine.
 
+use crate::connections::Connections;
 use control::wire::{
     ActView, AgentStatus, CatalogueEntry, Change, Check, Code, Counters, Disarmed, Failure, FaultState,
     HaltState, Halted, PlanView, RunState, StartRun,
 };
-use control::{Answer, Caller, Service};
+use control::{Answer, Caller, Close, ConnectionList, ConnectionQuery, Service};
 use engine::run::{self, Options, RunHandle};
 use engine::{Agent, ArmRequest, ArmedFault, EngineError, Item, Possible};
 use futures::future::BoxFuture;
@@ -22,10 +23,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// An agent behind the API.
-#[derive(Debug)]
 pub struct EngineService {
     agent: Agent,
     lease: Duration,
+    connections: Arc<dyn Connections>,
     run: Mutex<Option<Running>>,
     /// The leases of faults that have one of their own, by id.
     leases: Mutex<BTreeMap<String, Duration>>,
@@ -41,11 +42,12 @@ struct Running {
 }
 
 impl EngineService {
-    /// Puts an agent behind the API.
-    pub fn new(agent: Agent, lease: Duration) -> EngineService {
+    /// Puts an agent behind the API, and the connections of its proxies.
+    pub fn new(agent: Agent, lease: Duration, connections: Arc<dyn Connections>) -> EngineService {
         EngineService {
             agent,
             lease,
+            connections,
             run: Mutex::default(),
             leases: Mutex::default(),
             rollbacks: Arc::default(),
@@ -77,6 +79,14 @@ impl EngineService {
         state
     }
 
+    /// Takes everything back, connections held by hand too, and blocks new faults.
+    pub async fn halt_everything(&self, by: &str) -> Halted {
+        let report = self.agent.halt(by).await;
+        // After the halt is on, so that none is held anew behind our back.
+        self.connections.release_all();
+        Halted { by: report.by, faults: report.faults, failed: report.failed.into_iter().collect() }
+    }
+
     /// Ends the run that goes on, if one does, and waits until it has taken its faults back.
     pub async fn end_run_if_any(&self, who: &str) {
         let (end, mut progress) = match &*self.running() {
@@ -87,6 +97,11 @@ impl EngineService {
             // When its sender is gone it is over, too.
             let _ = progress.wait_for(|p| p.verdict.is_some()).await;
         }
+    }
+
+    /// Whether a halt forbids to break anything, also by hand.
+    fn not_halted(&self) -> Answer<()> {
+        self.agent.halted().map_or(Ok(()), |halt| Err(Failure::halted(&halt.by)))
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
@@ -393,11 +408,54 @@ impl Service for EngineService {
         })
     }
 
-    fn halt(&self, by: Caller) -> BoxFuture<'_, Answer<Halted>> {
+    fn connections(&self, query: ConnectionQuery) -> BoxFuture<'_, Answer<ConnectionList>> {
         Box::pin(async move {
-            let report = self.agent.halt(&by.to_string()).await;
-            Ok(Halted { by: report.by, faults: report.faults, failed: report.failed.into_iter().collect() })
+            // A slip in the target's name would look like a target without connections.
+            if let Some(target) = &query.target
+                && !self.agent.targets().iter().any(|t| t.target == *target)
+            {
+                return Err(Failure::new(Code::NotFound, format!("there is no target {target}"))
+                    .hint("murphy list shows the open ones"));
+            }
+            Ok(ConnectionList::of(self.connections.list(), &query))
         })
+    }
+
+    fn close_connection(&self, id: u64, how: Close, _: Caller) -> BoxFuture<'_, Answer<()>> {
+        Box::pin(async move {
+            self.not_halted()?;
+            if self.connections.close(id, how) { Ok(()) } else { Err(Failure::no_connection(id)) }
+        })
+    }
+
+    fn hold_connection(&self, id: u64, lease: Span, _: Caller) -> BoxFuture<'_, Answer<()>> {
+        Box::pin(async move {
+            self.not_halted()?;
+            if !self.connections.hold(id, lease.0) {
+                return Err(Failure::no_connection(id));
+            }
+            // A halt that came in between has released what was held before this.
+            self.not_halted().inspect_err(|_| {
+                self.connections.release(id);
+            })
+        })
+    }
+
+    fn release_connection(&self, id: u64, _: Caller) -> BoxFuture<'_, Answer<()>> {
+        Box::pin(async move {
+            if self.connections.release(id) {
+                return Ok(());
+            }
+            match self.connections.list().iter().any(|c| c.id == id) {
+                true => Err(Failure::new(Code::Conflict, format!("connection {id} is not held"))
+                    .hint("its lease may be over; it goes on as it is")),
+                false => Err(Failure::no_connection(id)),
+            }
+        })
+    }
+
+    fn halt(&self, by: Caller) -> BoxFuture<'_, Answer<Halted>> {
+        Box::pin(async move { Ok(self.halt_everything(&by.to_string()).await) })
     }
 
     fn lift(&self, by: Caller) -> BoxFuture<'_, Answer<()>> {

@@ -86,6 +86,28 @@ pub fn all() -> Value {
     );
     add("Targets", list(reference("TargetState")));
     add(
+        "Connections",
+        object(
+            &["total", "held", "connections"],
+            json!({
+                "total": {"type": "integer", "description": "How many there are that fit the query, also beyond its limit."},
+                "held": {"type": "integer", "description": "How many are held by hand, of all that are open."},
+                "connections": list(object(
+                    &["id", "target", "age_ms", "bytes_up", "bytes_down", "state"],
+                    json!({
+                        "id": int(), "target": target(), "client": text(), "upstream": text(), "age_ms": int(),
+                        "bytes_up": int(), "bytes_down": int(),
+                        "state": {"enum": ["dialling", "open", "half-closed", "held", "closing"]},
+                        "faults": list(object(
+                            &["id", "fault", "applied"],
+                            json!({"id": text(), "fault": text(), "applied": flag()}),
+                        )),
+                    }),
+                )),
+            }),
+        ),
+    );
+    add(
         "Evidence",
         object(
             &["considered", "applied"],
@@ -447,6 +469,18 @@ mod tests {
             listen: Some("a".into()),
             http: true,
         };
+        let connection = model::ConnectionView {
+            id: 1,
+            target: fault().target,
+            client: Some("a:1".into()),
+            upstream: Some("b:2".into()),
+            age_ms: 1,
+            bytes_up: 1,
+            bytes_down: 1,
+            state: model::ConnectionState::HalfClosed,
+            faults: vec![model::ConnectionFault { id: "a".into(), fault: "latency".into(), applied: true }],
+        };
+        let connections = crate::ConnectionList { total: 1, held: 1, connections: vec![connection] };
         let proxy =
             json!({"name": "cart", "proxy": {"listen": "a:1", "upstream": "b:2", "protocol": "http"}});
         let proxy: model::Target = serde_json::from_value(proxy).unwrap();
@@ -465,6 +499,7 @@ mod tests {
             ("Change", of(&change)),
             ("Checks", of(&vec![check_row])),
             ("Targets", of(&vec![target])),
+            ("Connections", of(&connections)),
             ("Target", of(&proxy)),
             ("Fault", of(&fault())),
             ("Catalogue", of(&CatalogueEntry::all())),

@@ -3,6 +3,7 @@
 mod agent;
 mod arm;
 mod check;
+mod connections;
 mod demo;
 mod disarm;
 mod doctor;
@@ -83,6 +84,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Arm(args) => house::block_on(arm::arm(*args)),
         Verb::Disarm(args) => house::block_on(disarm::disarm(args)),
         Verb::List(args) => house::block_on(list::list(args)),
+        Verb::Connections(args) => house::block_on(connections::connections(args)),
         Verb::Halt(args) => house::block_on(halt::halt(args)),
         Verb::Recover(args) => house::block_on(recover::recover(args)),
         Verb::Watch(args) => house::block_on(watch::watch(args)),

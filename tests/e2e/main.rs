@@ -6,6 +6,7 @@
 mod access;
 mod clients;
 mod configs;
+mod connections;
 mod console;
 mod crash;
 mod demo;

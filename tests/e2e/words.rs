@@ -74,6 +74,7 @@ fn everything_has_help() {
         "arm",
         "disarm",
         "list",
+        "connections",
         "halt",
         "recover",
         "doctor",

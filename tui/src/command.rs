@@ -4,6 +4,7 @@ use crate::screen::Screen;
 use crate::state::{Focus, Model, columns::ZOOMS};
 use control::service::Role;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use model::{ConnectionState, ConnectionView};
 
 /// What can be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,6 +26,12 @@ pub enum Command {
     CopyCommand,
     Overview,
     Faults,
+    Connections,
+    ResetConnection,
+    CloseConnection,
+    HoldConnection,
+    ReleaseConnection,
+    SortConnections,
     NextPanel,
     PreviousPanel,
     Up,
@@ -105,6 +112,8 @@ pub struct CommandDef {
     pub about: &'static str,
     /// Its keys.
     pub keys: &'static [Key],
+    /// The one screen where these keys are its own; there they come before what they do elsewhere.
+    pub only: Option<Screen>,
 }
 
 const fn row(
@@ -114,7 +123,17 @@ const fn row(
     about: &'static str,
     keys: &'static [Key],
 ) -> CommandDef {
-    CommandDef { command, name, short, about, keys }
+    CommandDef { command, name, short, about, keys, only: None }
+}
+
+const fn connection(
+    command: Command,
+    name: &'static str,
+    short: &'static str,
+    about: &'static str,
+    keys: &'static [Key],
+) -> CommandDef {
+    CommandDef { command, name, short, about, keys, only: Some(Screen::Connections) }
 }
 
 /// All commands.
@@ -130,7 +149,7 @@ pub const COMMANDS: &[CommandDef] = &[
     row(Command::Follow, "follow", "now", "back to now", &[ch('g')]),
     row(Command::ZoomIn, "zoom in", "zoom", "less time, more detail", &[ch('+'), ch('=')]),
     row(Command::ZoomOut, "zoom out", "zoom", "more time", &[ch('-')]),
-    row(Command::Filter, "filter", "filter", "filter the catalogue", &[ch('/')]),
+    row(Command::Filter, "filter", "filter", "filter the catalogue, or the connections", &[ch('/')]),
     row(Command::CopyRow, "copy", "copy", "copy the selected row", &[ch('y')]),
     row(
         Command::CopyCommand,
@@ -141,6 +160,42 @@ pub const COMMANDS: &[CommandDef] = &[
     ),
     row(Command::Overview, "overview", "overview", "targets, armed faults, plots, events", &[ch('1')]),
     row(Command::Faults, "faults", "faults", "the catalogue and the arming form", &[ch('2')]),
+    row(Command::Connections, "connections", "conns", "open connections, live", &[ch('3')]),
+    connection(
+        Command::ResetConnection,
+        "reset connection",
+        "reset",
+        "reset the selected connection, after a question",
+        &[ch('k')],
+    ),
+    connection(
+        Command::CloseConnection,
+        "close connection",
+        "close",
+        "close the selected connection in order, after a question",
+        &[ch('c')],
+    ),
+    connection(
+        Command::HoldConnection,
+        "hold connection",
+        "hold",
+        "let nothing pass on the selected connection, for a minute at most",
+        &[ch('i')],
+    ),
+    connection(
+        Command::ReleaseConnection,
+        "release connection",
+        "release",
+        "let the held connection go on",
+        &[ch('r')],
+    ),
+    connection(
+        Command::SortConnections,
+        "sort connections",
+        "sort",
+        "by age, the newest first, or by bytes",
+        &[ch('s')],
+    ),
     row(Command::NextPanel, "next panel", "panel", "to the next panel", &[code(KeyCode::Tab)]),
     row(Command::PreviousPanel, "previous panel", "panel", "to the panel before", &[code(KeyCode::BackTab)]),
     row(Command::Up, "up", "up", "one row up", &[code(KeyCode::Up), ch('k')]),
@@ -164,9 +219,10 @@ impl Command {
     }
 }
 
-/// The command of a key, when it has one.
-pub fn of_key(event: &KeyEvent) -> Option<Command> {
-    COMMANDS.iter().find(|d| d.keys.iter().any(|k| k.is(event))).map(|d| d.command)
+/// The command of a key on a screen, when it has one.
+pub fn of_key(screen: Screen, event: &KeyEvent) -> Option<Command> {
+    let of = |only| COMMANDS.iter().find(|d| d.only == only && d.keys.iter().any(|k| k.is(event)));
+    of(Some(screen)).or_else(|| of(None)).map(|d| d.command)
 }
 
 /// Whether it can be done here and now, and if not, why.
@@ -211,29 +267,66 @@ pub fn possible(model: &Model, command: Command) -> Result<(), String> {
             Focus::Targets if model.target_rows().is_empty() => Err("no targets".into()),
             Focus::Armed if model.armed_count() == 0 => Err("nothing is armed".into()),
             Focus::Events => Err("an event has no more to show".into()),
+            Focus::Connections => Err("the pane under the table shows it".into()),
             _ => Ok(()),
         },
+        Command::Freeze if ui.screen == Screen::Connections => Ok(()),
         Command::Freeze | Command::ZoomIn | Command::ZoomOut if model.columns.is_empty() => {
             Err("nothing is plotted".into())
         }
         Command::ZoomIn if ui.zoom == 0 => Err("a column is a second already".into()),
         Command::ZoomOut if ui.zoom + 1 == ZOOMS.len() => Err("no more is kept".into()),
         Command::Follow if ui.frozen.is_none() && ui.back == 0 => Err("the view is at now".into()),
-        Command::Filter if ui.screen != Screen::Faults => {
-            Err("there is a filter on the Faults screen".into())
+        Command::Filter if ui.screen == Screen::Overview => {
+            Err("there is one on the screens Faults and Connections".into())
+        }
+        Command::ResetConnection | Command::CloseConnection | Command::HoldConnection => {
+            let (_, view) = on_connections(model)?;
+            if let Some((_, halt)) = model.halted() {
+                return Err(format!("halted by {}", short(&halt.by)));
+            }
+            if command == Command::HoldConnection && view.state == ConnectionState::Held {
+                return Err("it is held".into());
+            }
+            may(model, Role::Operator)
+        }
+        Command::ReleaseConnection => {
+            let (_, view) = on_connections(model)?;
+            if view.state != ConnectionState::Held {
+                let lift = if model.halted().is_some() { "; a halt is lifted on the Overview" } else { "" };
+                return Err(format!("it is not held{lift}"));
+            }
+            may(model, Role::Operator)
+        }
+        Command::SortConnections if ui.screen != Screen::Connections => {
+            Err("on the screen Connections".into())
         }
         Command::CopyCommand => match ui.screen {
             Screen::Faults => ui.form.fault().map(drop).map_err(|_| "the form is not complete".into()),
             Screen::Overview => model.selected_fault().map(drop).ok_or_else(|| "nothing is armed".into()),
+            Screen::Connections => Ok(()),
         },
         Command::CopyRow => match ui.focus {
             Focus::Targets if model.target_rows().is_empty() => Err("no targets".into()),
             Focus::Armed if model.armed_count() == 0 => Err("nothing is armed".into()),
             Focus::Events if model.log.is_empty() => Err("no events".into()),
+            Focus::Connections if model.selected_connection().is_none() => Err("no connection".into()),
             _ => Ok(()),
         },
         _ => Ok(()),
     }
+}
+
+/// The selected connection, on the screen where it is seen.
+fn on_connections(model: &Model) -> Result<(usize, &ConnectionView), String> {
+    if model.ui.screen != Screen::Connections {
+        return Err("on the screen Connections".into());
+    }
+    let (agent, view) = model.selected_connection().ok_or_else(|| "no connection is selected".to_owned())?;
+    if !model.agents[agent].up() {
+        return Err(format!("{} is lost", model.agents[agent].name));
+    }
+    Ok((agent, view))
 }
 
 /// Whether this console may, at any agent that answers.
@@ -269,6 +362,18 @@ pub fn bar(model: &Model) -> Vec<(Command, u8, Result<(), String>)> {
             (Command::Help, 3),
             (Command::Quit, 4),
         ],
+        (Screen::Connections, _) => &[
+            (Command::HoldConnection, 1),
+            (Command::ReleaseConnection, 1),
+            (Command::ResetConnection, 2),
+            (Command::CloseConnection, 3),
+            (Command::Filter, 4),
+            (Command::SortConnections, 6),
+            (Command::Freeze, 8),
+            (Command::Palette, 9),
+            (Command::Help, 5),
+            (Command::Quit, 7),
+        ],
         (_, Focus::Form) => {
             &[(Command::Arm, 1), (Command::NextPanel, 2), (Command::CopyCommand, 4), (Command::Back, 3)]
         }
@@ -285,7 +390,15 @@ pub fn bar(model: &Model) -> Vec<(Command, u8, Result<(), String>)> {
     };
     list.iter()
         .map(|(c, worth)| (*c, *worth, possible(model, *c)))
-        .filter(|(c, _, possible)| possible.is_ok() || *c == Command::Arm)
+        .filter(|(c, _, possible)| match c {
+            Command::Arm => true,
+            // Beside one that is held, releasing it is what one looks for.
+            Command::HoldConnection => {
+                possible.is_ok()
+                    || model.selected_connection().is_some_and(|(_, v)| v.state != ConnectionState::Held)
+            }
+            _ => possible.is_ok(),
+        })
         .collect()
 }
 
@@ -294,6 +407,7 @@ pub fn of_screen(screen: Screen) -> Command {
     match screen {
         Screen::Overview => Command::Overview,
         Screen::Faults => Command::Faults,
+        Screen::Connections => Command::Connections,
     }
 }
 
@@ -310,7 +424,7 @@ mod tests {
             assert!(names.insert(def.name), "{} twice", def.name);
             assert!(commands.insert(def.command));
             for key in def.keys {
-                assert!(keys.insert(key.text()), "{} twice", key.text());
+                assert!(keys.insert((def.only, key.text())), "{} twice", key.text());
             }
         }
         assert_eq!(COMMANDS.len(), Command::Quit as usize + 1);
@@ -322,7 +436,13 @@ mod tests {
 
     #[test]
     fn keys_as_terminals_send_them() {
-        let press = |code, mods| of_key(&KeyEvent::new(code, mods));
+        let on = |screen, c| of_key(screen, &KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE));
+        assert_eq!(on(Screen::Connections, 'r'), Some(Command::ReleaseConnection));
+        assert_eq!(on(Screen::Overview, 'r'), Some(Command::Lift));
+        assert_eq!(on(Screen::Connections, 'k'), Some(Command::ResetConnection));
+        assert_eq!((on(Screen::Faults, 'k'), on(Screen::Faults, 'i')), (Some(Command::Up), None));
+        assert_eq!(on(Screen::Connections, 'j'), Some(Command::Down));
+        let press = |code, mods| of_key(Screen::Overview, &KeyEvent::new(code, mods));
         assert_eq!(press(KeyCode::Char('x'), KeyModifiers::CONTROL), Some(Command::Halt));
         assert_eq!(
             press(KeyCode::Char('X'), KeyModifiers::CONTROL | KeyModifiers::SHIFT),

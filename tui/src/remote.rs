@@ -1,7 +1,7 @@
 //! The agents' side: listens to their events, asks them now and then, carries out effects. All of it in tasks of its own,
 //! so that neither a slow agent nor a dead one holds up a key.
 
-use crate::update::{Effect, Msg, News, Snapshot};
+use crate::update::{ByHand, Effect, Msg, News, Snapshot};
 use control::{Client, ClientError, Endpoint, Signal};
 use futures::StreamExt;
 use std::sync::Arc;
@@ -48,6 +48,7 @@ impl Remote {
             Effect::Halt(a) | Effect::Lift(a) | Effect::EndRun(a) | Effect::Refresh(a) => *a,
             Effect::Plan { agent, .. } | Effect::Arm { agent, .. } => *agent,
             Effect::Disarm(a, _) | Effect::Renew(a, _) => *a,
+            Effect::Connections(a, _) | Effect::Connection(a, ..) => *a,
             Effect::Copy(_) | Effect::Leave => return,
         };
         let Some(client) = self.clients.get(agent).cloned() else { return };
@@ -99,6 +100,15 @@ async fn call(client: &Client, effect: Effect) -> Option<News> {
         }
         Effect::Lift(_) => News::Lifted(client.lift().await),
         Effect::EndRun(_) => News::RunEnded(client.end_run().await.map(Box::new)),
+        Effect::Connections(_, query) => News::Connections(client.connections(&query).await),
+        Effect::Connection(_, what, id) => {
+            let result = match what {
+                ByHand::Close(how) => client.close_connection(id, how).await,
+                ByHand::Hold => client.hold_connection(id, None).await,
+                ByHand::Release => client.release_connection(id).await,
+            };
+            News::ConnectionDone(what, id, result)
+        }
         Effect::Refresh(_) | Effect::Copy(_) | Effect::Leave => return None,
     })
 }

@@ -3,12 +3,14 @@
 use crate::state::Focus;
 
 /// A screen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Screen {
     /// Targets, armed faults, plots, events.
     Overview,
     /// The catalogue and the arming form.
     Faults,
+    /// The open connections of the proxies.
+    Connections,
 }
 
 /// A row of the table.
@@ -33,6 +35,7 @@ pub const SCREENS: &[ScreenDef] = &[
         panels: &[Focus::Targets, Focus::Armed, Focus::Events],
     },
     ScreenDef { screen: Screen::Faults, key: '2', title: "Faults", panels: &[Focus::Catalogue, Focus::Form] },
+    ScreenDef { screen: Screen::Connections, key: '3', title: "Connections", panels: &[Focus::Connections] },
 ];
 
 impl Screen {
@@ -49,7 +52,7 @@ mod tests {
 
     #[test]
     fn every_screen_has_a_row() {
-        for screen in [Screen::Overview, Screen::Faults] {
+        for screen in [Screen::Overview, Screen::Faults, Screen::Connections] {
             assert_eq!(screen.def().screen, screen);
         }
     }

@@ -61,6 +61,51 @@ fn faults() {
     insta::assert_snapshot!("form_wrong_80x24", c.screen(80, 24));
 }
 
+fn connections(look: Look, read_only: bool) -> Console {
+    let mut c = Console::shop(look);
+    c.model.read_only = read_only;
+    sim::connections(&c.agents[0]);
+    let effects = c.text("3");
+    c.answer(effects);
+    c
+}
+
+#[test]
+fn connections_live() {
+    let mut c = connections(DARK, false);
+    insta::assert_snapshot!("connections_80x24", c.screen(80, 24));
+    let effects = c.text("s");
+    c.answer(effects);
+    let effects = c.text("s");
+    c.answer(effects);
+    insta::assert_snapshot!("connections_120x36", c.screen(120, 36));
+    let effects = c.text("/held fault");
+    c.answer(effects);
+    insta::assert_snapshot!("connections_filtered_80x24", c.screen(80, 24));
+    c.key(KeyCode::Enter);
+    c.text("k");
+    insta::assert_snapshot!("connections_reset_80x24", c.screen(80, 24));
+    c.key(KeyCode::Esc);
+    insta::assert_snapshot!("connections_60x15", c.screen(60, 15));
+    insta::assert_snapshot!("connections_read_only_80x24", connections(DARK, true).screen(80, 24));
+}
+
+#[test]
+fn connections_when_there_are_none() {
+    let mut c = lone();
+    let effects = c.text("3");
+    c.answer(effects);
+    insta::assert_snapshot!("connections_none_80x24", c.screen(80, 24));
+    let mut c = Console::new(vec![still(Memory::new("edge-1"), |m| m)], DARK, false);
+    let effects = c.text("3");
+    assert!(c.screen(80, 24).contains("asking for the connections"));
+    c.answer(effects);
+    insta::assert_snapshot!("connections_no_proxy_80x24", c.screen(80, 24));
+    let old = control::Failure::new(control::Code::NotFound, "there is nothing at /api/v1/connections");
+    c.say(0, News::Connections(Err(ClientError::Failure(old))));
+    assert!(c.screen(80, 24).contains("edge-1: there is nothing at /api/v1/connections"));
+}
+
 #[test]
 fn questions_before_arming() {
     let mut c = lone();
@@ -167,6 +212,7 @@ fn every_screen(look: Look, mut check: impl FnMut(&mut Console, &str)) {
         }
         check(&mut c, keys);
     }
+    check(&mut connections(look, false), "connections");
     let mut c = Console::shop(look);
     c.ctrl('x');
     check(&mut c, "halt");

@@ -161,6 +161,194 @@ fn disarm_undo_and_what_the_agent_answers() {
     assert_eq!(c.text("u"), [Effect::Disarm(0, state.id)]);
 }
 
+fn connections(role: Role, read_only: bool) -> Console {
+    let mut c = Console::shop(DARK);
+    c.role = role;
+    c.snapshot(0);
+    c.model.read_only = read_only;
+    sim::connections(&c.agents[0]);
+    let effects = c.text("3");
+    assert!(matches!(&effects[..], [Effect::Connections(0, _)]), "{effects:?}");
+    c.answer(effects);
+    c
+}
+
+fn selected(c: &Console) -> u64 {
+    c.model.selected_connection().unwrap().1.id
+}
+
+#[test]
+fn connections_are_asked_for_only_while_they_are_looked_at() {
+    let asks = |effects: &[Effect]| effects.iter().filter(|e| matches!(e, Effect::Connections(..))).count();
+    let mut c = connections(Role::Admin, false);
+    let now = c.model.now_ms;
+    let effects = c.tick(now + 1000.0);
+    assert_eq!(asks(&effects), 1, "once a second");
+    assert_eq!(asks(&c.tick(now + 2000.0)), 0, "not while an answer is under way");
+    c.answer(effects);
+    assert_eq!(asks(&c.tick(now + 2400.0)), 0, "the second is not over");
+    assert!(next_tick_ms(&c.model).is_some());
+    let effects = c.tick(now + 3000.0);
+    assert_eq!(asks(&effects), 1);
+    // Frozen: nothing is asked, and what is still under way is not taken in.
+    c.text(" ");
+    c.agents[0].state().connections.clear();
+    c.answer(effects);
+    assert_eq!(c.model.connection_rows().len(), 40);
+    assert_eq!(asks(&c.tick(now + 5000.0)), 0);
+    c.text(" ");
+    let effects = c.tick(now + 6000.0);
+    c.answer(effects);
+    assert_eq!((c.model.connection_rows().len(), c.model.connection_counts()), (0, (0, 0)));
+    c.text("1");
+    assert_eq!(asks(&c.tick(now + 9000.0)), 0, "another screen");
+}
+
+#[test]
+fn the_head_line_counts_what_is_held_on_every_screen_until_nothing_is() {
+    let mut c = connections(Role::Admin, false);
+    c.text("1");
+    assert!(c.screen(120, 36).lines().next().unwrap().contains("1 held"));
+    for held in &mut c.agents[0].state().connections {
+        held.state = model::ConnectionState::Open;
+    }
+    c.poll();
+    assert!(!c.screen(120, 36).contains("held"));
+    let effects = c.tick(c.model.now_ms + 1000.0);
+    assert!(!effects.iter().any(|e| matches!(e, Effect::Connections(..))));
+}
+
+#[test]
+fn the_selection_stays_on_its_connection_when_rows_move_or_go() {
+    let mut c = connections(Role::Admin, false);
+    assert_eq!(selected(&c), 101, "the oldest");
+    for _ in 0..3 {
+        c.key(KeyCode::Down);
+    }
+    assert_eq!(selected(&c), 104);
+    c.agents[0].state().connections.retain(|v| v.id > 102);
+    c.poll();
+    assert_eq!((selected(&c), c.model.ui.connections.row), (104, 1));
+    c.agents[0].state().connections.retain(|v| v.id != 104);
+    c.poll();
+    assert_eq!(selected(&c), 105, "the row that took its place");
+    c.key(KeyCode::End);
+    assert_eq!(selected(&c), 140);
+    c.agents[0].state().connections.clear();
+    c.poll();
+    assert!(c.model.selected_connection().is_none());
+    assert_eq!(possible(&c.model, Command::HoldConnection), Err("no connection is selected".into()));
+}
+
+#[test]
+fn holding_and_releasing_one_by_hand() {
+    use tui::update::ByHand;
+    let mut c = connections(Role::Operator, false);
+    assert_eq!(c.text("r"), [], "it is not held");
+    let effects = c.text("i");
+    assert_eq!(effects, [Effect::Connection(0, ByHand::Hold, 101)]);
+    c.answer(effects);
+    assert_eq!(c.model.connection_counts().1, 2);
+    let screen = c.screen(80, 24);
+    assert!(screen.contains("is held, for 1m at most") && screen.contains("2 held"), "{screen}");
+    assert_eq!(possible(&c.model, Command::HoldConnection), Err("it is held".into()));
+    let effects = c.text("r");
+    assert_eq!(effects, [Effect::Connection(0, ByHand::Release, 101)]);
+    c.answer(effects);
+    assert_eq!(c.model.connection_counts().1, 1);
+}
+
+#[test]
+fn what_cannot_be_undone_is_asked_for() {
+    use control::Close;
+    use tui::update::ByHand;
+    for (key, how) in [("k", Close::Rst), ("c", Close::Fin)] {
+        let mut c = connections(Role::Operator, false);
+        assert_eq!(c.text(key), []);
+        assert!(matches!(c.model.ui.popup, Some(Popup::CloseConnection { .. })));
+        assert_eq!(c.text("n"), []);
+        assert!(c.model.ui.popup.is_none());
+        c.text(key);
+        let effects = c.text("y");
+        assert_eq!(effects, [Effect::Connection(0, ByHand::Close(how), 101)]);
+        c.answer(effects);
+        assert_eq!((selected(&c), c.model.connection_rows().len()), (102, 39));
+        // One that ends while the question is open takes the question with it.
+        c.text(key);
+        c.agents[0].state().connections.remove(0);
+        c.poll();
+        assert!(c.model.ui.popup.is_none());
+    }
+}
+
+#[test]
+fn connections_are_not_touched_where_one_may_not() {
+    for (mut c, why) in [
+        (connections(Role::Viewer, false), "needs operator, you are viewer"),
+        (connections(Role::Admin, true), "read-only"),
+    ] {
+        for key in ["i", "k", "c"] {
+            assert_eq!(c.text(key), [], "{key} {why}");
+            assert!(c.model.ui.popup.is_none() && c.screen(80, 24).contains(why), "{key} {why}");
+        }
+        c.model.select_connection(5);
+        assert_eq!(c.model.selected_connection().unwrap().1.state, model::ConnectionState::Held);
+        assert_eq!(c.text("r"), []);
+    }
+}
+
+#[test]
+fn r_releases_here_and_lifts_elsewhere() {
+    use control::service::{Caller, Service};
+    use futures::FutureExt;
+    let mut c = connections(Role::Admin, false);
+    let _ = c.agents[0].halt(Caller::inside("sre")).now_or_never();
+    c.sync();
+    assert_eq!(c.text("r"), []);
+    assert!(c.model.ui.popup.is_none());
+    assert!(c.screen(80, 24).contains("a halt is lifted on the Overview"));
+    assert_eq!(possible(&c.model, Command::HoldConnection), Err("halted by sre".into()));
+    c.text("1r");
+    assert!(matches!(c.model.ui.popup, Some(Popup::Lift { .. })));
+}
+
+#[test]
+fn a_filter_asks_the_agent_and_finds_at_once() {
+    let mut c = connections(Role::Admin, false);
+    let effects = c.text("/krc");
+    assert!(matches!(&effects[..], [Effect::Connections(0, _)]), "one at a time: {effects:?}");
+    assert_eq!(c.model.connection_rows().len(), 0, "letters are typed, not done");
+    c.answer(effects);
+    let effects = c.ctrl('u');
+    c.answer(effects);
+    let effects = c.text("held");
+    assert_eq!(c.model.connection_rows().len(), 1);
+    // The answer to what was asked first brings up the question for what stands there now.
+    c.answer(effects);
+    assert_eq!(c.model.connection_counts(), (1, 1));
+    let effects = c.key(KeyCode::Enter);
+    c.answer(effects);
+    assert_eq!(c.ctrl('y'), [Effect::Copy("murphy connections --text held".into())]);
+    let effects = c.key(KeyCode::Esc);
+    c.answer(effects);
+    assert_eq!(c.model.connection_rows().len(), 40);
+    c.key(KeyCode::Esc);
+    assert_eq!(c.model.ui.focus, Focus::Targets);
+}
+
+#[test]
+fn faults_on_datagrams_are_not_offered_on_streams() {
+    let mut c = lone(false);
+    c.text("2/duplicate");
+    assert!(c.model.ui.form.target.is_none());
+    let screen = c.screen(120, 36);
+    assert!(screen.contains("duplicate (no udp target)"), "{screen}");
+    c.agents[0].state().targets[0].about = "127.0.0.1:53 → 10.0.0.1:53 udp".into();
+    c.snapshot(0);
+    let screen = c.screen(120, 36);
+    assert!(!screen.contains("no udp target"), "{screen}");
+}
+
 #[test]
 fn leaving_asks_only_when_something_is_armed() {
     assert_eq!(lone(false).text("q"), [Effect::Leave]);
@@ -278,7 +466,7 @@ fn no_sequence_of_keys_panics() {
         KeyCode::Delete,
         KeyCode::F(1),
     ];
-    let letters: Vec<char> = "adru12:/?yTg +-qhknsyYüß漢0%".chars().collect();
+    let letters: Vec<char> = "adru123:/?yTg +-qhknsicyYüß漢0%".chars().collect();
     for seed in 0..16_u64 {
         let mut c = if seed % 2 == 0 { Console::shop(DARK) } else { lone(false) };
         for n in 0..300 {

@@ -1,17 +1,19 @@
 //! An agent in memory: faults are entries in a list, and what happens to them becomes events.
 
-use control::Feed;
 use control::service::{Answer, Audit, Caller, Service};
 use control::wire::{
     ActView, AgentStatus, Change, Check, Code, Counters, Disarmed, Failure, FaultState, HaltState, Halted,
     PlanView, RunState, StartRun,
 };
+use control::{Close, ConnectionList, ConnectionQuery, Feed};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use model::event::Ending;
 use model::sample::TargetState;
 use model::units::Span;
-use model::{Event, EventKind, Evidence, Fault, Target, TargetKind, TargetRef};
+use model::{
+    ConnectionState, ConnectionView, Event, EventKind, Evidence, Fault, Target, TargetKind, TargetRef,
+};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +29,7 @@ pub struct State {
     pub seq: u64,
     pub targets: Vec<TargetState>,
     pub faults: Vec<FaultState>,
+    pub connections: Vec<ConnectionView>,
     pub halted: Option<HaltState>,
     pub run: Option<RunState>,
     pub audit: Vec<Audit>,
@@ -296,6 +299,40 @@ impl Service for Memory {
     fn renew(&self, id: String, _by: Caller) -> BoxFuture<'_, Answer<FaultState>> {
         let found = self.faults_now().into_iter().find(|f| f.id == id);
         ready(found.ok_or_else(|| Failure::no_fault(&id)))
+    }
+
+    fn connections(&self, query: ConnectionQuery) -> BoxFuture<'_, Answer<ConnectionList>> {
+        ready(Ok(ConnectionList::of(self.state().connections.clone(), &query)))
+    }
+
+    fn close_connection(&self, id: u64, _how: Close, _by: Caller) -> BoxFuture<'_, Answer<()>> {
+        let mut state = self.state();
+        let before = state.connections.len();
+        state.connections.retain(|c| c.id != id);
+        ready(if state.connections.len() < before { Ok(()) } else { Err(Failure::no_connection(id)) })
+    }
+
+    fn hold_connection(&self, id: u64, _lease: Span, _by: Caller) -> BoxFuture<'_, Answer<()>> {
+        ready(match self.state().connections.iter_mut().find(|c| c.id == id) {
+            None => Err(Failure::no_connection(id)),
+            Some(c) => {
+                c.state = ConnectionState::Held;
+                Ok(())
+            }
+        })
+    }
+
+    fn release_connection(&self, id: u64, _by: Caller) -> BoxFuture<'_, Answer<()>> {
+        ready(match self.state().connections.iter_mut().find(|c| c.id == id) {
+            None => Err(Failure::no_connection(id)),
+            Some(c) if c.state != ConnectionState::Held => {
+                Err(Failure::new(Code::Conflict, format!("connection {id} is not held")))
+            }
+            Some(c) => {
+                c.state = ConnectionState::Open;
+                Ok(())
+            }
+        })
     }
 
     fn halt(&self, by: Caller) -> BoxFuture<'_, Answer<Halted>> {

@@ -3,6 +3,7 @@
 use super::series::Series;
 use control::service::Role;
 use control::wire::{FaultState, HaltState, RunState, Status};
+use control::{ConnectionList, ConnectionQuery};
 use model::event::WindowResult;
 use model::sample::TargetState;
 use model::{Event, Evidence, Fault, TargetRef, units::Span};
@@ -117,6 +118,10 @@ pub struct Agent {
     pub judged: BTreeMap<String, WindowResult>,
     /// Measurements by target.
     pub series: BTreeMap<String, Series>,
+    /// Its open connections, as far as they were asked for, or why they are not known.
+    pub connections: Option<Result<ConnectionList, String>>,
+    /// What was asked about its connections and is not answered yet.
+    pub connections_asked: Option<ConnectionQuery>,
     /// Faults of the catalogue that cannot be armed there, with why.
     pub unavailable: BTreeMap<String, String>,
     /// Events up to this number happened before the last snapshot: history, which changes nothing that is.
@@ -153,6 +158,8 @@ impl Agent {
             run: None,
             judged: BTreeMap::new(),
             series: BTreeMap::new(),
+            connections: None,
+            connections_asked: None,
             unavailable: BTreeMap::new(),
             snapshot_seq: 0,
             changed_seq: 0,

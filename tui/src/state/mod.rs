@@ -3,12 +3,14 @@
 pub mod agent;
 pub mod bounds;
 pub mod columns;
+pub mod connections;
 pub mod series;
 pub mod ui;
 
 pub use agent::{Agent, ArmedFault, Link, Run};
 pub use ui::{Focus, Halting, Level, Look, Popup, Toast, Ui};
 
+use crate::screen::Screen;
 use crate::tell::Told;
 use bounds::Bound;
 use columns::Columns;
@@ -288,6 +290,16 @@ impl Model {
     /// Whether an agent lives in this very process, and ends with it.
     pub fn inside(&self) -> bool {
         self.agents.iter().any(|a| a.pid.is_some() && a.pid == self.pid)
+    }
+
+    /// Whether connections are asked for: only while they are looked at, and while some are held, which the head line says
+    /// everywhere.
+    pub fn polls_connections(&self) -> bool {
+        let wanted = match self.ui.screen {
+            Screen::Connections => self.ui.frozen.is_none(),
+            _ => self.connection_counts().1 > 0,
+        };
+        wanted && self.agents.iter().any(Agent::up)
     }
 
     /// Whether time alone changes what is on the screen.

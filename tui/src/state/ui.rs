@@ -2,6 +2,7 @@
 
 use crate::form::{Form, Order};
 use crate::screen::Screen;
+use crate::state::connections::Browse;
 use std::collections::BTreeSet;
 use tui_input::Input;
 
@@ -41,6 +42,8 @@ pub enum Focus {
     Catalogue,
     /// Faults: the form.
     Form,
+    /// Connections: the table.
+    Connections,
 }
 
 /// Something that lies over the screen.
@@ -76,6 +79,15 @@ pub enum Popup {
     },
     /// Ending the run.
     EndRun,
+    /// Ending a connection, which cannot be undone.
+    CloseConnection {
+        /// Which agent.
+        agent: usize,
+        /// The connection's number.
+        id: u64,
+        /// In order, or by a reset.
+        how: control::Close,
+    },
     /// A fault in detail: agent and id.
     Fault(usize, String),
     /// A target in detail: agent and target.
@@ -157,6 +169,8 @@ pub struct Ui {
     pub row: usize,
     /// The arming form.
     pub form: Form,
+    /// What is shown of the connections.
+    pub connections: Browse,
     /// A message.
     pub toast: Option<Toast>,
     /// The last halt from here.
@@ -182,6 +196,7 @@ impl Ui {
             folded: BTreeSet::new(),
             row: 1,
             form: Form::default(),
+            connections: Browse::default(),
             toast: None,
             halting: Vec::new(),
         }

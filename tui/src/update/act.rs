@@ -1,6 +1,6 @@
 //! What commands do.
 
-use super::{Effect, toast};
+use super::{ByHand, Effect, connections, toast};
 use crate::catalogue::{self, Row};
 use crate::cmdline;
 use crate::command::{Command, possible};
@@ -10,6 +10,7 @@ use crate::screen::Screen;
 use crate::state::columns::ZOOMS;
 use crate::state::ui::Frozen;
 use crate::state::{Focus, Halting, Level, Model, Popup, TargetRow};
+use control::Close;
 use model::TargetRef;
 use tui_input::Input;
 
@@ -55,6 +56,7 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
         Command::Freeze => match model.ui.frozen {
             Some(_) => model.ui.frozen = None,
             None => {
+                // An answer that is still under way would move what is to stand still; it is not taken in.
                 let column = model.last_column();
                 model.ui.frozen = Some(Frozen { column, log: model.forgotten + model.log.len() });
             }
@@ -63,14 +65,24 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
         Command::ZoomIn => zoom(model, -1),
         Command::ZoomOut => zoom(model, 1),
         Command::Filter => {
-            model.ui.focus = Focus::Catalogue;
+            model.ui.focus = model.ui.screen.def().panels[0];
             model.ui.filtering = true;
         }
+        Command::CloseConnection | Command::ResetConnection => {
+            if let Some((agent, id)) = model.ui.connections.selected {
+                let how = if command == Command::ResetConnection { Close::Rst } else { Close::Fin };
+                model.ui.popup = Some(Popup::CloseConnection { agent, id, how });
+            }
+        }
+        Command::HoldConnection => connections::by_hand(model, ByHand::Hold, effects),
+        Command::ReleaseConnection => connections::by_hand(model, ByHand::Release, effects),
+        Command::SortConnections => connections::resort(model, effects),
         Command::CopyRow => copy_row(model, effects),
         Command::CopyCommand => {
             let line = match model.ui.screen {
                 Screen::Faults => model.ui.form.fault().ok().map(|f| cmdline::arm(&f)),
                 Screen::Overview => model.selected_fault().map(|(_, f)| cmdline::arm(&f.fault)),
+                Screen::Connections => Some(connections::command(model)),
             };
             if let Some(line) = line {
                 copy(model, line, effects);
@@ -78,6 +90,10 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
         }
         Command::Overview => show(model, Screen::Overview),
         Command::Faults => show(model, Screen::Faults),
+        Command::Connections => {
+            show(model, Screen::Connections);
+            connections::ask(model, effects);
+        }
         Command::NextPanel => panel(model, 1),
         Command::PreviousPanel => panel(model, -1),
         Command::Up => walk(model, -1),
@@ -94,7 +110,13 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
                 model.ui.filter.reset();
                 select_first_match(model);
             }
-            Screen::Faults => show(model, Screen::Overview),
+            Screen::Connections if !model.ui.connections.filter.value().is_empty() => {
+                model.ui.connections.filter.reset();
+                model.sort_connections();
+                connections::ask(model, effects);
+            }
+            Screen::Connections if model.ui.frozen.is_some() => model.ui.frozen = None,
+            Screen::Faults | Screen::Connections => show(model, Screen::Overview),
             Screen::Overview => (model.ui.frozen, model.ui.back) = (None, 0),
         },
         Command::Quit => quit(model, effects),
@@ -130,8 +152,11 @@ const BEGIN_WITH: &str = "latency";
 /// In the form, arms; elsewhere, opens it.
 fn arm_or_open(model: &mut Model, effects: &mut Vec<Effect>) {
     if model.ui.focus != Focus::Form {
-        if model.ui.screen == Screen::Overview {
-            let chosen = model.selected_target().map(|(a, t)| (a, t.target.clone()));
+        if model.ui.screen != Screen::Faults {
+            let chosen = match model.ui.screen {
+                Screen::Connections => model.selected_connection().map(|(a, c)| (a, c.target.clone())),
+                _ => model.selected_target().map(|(a, t)| (a, t.target.clone())),
+            };
             show(model, Screen::Faults);
             if chosen.is_some() {
                 // The first fault that fits what was selected.
@@ -213,6 +238,9 @@ fn copy_row(model: &mut Model, effects: &mut Vec<Effect>) {
             let at = model.log.len().saturating_sub(1 + model.ui.back);
             model.log.get(at).map_or_else(String::new, |e| format!("{} {}", e.told.word, e.told.text))
         }
+        Focus::Connections => {
+            model.selected_connection().map_or_else(String::new, |(_, c)| connections::words(c))
+        }
         Focus::Catalogue | Focus::Form => match model.ui.form.fault() {
             Ok(fault) => cmdline::arm(&fault),
             Err(_) => return toast(model, Level::Bad, "copy: the form is not complete"),
@@ -245,7 +273,7 @@ fn detail(model: &mut Model) {
             }
             None => {}
         },
-        Focus::Events | Focus::Form => {}
+        Focus::Events | Focus::Form | Focus::Connections => {}
     }
 }
 
@@ -285,6 +313,10 @@ fn walk(model: &mut Model, by: i64) {
             model.ui.row = moved(model.ui.row, catalogue::rows(model).len());
             open_form(model);
         }
+        Focus::Connections => {
+            let at = moved(model.ui.connections.row, model.ui.connections.rows.len());
+            model.select_connection(at);
+        }
         Focus::Form => {}
     }
 }
@@ -315,12 +347,20 @@ fn open_form(model: &mut Model) {
 /// The targets that a fault fits, at all agents that answer.
 pub(crate) fn targets(model: &Model, def: &model::FaultDef) -> Vec<(usize, TargetRef)> {
     let requests = def.layer == model::catalogue::Layer::Requests;
+    let datagrams = def.is_for_datagrams();
     let agents = model.agents.iter().enumerate().filter(|(_, a)| a.up());
     agents
         .flat_map(|(i, a)| a.targets.iter().map(move |t| (i, t)))
-        .filter(|(_, t)| def.fits(t.target.kind) && (!requests || t.http))
+        .filter(|(_, t)| {
+            def.fits(t.target.kind) && (!requests || t.http) && (!datagrams || passes_datagrams(t))
+        })
         .map(|(i, t)| (i, t.target.clone()))
         .collect()
+}
+
+/// Whether a target passes datagrams: its description ends with what it speaks.
+fn passes_datagrams(target: &model::sample::TargetState) -> bool {
+    target.about.ends_with(" udp")
 }
 
 /// The next choice of the selected field. Says whether there was one.

@@ -1,7 +1,7 @@
 //! What agents say becomes what is known of them.
 
 use super::events::event;
-use super::{Effect, News, Snapshot, toast};
+use super::{Effect, News, Snapshot, connections, toast};
 use crate::form::Plan;
 use crate::state::{ArmedFault, Entry, Level, Link, Model};
 use crate::tell::{self, Weight};
@@ -67,6 +67,8 @@ pub(super) fn news(model: &mut Model, agent: usize, news: News, effects: &mut Ve
             toast(model, Level::Good, "the halt is lifted");
         }
         News::Lifted(Err(e)) => toast(model, Level::Bad, format!("not lifted: {e}")),
+        News::Connections(result) => connections::list(model, agent, result, effects),
+        News::ConnectionDone(what, id, result) => connections::done(model, agent, what, id, result, effects),
         News::RunEnded(Ok(run)) => toast(model, Level::Good, format!("{} is ended", run.name)),
         News::RunEnded(Err(e)) => toast(model, Level::Bad, format!("the run goes on: {e}")),
     }
@@ -83,6 +85,7 @@ fn connected(model: &mut Model, agent: usize, fresh: bool) {
             w.to_ms = Some(now);
         }
         model.mine.retain(|(a, _)| *a != agent);
+        model.sort_connections();
         model.replot();
     }
     model.agents[agent].link = Link::Up;

@@ -9,7 +9,7 @@ pub(super) fn press(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect>
     if key.kind == KeyEventKind::Release {
         return;
     }
-    let command = of_key(key);
+    let command = of_key(model.ui.screen, key);
     // Before every widget: nothing that is open, focused or typed may keep a halt from happening.
     if command == Some(Command::Halt) {
         return act::halt(model, effects);
@@ -17,7 +17,7 @@ pub(super) fn press(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect>
     if model.ui.popup.is_some() {
         return popup::press(model, key, effects);
     }
-    if model.ui.filtering && typing::filter(model, key) {
+    if model.ui.filtering && typing::filter(model, key, effects) {
         return;
     }
     if model.ui.focus == Focus::Form && form(model, key, effects) {
@@ -47,7 +47,11 @@ fn form(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect>) -> bool {
         }
         (KeyCode::Char(' '), KeyModifiers::NONE) if !typed(model) => drop(act::step(model, 1)),
         (KeyCode::F(_), _) => return false,
-        (KeyCode::Char(_), m) if m.contains(KeyModifiers::CONTROL) && of_key(key).is_some() => return false,
+        (KeyCode::Char(_), m)
+            if m.contains(KeyModifiers::CONTROL) && of_key(model.ui.screen, key).is_some() =>
+        {
+            return false;
+        }
         // A field that is not typed into leaves letters to the table of commands.
         (KeyCode::Char(_), _) if !typed(model) => return false,
         _ => return typing::field(model, key),

@@ -1,6 +1,7 @@
 //! What happens becomes what is known: one pure function, which also says what is to be done outside.
 
 mod act;
+mod connections;
 mod events;
 mod fold;
 mod keys;
@@ -13,7 +14,7 @@ pub(crate) use popup::{lift_word, palette};
 use crate::form::Plan;
 use crate::state::{Model, TargetRow, Toast, ui};
 use control::wire::{Disarmed, FaultState, Halted, PlanView, RunState, Status};
-use control::{ClientError, Signal};
+use control::{ClientError, Close, ConnectionList, ConnectionQuery, Signal};
 use crossterm::event::KeyEvent;
 use model::sample::TargetState;
 use model::{Fault, units::Span};
@@ -55,6 +56,10 @@ pub enum News {
     Halted(f64, Result<Halted, ClientError>),
     /// The answer to lifting it.
     Lifted(Result<(), ClientError>),
+    /// Its open connections.
+    Connections(Result<ConnectionList, ClientError>),
+    /// The answer to something done to a connection by hand: what, and its number.
+    ConnectionDone(ByHand, u64, Result<(), ClientError>),
     /// The answer to ending the run.
     RunEnded(Result<Box<RunState>, ClientError>),
 }
@@ -95,12 +100,26 @@ pub enum Effect {
     Renew(usize, String),
     Lift(usize),
     EndRun(usize),
+    Connections(usize, Box<ConnectionQuery>),
+    /// Something done to a connection by hand: at which agent, what, and its number.
+    Connection(usize, ByHand, u64),
     /// Asks the agent anew for what it is and does.
     Refresh(usize),
     /// Puts a text into the clipboard of the terminal.
     Copy(String),
     /// Leaves, after everything before this was done.
     Leave,
+}
+
+/// What is done to a connection by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByHand {
+    /// It is ended.
+    Close(Close),
+    /// Nothing passes on it.
+    Hold,
+    /// It goes on.
+    Release,
 }
 
 /// How long a message stays.
@@ -141,7 +160,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
 pub fn next_tick_ms(model: &Model) -> Option<f64> {
     match model.ui.form.changed_ms {
         Some(since) => Some((since + REST_MS - model.now_ms).max(10.0)),
-        None if model.counting() => Some(1000.0 - model.now_ms % 1000.0),
+        None if model.counting() || model.polls_connections() => Some(1000.0 - model.now_ms % 1000.0),
         None => None,
     }
 }
@@ -152,6 +171,9 @@ fn tick(model: &mut Model, now_ms: f64, effects: &mut Vec<Effect>) {
     if model.ui.toast.as_ref().is_some_and(|t| t.until_ms <= now_ms) {
         model.ui.toast = None;
         model.dirty = true;
+    }
+    if second {
+        connections::ask(model, effects);
     }
     if second && model.counting() {
         model.dirty = true;
@@ -196,12 +218,12 @@ fn keep_selections(model: &mut Model) {
         ui.target = targets.saturating_sub(1);
         model.replot();
     }
-    let ui = &mut model.ui;
-    ui.fault = ui.fault.min(faults.saturating_sub(1));
-    if let Some(popup) = &ui.popup {
+    model.ui.fault = model.ui.fault.min(faults.saturating_sub(1));
+    if let Some(popup) = &model.ui.popup {
         let gone = match popup {
             ui::Popup::Fault(agent, id) => !model.agents[*agent].faults.iter().any(|f| f.id == *id),
             ui::Popup::Target(agent, target) => model.agents[*agent].target(target).is_none(),
+            ui::Popup::CloseConnection { agent, id, .. } => model.connection(*agent, *id).is_none(),
             ui::Popup::Lift { .. } => model.halted().is_none(),
             _ => false,
         };

@@ -1,6 +1,6 @@
 //! Keys of what lies over the screen.
 
-use super::{Effect, act, toast, typing};
+use super::{ByHand, Effect, act, toast, typing};
 use crate::command::{COMMANDS, Command, possible};
 use crate::radius::Size;
 use crate::state::{Level, Model, Popup};
@@ -109,6 +109,14 @@ pub(super) fn press(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect>
                         effects.push(Effect::EndRun(i));
                     }
                 }
+                return;
+            }
+            KeyCode::Char('n' | 'N') => return,
+            _ => true,
+        },
+        Popup::CloseConnection { agent, id, how } => match key.code {
+            KeyCode::Char('y' | 'Y') => {
+                effects.push(Effect::Connection(*agent, ByHand::Close(*how), *id));
                 return;
             }
             KeyCode::Char('n' | 'N') => return,

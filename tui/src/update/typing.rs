@@ -1,6 +1,8 @@
 //! Text that is typed: the form's fields, the catalogue's filter, and the lines of popups.
 
+use super::{Effect, connections};
 use crate::form::Asks;
+use crate::screen::Screen;
 use crate::state::{Focus, Model, Popup};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use tui_input::{Input, InputRequest};
@@ -49,7 +51,10 @@ pub(super) fn field(model: &mut Model, key: &KeyEvent) -> bool {
 }
 
 /// A key for the filter of the catalogue, while it is typed.
-pub(super) fn filter(model: &mut Model, key: &KeyEvent) -> bool {
+pub(super) fn filter(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect>) -> bool {
+    if model.ui.screen == Screen::Connections {
+        return connections::filter(model, key, effects);
+    }
     let ui = &mut model.ui;
     match key.code {
         KeyCode::Esc => {
@@ -77,6 +82,7 @@ pub(super) fn paste(model: &mut Model, text: &str) {
         Some(Popup::Palette { input, .. }) => input,
         // A name is typed to think about it; pasting it would not be typing.
         Some(_) => return,
+        None if ui.filtering && ui.screen == Screen::Connections => &mut ui.connections.filter,
         None if ui.filtering => &mut ui.filter,
         None if ui.focus == Focus::Form => {
             let at = ui.form.at;
@@ -91,5 +97,8 @@ pub(super) fn paste(model: &mut Model, text: &str) {
     };
     for c in text.trim().chars().take(LONGEST) {
         input.handle(InputRequest::InsertChar(if c.is_control() { ' ' } else { c }));
+    }
+    if model.ui.screen == Screen::Connections {
+        model.sort_connections();
     }
 }

@@ -132,7 +132,8 @@ fn why_not(model: &Model, def: &FaultDef) -> Option<String> {
     if !up.is_empty() && whys.len() == up.len() {
         return whys.first().map(|w| (*w).clone());
     }
-    crate::update::targets(model, def).is_empty().then(|| "no target".to_owned())
+    let missing = if def.is_for_datagrams() { "no udp target" } else { "no target" };
+    crate::update::targets(model, def).is_empty().then(|| missing.to_owned())
 }
 
 /// A line of text with its cursor.

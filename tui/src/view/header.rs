@@ -79,6 +79,10 @@ fn left(model: &Model, theme: Theme, detail: usize) -> Pieces {
     let armed = model.armed_count();
     let (dot, style) = if armed > 0 { ("●", theme.bad()) } else { ("○", theme.dim()) };
     say(if detail == 0 { format!("{dot}{armed}") } else { format!("{dot} {armed} armed") }, style);
+    let held = model.connection_counts().1;
+    if held > 0 {
+        say(if detail == 0 { format!(" ‖{held}") } else { format!("  ‖ {held} held") }, theme.warn());
+    }
     let breach = model.run().into_iter().flat_map(|r| r.breaches.values()).copied().reduce(f64::min);
     if let Some(since) = breach {
         let word = if detail == 0 { " ▲" } else { "  ▲ BREACH " };

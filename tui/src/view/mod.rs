@@ -1,6 +1,7 @@
 //! Drawing: from what is known to cells, and nothing else.
 
 mod axis;
+mod connections;
 mod faults;
 mod header;
 mod keybar;
@@ -45,6 +46,7 @@ pub fn draw(f: &mut Frame, model: &Model) {
         _ if !heard_of => attaching(f, body, model, theme),
         Screen::Overview => overview::draw(f, body, model, theme),
         Screen::Faults => faults::draw(f, body, model, theme),
+        Screen::Connections => connections::draw(f, body, model, theme),
     }
     keybar::bar(f, keys, model, theme);
     popup::draw(f, Rect { height: area.height - 1, ..area }, model, theme);

@@ -113,6 +113,32 @@ pub fn draw(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
             ];
             show(f, area, "End the run", (area.width.min(76), 7), lines, theme.warn());
         }
+        Some(Popup::CloseConnection { agent, id, how }) => {
+            let columns = usize::from(area.width.min(72)).saturating_sub(6);
+            let (verb, sees) = match how {
+                control::Close::Rst => {
+                    ("Reset", "Both sides see a reset (ECONNRESET); what is on its way is lost.")
+                }
+                control::Close::Fin => ("Close", "Both sides see an orderly end."),
+            };
+            let which = model.connection(*agent, *id).map_or_else(String::new, |c| {
+                let client = c.client.as_deref().unwrap_or("a unix socket");
+                format!("{verb} {client} through {}?", c.target)
+            });
+            let mut lines = vec![Line::default()];
+            for (text, style) in [
+                (which.as_str(), theme.strong()),
+                (sees, Style::new()),
+                ("It cannot be undone.", Style::new()),
+            ] {
+                lines.extend(wrap(text, columns).into_iter().map(|l| line([(l, style)])));
+            }
+            lines.push(Line::default());
+            lines.push(keys(&[("y", &verb.to_lowercase()), ("n", "leave it")], theme));
+            let title = format!("{verb} connection #{id}");
+            let height = lines.len() as u16 + 3;
+            show(f, area, &title, (area.width.min(72), height), lines, theme.warn());
+        }
         Some(Popup::Fault(agent, id)) => {
             if let Some(fault) = model.agents[*agent].faults.iter().find(|f| f.id == *id) {
                 let width = area.width.min(84);

@@ -3,9 +3,9 @@
 pub mod memory;
 pub mod sim;
 
-use control::Signal;
 use control::service::{Caller, Role, Service};
 use control::wire::Status;
+use control::{ClientError, Signal};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use futures::{FutureExt, StreamExt};
 use memory::Memory;
@@ -14,7 +14,7 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use std::sync::{Arc, OnceLock};
 use tui::state::Model;
-use tui::update::{Effect, Msg, News, Snapshot, update};
+use tui::update::{ByHand, Effect, Msg, News, Snapshot, update};
 use tui::{Look, Marker};
 
 pub const DARK: Look = Look { light: false, mono: false, marker: Marker::Braille };
@@ -90,6 +90,38 @@ impl Console {
             unavailable: None,
         };
         self.say(agent, News::Snapshot(Box::new(snapshot)));
+    }
+
+    /// Answers what was asked about connections, and does what was ordered by hand.
+    pub fn answer(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            let more = match effect {
+                Effect::Connections(agent, query) => {
+                    let list = self.agents[agent].connections(*query).now_or_never().unwrap();
+                    self.say(agent, News::Connections(list.map_err(ClientError::Failure)))
+                }
+                Effect::Connection(agent, what, id) => {
+                    let (memory, me) = (self.agents[agent].clone(), Caller::inside("sre"));
+                    let done = match what {
+                        ByHand::Close(how) => memory.close_connection(id, how, me).now_or_never(),
+                        ByHand::Hold => {
+                            memory.hold_connection(id, model::units::Span::secs(60), me).now_or_never()
+                        }
+                        ByHand::Release => memory.release_connection(id, me).now_or_never(),
+                    };
+                    let done = done.unwrap().map_err(ClientError::Failure);
+                    self.say(agent, News::ConnectionDone(what, id, done))
+                }
+                other => panic!("{other:?} is not about connections"),
+            };
+            self.answer(more);
+        }
+    }
+
+    /// Lets the console ask for connections once more.
+    pub fn poll(&mut self) {
+        let effects = self.tick(self.model.now_ms + 1000.0);
+        self.answer(effects.into_iter().filter(|e| matches!(e, Effect::Connections(..))).collect());
     }
 
     /// Takes in the events that the agents have.

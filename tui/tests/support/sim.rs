@@ -4,7 +4,9 @@ use super::memory::Memory;
 use control::wire::RunState;
 use model::event::GuardState;
 use model::units::Span;
-use model::{EventKind, Fault, Sample};
+use model::{
+    ConnectionFault, ConnectionState, ConnectionView, EventKind, Fault, Sample, TargetKind, TargetRef,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -113,7 +115,7 @@ pub fn history(memory: &Memory, seconds: u64, rates: &[(&str, f64)], mut script:
 /// The agent of the prototype's pictures: a run in its third stage, three faults on, one bound broken.
 pub fn shop() -> Arc<Memory> {
     let memory = Memory::new("edge-1").with_proxy("cart", true).with_proxy("pg", false).with_target(
-        model::TargetKind::Node,
+        TargetKind::Node,
         "self",
         "this machine, 4 cores",
     );
@@ -200,4 +202,40 @@ fn stage(m: &Memory, name: &str, n: usize, secs: u64) {
         stage: Some((name.into(), n)),
         lasts: Some(Span::secs(secs)),
     });
+}
+
+/// Open connections of the shop: some under its faults, one held.
+#[allow(dead_code)]
+pub fn connections(memory: &Memory) {
+    let faults = memory.state().faults.clone();
+    let of = |name: &str, n: u64| -> Vec<ConnectionFault> {
+        let on = faults.iter().filter(|f| f.fault.target.name == name && f.fault.inject.name() != "abort");
+        on.map(|f| ConnectionFault {
+            id: f.id.clone(),
+            fault: f.fault.inject.name().to_owned(),
+            applied: n.is_multiple_of(4),
+        })
+        .collect()
+    };
+    let all = (1..=40_u64).map(|n| {
+        let (name, port) = if n % 3 == 0 { ("pg", 5432) } else { ("cart", 8080) };
+        ConnectionView {
+            id: 100 + n,
+            target: TargetRef::new(TargetKind::Proxy, name),
+            client: (n != 9).then(|| format!("10.0.{}.{}:{}", n % 5, 7 + n, 41_000 + 7 * n)),
+            upstream: (n != 12).then(|| format!("10.0.9.{}:{port}", n % 2 + 1)),
+            age_ms: 3_700_000 / n,
+            bytes_up: n * n * n * 37,
+            bytes_down: (n % 7) * (n % 7) * (n % 7) * 182_000,
+            state: match n {
+                6 => ConnectionState::Held,
+                12 => ConnectionState::Dialling,
+                15 => ConnectionState::HalfClosed,
+                22 => ConnectionState::Closing,
+                _ => ConnectionState::Open,
+            },
+            faults: if n % 2 == 0 { of(name, n) } else { Vec::new() },
+        }
+    });
+    memory.state().connections = all.collect();
 }
