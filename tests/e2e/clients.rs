@@ -4,7 +4,7 @@
 //! in tests/clients; the suite of toxiproxy_rust is its own.
 
 use crate::ground::{Finished, TempDir, eventually, is_root, murphy_in, need, program};
-use crate::toxiproxy::Server;
+use crate::toxiproxy::{Server, own};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -106,7 +106,11 @@ fn toxiproxy_python_from_pypi() {
     }
     let server = Server::start(&[]);
     let mut script = Command::new(python);
-    script.env("PYTHONPATH", &packages).arg(sources("python").join("check.py")).arg(server.port.to_string());
+    script
+        .env("PYTHONPATH", &packages)
+        .arg(sources("python").join("check.py"))
+        .arg(server.port.to_string())
+        .arg(own());
     passed(&run(&mut script));
 }
 
@@ -134,7 +138,8 @@ fn toxiproxy_node_client_from_npm() {
     script
         .env("NODE_PATH", packages.join("node_modules"))
         .arg(sources("node").join("check.cjs"))
-        .arg(server.port.to_string());
+        .arg(server.port.to_string())
+        .arg(own());
     passed(&run(&mut script));
 }
 
@@ -216,7 +221,7 @@ fn toxiproxy_rust_and_noxious_client_from_crates_io() {
     let server = Server::start(&[]);
     let args = ["--offline", "-p", "clients", "--", "--test-threads=1"];
     let mut noxious = with(Command::new(&cargo), &args);
-    noxious.env("TOXIPROXY_PORT", server.port.to_string());
+    noxious.env("TOXIPROXY_PORT", server.port.to_string()).env("TOXIPROXY_LISTEN", own());
     let done = run(&mut noxious);
     passed(&done);
     assert!(done.out.contains("4 passed"), "{}", done.out);

@@ -11,9 +11,11 @@
 mod address;
 mod body;
 mod book;
+mod hands;
 mod http;
 mod json;
 mod metrics;
+mod page;
 mod refused;
 mod toxic;
 

@@ -36,6 +36,9 @@ const ping = async (socket) => {
   return performance.now() - begin;
 };
 
+// Any port of an address that is free for us: one that is let go is there again.
+const listen = process.argv[3];
+
 // This client tells the status only.
 const refused = (call, status) =>
   assert.rejects(call, { message: `Request failed with status code ${status}` });
@@ -48,15 +51,15 @@ const checks = {
 
   async proxies_come_and_go(server, upstream) {
     assert.deepEqual(await server.getAll(), {});
-    const proxy = await server.createProxy({ name: "a", listen: "127.0.0.1:0", upstream });
+    const proxy = await server.createProxy({ name: "a", listen, upstream });
     assert.equal(proxy.enabled, true);
     assert.deepEqual(proxy.toJson(), { enabled: true, listen: proxy.listen, name: "a", upstream });
     assert.equal(proxy.getToxiproxy(), server);
     assert.deepEqual(Object.keys(await server.getAll()), ["a"]);
     assert.equal((await server.get("a")).listen, proxy.listen);
-    await refused(server.createProxy({ name: "a", listen: "127.0.0.1:0", upstream }), 409);
+    await refused(server.createProxy({ name: "a", listen, upstream }), 409);
     await refused(server.createProxy({ name: "b", listen: proxy.listen, upstream }), 500);
-    await refused(server.createProxy({ name: "b", listen: "127.0.0.1:0" }), 400);
+    await refused(server.createProxy({ name: "b", listen }), 400);
     await refused(server.get("b"), 404);
     const socket = await connect(proxy);
     await ping(socket);
@@ -73,7 +76,7 @@ const checks = {
   },
 
   async populate(server, upstream) {
-    const some = ["a", "b"].map((name) => ({ name, listen: "127.0.0.1:0", upstream }));
+    const some = ["a", "b"].map((name) => ({ name, listen, upstream }));
     const made = await server.populate(some);
     assert.deepEqual(Object.keys(made), ["a", "b"]);
     const toxics = [{ type: "latency", attributes: { latency: 5, jitter: 0 } }];
@@ -84,7 +87,7 @@ const checks = {
   },
 
   async every_kind_of_toxic(server, upstream) {
-    const proxy = await server.createProxy({ name: "a", listen: "127.0.0.1:0", upstream });
+    const proxy = await server.createProxy({ name: "a", listen, upstream });
     const kinds = {
       latency: { latency: 100, jitter: 10 },
       bandwidth: { rate: 1000 },
@@ -114,7 +117,7 @@ const checks = {
   },
 
   async toxics_do_what_they_say(server, upstream) {
-    const proxy = await server.createProxy({ name: "a", listen: "127.0.0.1:0", upstream });
+    const proxy = await server.createProxy({ name: "a", listen, upstream });
     const socket = await connect(proxy);
     await ping(socket);
     const late = await proxy.addToxic({ type: "latency", attributes: { latency: 80, jitter: 0 } });

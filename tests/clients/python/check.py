@@ -95,7 +95,7 @@ def proxies_come_and_go():
 
 @check
 def a_proxy_is_down_for_a_while():
-    proxy = server.create(name="a", upstream=upstream)
+    proxy = server.create(name="a", upstream=upstream, listen=LISTEN)
     held = connect(proxy)
     ping(held)
     with proxy.down():
@@ -113,7 +113,7 @@ def a_proxy_is_down_for_a_while():
 
 @check
 def every_kind_of_toxic():
-    proxy = server.create(name="a", upstream=upstream)
+    proxy = server.create(name="a", upstream=upstream, listen=LISTEN)
     kinds = {
         "latency": {"latency": 100, "jitter": 10},
         "bandwidth": {"rate": 1000},
@@ -141,7 +141,7 @@ def every_kind_of_toxic():
 
 @check
 def toxics_do_what_they_say():
-    proxy = server.create(name="a", upstream=upstream)
+    proxy = server.create(name="a", upstream=upstream, listen=LISTEN)
     conn = connect(proxy)
     ping(conn)
     proxy.add_toxic(name="late", type="latency", attributes={"latency": 80})
@@ -158,7 +158,7 @@ def toxics_do_what_they_say():
 
 @check
 def mistakes():
-    proxy = server.create(name="a", upstream=upstream)
+    proxy = server.create(name="a", upstream=upstream, listen=LISTEN)
     raises(InvalidToxic, lambda: proxy.add_toxic(type="sloth"), "invalid toxic type")
     raises(InvalidToxic, lambda: proxy.add_toxic(type="latency", stream="sideways"), "stream was invalid")
     raises(
@@ -175,8 +175,8 @@ def mistakes():
 @check
 def populate():
     some = [
-        {"name": "a", "upstream": upstream, "listen": "127.0.0.1:0"},
-        {"name": "b", "upstream": upstream, "listen": "127.0.0.1:0"},
+        {"name": "a", "upstream": upstream, "listen": LISTEN},
+        {"name": "b", "upstream": upstream, "listen": LISTEN},
     ]
     made = server.populate(some)
     assert [p.name for p in made] == ["a", "b"]
@@ -189,7 +189,7 @@ def populate():
 
 @check
 def reset():
-    proxy = server.create(name="a", upstream=upstream)
+    proxy = server.create(name="a", upstream=upstream, listen=LISTEN)
     proxy.add_toxic(type="latency")
     proxy.disable()
     assert list(proxy.toxics()) == ["latency_downstream"]
@@ -200,6 +200,8 @@ def reset():
 
 if __name__ == "__main__":
     PORT = int(sys.argv[1])
+    # Any port of an address that is free for us: one that is let go is there again.
+    LISTEN = sys.argv[2]
     server.update_api_consumer("127.0.0.1", PORT)
     for test in CHECKS:
         test()

@@ -1,4 +1,5 @@
-//! Everything that noxious-client (crates.io, unchanged) can do, against the server at `TOXIPROXY_PORT`.
+//! Everything that noxious-client (crates.io, unchanged) can do, against the server at `TOXIPROXY_PORT`. Proxies listen at
+//! `TOXIPROXY_LISTEN`, any port of an address that is free for us: one that is let go is there again.
 
 use noxious_client::error::ClientError;
 use noxious_client::{Client, Proxy, ProxyConfig, StreamDirection, Toxic, ToxicKind};
@@ -8,6 +9,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 fn client() -> Client {
     Client::new(&format!("127.0.0.1:{}", std::env::var("TOXIPROXY_PORT").unwrap()))
+}
+
+fn listen() -> String {
+    std::env::var("TOXIPROXY_LISTEN").unwrap()
 }
 
 /// Gives back what it gets, on a port of its own.
@@ -27,7 +32,7 @@ async fn echo() -> String {
 
 /// The proxy as the server has it: what this client keeps is what it sent.
 async fn made(name: &str, upstream: &str) -> Proxy {
-    client().create_proxy(name, "127.0.0.1:0", upstream).await.unwrap();
+    client().create_proxy(name, &listen(), upstream).await.unwrap();
     client().proxy(name).await.unwrap()
 }
 
@@ -53,7 +58,7 @@ async fn proxies() {
     assert!(proxy.is_enabled());
     assert!(client().proxies().await.unwrap().contains_key("proxies"));
     refused(client().proxy("none").await, 404, "proxy not found");
-    refused(client().create_proxy("proxies", "127.0.0.1:0", &upstream).await, 409, "proxy already exists");
+    refused(client().create_proxy("proxies", &listen(), &upstream).await, 409, "proxy already exists");
     let taken = &proxy.config.listen;
     let in_use = format!("listen tcp {taken}: bind: address already in use");
     refused(client().create_proxy("other", taken, &upstream).await, 500, &in_use);
@@ -79,7 +84,7 @@ async fn proxies() {
 async fn populate() {
     let proxy = |name: &str| ProxyConfig {
         name: name.to_owned(),
-        listen: "127.0.0.1:0".to_owned(),
+        listen: listen(),
         upstream: "localhost:1".to_owned(),
         enabled: true,
         rand_seed: None,
