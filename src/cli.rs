@@ -29,6 +29,8 @@ pub enum Verb {
     Check(Check),
     /// Hold targets and faults for others: a control socket, and an API over it
     Agent(Agent),
+    /// Be a Toxiproxy server: its clients, scripts and configuration files work as they are
+    Toxiproxy(Toxiproxy),
     /// The console
     Tui(Tui),
     /// Arm a fault on a target, on an agent or in the foreground
@@ -221,6 +223,42 @@ pub struct Agent {
     /// Take everything back while this file exists
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub halt_file: Option<PathBuf>,
+    /// Serve Toxiproxy's clients there, too: 127.0.0.1:8474. They need no token, so anyone who reaches it may break things
+    #[arg(long, value_name = "ADDRESS")]
+    pub toxiproxy: Option<std::net::SocketAddr>,
+}
+
+/// `murphy toxiproxy`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  murphy toxiproxy
+  murphy toxiproxy -host 0.0.0.0 -port 8474 -config toxiproxy.json
+Flags may be written with one dash, as toxiproxy-server takes them. docs/toxiproxy.md tells what differs.")]
+pub struct Toxiproxy {
+    /// Where to listen. The API has no authentication: beyond loopback anyone may use it
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+    /// The port
+    #[arg(long, default_value_t = control::toxiproxy::PORT)]
+    pub port: u16,
+    /// Proxies, and toxics, to begin with: the JSON that POST /populate takes
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Count bytes at /metrics
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
+    pub proxy_metrics: bool,
+    /// Tell of this process at /metrics
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
+    pub runtime_metrics: bool,
+    /// The seed of every random choice: the same calls with the same seed hit the same connections
+    #[arg(long, allow_negative_numbers = true)]
+    pub seed: Option<i64>,
+    /// Toxics end so long after they came, at most 7d [default: they last until they are removed]
+    #[arg(long, value_name = "DURATION")]
+    pub max_for: Option<Span>,
+    /// The control socket's path [default: the user's own, when no other agent has it]
+    #[arg(long, env = "MURPHY_SOCKET", value_name = "PATH", hide_env_values = true)]
+    pub socket: Option<String>,
 }
 
 /// `murphy tui`

@@ -177,11 +177,18 @@ pub struct Opening {
     pub tcp: Option<control::TcpOptions>,
     /// How long faults outlive an agent that hangs.
     pub lease: Option<Span>,
+    /// Targets to open; whoever reaches the agent finds them open.
+    pub targets: Vec<Target>,
 }
 
 impl House {
     /// An agent for a command in the foreground. `verb` becomes part of its state directory's name.
     pub async fn foreground(verb: &str) -> Result<House, Failure> {
+        House::foreground_at(verb, None).await
+    }
+
+    /// The same with its control socket at that path.
+    pub async fn foreground_at(verb: &str, socket: Option<PathBuf>) -> Result<House, Failure> {
         if let Some(halt) = engine::halted_offline(&host::dirs::state().join("agent")) {
             return Err(Failure::cannot(
                 format!("nothing can be armed: {} halted everything", halt.by),
@@ -189,7 +196,7 @@ impl House {
             ));
         }
         let name = format!("{verb}-{}", std::process::id());
-        House::open(&name, true, Opening::default()).await
+        House::open(&name, true, Opening { socket, ..Opening::default() }).await
     }
 
     /// The agent of `murphy agent`.
@@ -220,7 +227,16 @@ impl House {
         let agent = Agent::start(config).await.map_err(cannot)?;
         // This machine needs no opening; as an open target it can be chosen on the console.
         let this_machine = Target { name: "self".into(), spec: TargetSpec::Node(NodeSpec {}) };
-        agent.open(this_machine).await.map_err(cannot)?;
+        for target in std::iter::once(this_machine).chain(opening.targets) {
+            if let Err(e) = agent.open(target).await {
+                // Nothing was armed yet, so nothing can be left.
+                let _ = agent.shutdown().await;
+                return Err(match e {
+                    EngineError::Refused(problem) => Failure::Cannot(vec![problem]),
+                    other => cannot(other),
+                });
+            }
+        }
         let service = Arc::new(EngineService::new(agent.clone(), lease, proxies));
         let options = control::Options {
             socket: Some(SocketOptions { group: opening.group, ..SocketOptions::new(&socket) }),

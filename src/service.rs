@@ -15,7 +15,7 @@ use model::experiment::Confirm;
 use model::sample::TargetState;
 use model::target::{NodeSpec, Pick, ProcessSpec};
 use model::units::Span;
-use model::{Event, EventKind, Fault, Target, TargetKind, TargetRef, TargetSpec};
+use model::{Event, EventKind, Fault, Injection, Sample, Share, Target, TargetKind, TargetRef, TargetSpec};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -534,5 +534,31 @@ impl Service for EngineService {
             entry.caller, entry.caller.role, entry.action, entry.what
         );
         self.agent.events().emit(EventKind::Note { level: Level::Info, text });
+    }
+}
+
+impl control::toxiproxy::Ground for EngineService {
+    fn spec(&self, target: &TargetRef) -> Option<Target> {
+        self.agent.target(target)
+    }
+
+    fn shut(&self, target: TargetRef, _: Caller) -> BoxFuture<'_, Answer<()>> {
+        Box::pin(async move {
+            if self.agent.target(&target).is_none() {
+                return Err(Failure::new(Code::NotFound, format!("there is no target {target}")));
+            }
+            self.agent.close(&target).await.map_err(failure)
+        })
+    }
+
+    fn change(&self, id: String, inject: Injection, share: Share, by: Caller) -> BoxFuture<'_, Answer<()>> {
+        Box::pin(async move {
+            let change = engine::Change { share: Some(share), ..engine::Change::inject(inject) };
+            self.agent.adjust(&id, change, &by.to_string()).await.map(drop).map_err(failure)
+        })
+    }
+
+    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
+        self.agent.totals()
     }
 }

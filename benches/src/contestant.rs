@@ -149,8 +149,8 @@ pub fn murphy(dir: &Path, upstream: u16, protocol: &str) -> io::Result<Contestan
     Contestant::start(if protocol == "tcp" { "murphy tcp" } else { "murphy http" }, port, &mut command)
 }
 
-/// The release build beside this program.
-fn murphy_binary() -> io::Result<PathBuf> {
+/// The build of murphy beside this program.
+pub fn murphy_binary() -> io::Result<PathBuf> {
     let beside = std::env::current_exe()?.with_file_name("murphy");
     if beside.is_file() {
         return Ok(beside);

@@ -2,6 +2,7 @@
 //! being slow. See `README.md` beside this.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod contestant;
 pub mod load;
 pub mod process;

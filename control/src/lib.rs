@@ -20,6 +20,7 @@ mod schema;
 pub mod server;
 pub mod service;
 pub mod token;
+pub mod toxiproxy;
 pub mod wire;
 
 pub use client::{Client, ClientError, Signal};

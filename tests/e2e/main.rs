@@ -4,6 +4,7 @@
 //! `MURPHY_E2E=require` is set, as it is in CI.
 
 mod access;
+mod clients;
 mod configs;
 mod connections;
 mod console;
@@ -15,4 +16,5 @@ mod nginx;
 mod postgres;
 mod redis;
 mod run;
+mod toxiproxy;
 mod words;

@@ -1,5 +1,6 @@
 //! Reads an experiment file: the whole of it, so that every problem is shown at once.
 
+use super::sections::names::check_name;
 use super::sections::{load, safety, stages, steady_state, targets};
 use super::{Experiment, Format, Report};
 use crate::problem::{Problem, Problems};
@@ -83,7 +84,7 @@ fn document(r: &Reader, root: &Node, file: &str) -> Option<Experiment> {
     }
     let text = |key: &str| top.get(key).and_then(|n| r.text(n, key));
     let name = match top.get("name") {
-        Some(node) => r.text(node, "name").filter(|n| check_name(r, node, n)),
+        Some(node) => r.text(node, "name").filter(|n| check_name(r, node.place, n)),
         None => Some(stem(file)),
     };
     let targets = targets::read(r, &top);
@@ -116,16 +117,6 @@ fn document(r: &Reader, root: &Node, file: &str) -> Option<Experiment> {
         );
     }
     Some(experiment)
-}
-
-/// Names become parts of file names and commands.
-pub(super) fn check_name(r: &Reader, node: &Node, name: &str) -> bool {
-    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > 100 || !name.chars().all(fine) || name.starts_with(['.', '-']) {
-        r.refuse::<()>(node.place, format!("{name:?} cannot be a name"), "use letters, digits, - and _");
-        return false;
-    }
-    true
 }
 
 fn stem(file: &str) -> String {

@@ -1,4 +1,5 @@
-use super::steady_state::{bound, known};
+use super::names::known;
+use super::steady_state::bound;
 use crate::experiment::{Confirm, Guard, Safety, Source, SteadyState};
 use crate::units::Span;
 use crate::yaml::{Fields, Node, Reader};

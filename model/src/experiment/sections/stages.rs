@@ -1,5 +1,4 @@
-use super::steady_state::known;
-use crate::experiment::read::check_name;
+use super::names::{check_name, declared, known};
 use crate::experiment::{Otherwise, Planned, Safety, Stage, Start};
 use crate::fault::{Fault, Injection, Ramp, Share, Track};
 use crate::matcher::Matcher;
@@ -68,7 +67,7 @@ fn stage(
 ) -> Option<Stage> {
     let f = r.fields(node, "a stage", &["name", "for", "require", "otherwise", "faults"])?;
     let name = match f.get("name") {
-        Some(n) => r.text(n, "name").filter(|t| check_name(r, n, t))?,
+        Some(n) => r.text(n, "name").filter(|t| check_name(r, n.place, t))?,
         None => format!("stage-{}", index + 1),
     };
     let given = match f.get("for") {
@@ -157,7 +156,7 @@ fn fault(
         let name = r.text(n, "target")?;
         let found = targets.iter().find(|t| t.name == name || t.reference().to_string() == name);
         found.or_else(|| {
-            if super::targets::declared(top, &name) {
+            if declared(top, &name) {
                 return None;
             }
             let names: Vec<&str> = targets.iter().map(|t| t.name.as_str()).collect();
@@ -188,7 +187,7 @@ fn fault(
     };
     let id = match f.get("id") {
         Some(n) => {
-            let id = r.text(n, "id").filter(|t| check_name(r, n, t))?;
+            let id = r.text(n, "id").filter(|t| check_name(r, n.place, t))?;
             if ids.contains(&id) {
                 return r.refuse(
                     n.place,
