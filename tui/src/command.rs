@@ -163,37 +163,31 @@ pub const COMMANDS: &[CommandDef] = &[
     row(Command::Connections, "connections", "conns", "open connections, live", &[ch('3')]),
     connection(
         Command::ResetConnection,
-        "reset connection",
+        "reset",
         "reset",
         "reset the selected connection, after a question",
         &[ch('k')],
     ),
     connection(
         Command::CloseConnection,
-        "close connection",
+        "close",
         "close",
         "close the selected connection in order, after a question",
         &[ch('c')],
     ),
     connection(
         Command::HoldConnection,
-        "hold connection",
+        "hold",
         "hold",
         "let nothing pass on the selected connection, for a minute at most",
         &[ch('i')],
     ),
-    connection(
-        Command::ReleaseConnection,
-        "release connection",
-        "release",
-        "let the held connection go on",
-        &[ch('r')],
-    ),
+    connection(Command::ReleaseConnection, "release", "release", "let the held connection go on", &[ch('r')]),
     connection(
         Command::SortConnections,
-        "sort connections",
         "sort",
-        "by age, the newest first, or by bytes",
+        "sort",
+        "connections by age, the newest first, or by bytes",
         &[ch('s')],
     ),
     row(Command::NextPanel, "next panel", "panel", "to the next panel", &[code(KeyCode::Tab)]),
@@ -223,6 +217,15 @@ impl Command {
 pub fn of_key(screen: Screen, event: &KeyEvent) -> Option<Command> {
     let of = |only| COMMANDS.iter().find(|d| d.only == only && d.keys.iter().any(|k| k.is(event)));
     of(Some(screen)).or_else(|| of(None)).map(|d| d.command)
+}
+
+/// The keys of a command on a screen: without those that do something else there.
+pub fn keys_on(screen: Screen, def: &'static CommandDef) -> impl Iterator<Item = Key> {
+    let elsewhere = def.only.is_some_and(|only| only != screen);
+    def.keys
+        .iter()
+        .copied()
+        .filter(move |k| elsewhere || of_key(screen, &KeyEvent::new(k.0, k.1)) == Some(def.command))
 }
 
 /// Whether it can be done here and now, and if not, why.

@@ -23,18 +23,23 @@ impl Write for Count {
     }
 }
 
+/// Draws again and again; gives how many bytes each frame took.
+fn frames() -> impl FnMut(&Console) -> usize {
+    let count = Count::default();
+    let options = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, 120, 36)) };
+    let mut terminal = Terminal::with_options(tui::encode::Encoder::new(count.clone()), options).unwrap();
+    move |c: &Console| {
+        let before = count.0.get();
+        terminal.draw(|f| tui::view::draw(f, &c.model)).unwrap();
+        count.0.get() - before
+    }
+}
+
 #[test]
 fn a_second_of_a_busy_overview_is_cheap_over_ssh() {
     let mut c = Console::shop(DARK);
     update(&mut c.model, Msg::Resize(120, 36));
-    let count = Count::default();
-    let options = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, 120, 36)) };
-    let mut terminal = Terminal::with_options(tui::encode::Encoder::new(count.clone()), options).unwrap();
-    let mut draw = |c: &Console| {
-        let before = count.0.get();
-        terminal.draw(|f| tui::view::draw(f, &c.model)).unwrap();
-        count.0.get() - before
-    };
+    let mut draw = frames();
     let whole = draw(&c);
     let mut seconds = Vec::new();
     for _ in 0..60 {
@@ -46,4 +51,28 @@ fn a_second_of_a_busy_overview_is_cheap_over_ssh() {
     assert!(mean <= 2500, "{mean} bytes a second");
     let same = draw(&c);
     assert!(same <= 32, "{same} bytes for nothing");
+}
+
+#[test]
+fn a_second_of_the_connections_is_cheap_over_ssh() {
+    let mut c = Console::shop(DARK);
+    update(&mut c.model, Msg::Resize(120, 36));
+    sim::connections(&c.agents[0]);
+    let effects = c.text("3");
+    c.answer(effects);
+    let mut draw = frames();
+    let whole = draw(&c);
+    let mut seconds = Vec::new();
+    for n in 0..30 {
+        for view in &mut c.agents[0].state().connections {
+            view.age_ms += 1000;
+            view.bytes_up += 217 * (n + view.id % 5);
+            view.bytes_down += 9_173 * view.id;
+        }
+        c.poll();
+        seconds.push(draw(&c));
+    }
+    let mean = seconds.iter().sum::<usize>() / seconds.len();
+    println!("connections 120×36: whole {whole} B, a second {mean} B");
+    assert!(mean <= 2500, "{mean} bytes a second");
 }

@@ -91,6 +91,23 @@ fn connections_live() {
 }
 
 #[test]
+fn connections_of_several_agents() {
+    let memory = still(Memory::new("db-1"), |m| m.with_proxy("redis", false));
+    let mut c = Console::new(vec![Console::shop(DARK).agents[0].clone(), memory], DARK, false);
+    sim::connections(&c.agents[0]);
+    let first = c.agents[0].state().connections[3].clone();
+    let target = "proxy:redis".parse().unwrap();
+    c.agents[1].state().connections = vec![model::ConnectionView { target, faults: Vec::new(), ..first }];
+    let effects = c.text("3");
+    c.answer(effects);
+    insta::assert_snapshot!("connections_two_agents_80x24", c.screen(80, 24));
+    for _ in 0..4 {
+        c.key(KeyCode::Down);
+    }
+    insta::assert_snapshot!("connections_two_agents_120x36", c.screen(120, 36));
+}
+
+#[test]
 fn connections_when_there_are_none() {
     let mut c = lone();
     let effects = c.text("3");

@@ -313,6 +313,17 @@ fn r_releases_here_and_lifts_elsewhere() {
 }
 
 #[test]
+fn the_help_does_not_promise_keys_that_do_something_else_here() {
+    let mut c = connections(Role::Admin, false);
+    c.text("?one row up");
+    let screen = c.screen(120, 36);
+    assert!(screen.contains("↑        up") && !screen.contains("↑ k"), "{screen}");
+    c.key(KeyCode::Esc);
+    c.text("1?one row up");
+    assert!(c.screen(120, 36).contains("↑ k"));
+}
+
+#[test]
 fn a_filter_asks_the_agent_and_finds_at_once() {
     let mut c = connections(Role::Admin, false);
     let effects = c.text("/krc");
@@ -469,6 +480,11 @@ fn no_sequence_of_keys_panics() {
     let letters: Vec<char> = "adru123:/?yTg +-qhknsicyYüß漢0%".chars().collect();
     for seed in 0..16_u64 {
         let mut c = if seed % 2 == 0 { Console::shop(DARK) } else { lone(false) };
+        if seed % 4 < 2 {
+            sim::connections(&c.agents[0]);
+            let effects = c.text("3");
+            c.answer(effects);
+        }
         for n in 0..300 {
             let draw = model::draw::bits(seed, model::draw::Lane::Share, n) as usize;
             if draw.is_multiple_of(3) {

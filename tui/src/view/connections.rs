@@ -73,7 +73,8 @@ fn title(model: &Model, columns: u16, theme: Theme) -> Line<'static> {
         pieces.push(Span::styled(format!("· shown {} ", browse.rows.len()), style));
     }
     if held > 0 {
-        pieces.push(Span::styled(format!("· held {held} "), theme.warn()));
+        pieces.push(Span::styled("· ", style));
+        pieces.push(Span::styled(format!("held {held} "), theme.warn()));
     }
     let order = match browse.sort {
         control::Sort::Age => "oldest first",

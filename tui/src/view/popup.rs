@@ -4,7 +4,7 @@ use super::faults::{bars, input};
 use super::text::{clock, cut, line, pad, width, wrap};
 use super::theme::Theme;
 use crate::cmdline;
-use crate::command::{COMMANDS, Command, CommandDef, possible};
+use crate::command::{COMMANDS, Command, CommandDef, Key, keys_on, possible};
 use crate::radius::Size;
 use crate::state::{ArmedFault, Model, Popup};
 use crate::tell::{did, number};
@@ -182,13 +182,13 @@ fn keys(keys: &[(&str, &str)], theme: Theme) -> Line<'static> {
     line(pieces)
 }
 
-fn key_names(def: &CommandDef) -> String {
-    def.keys.iter().map(|k| k.text()).collect::<Vec<_>>().join(" ")
+fn key_names(model: &Model, def: &'static CommandDef) -> String {
+    keys_on(model.ui.screen, def).map(Key::text).collect::<Vec<_>>().join(" ")
 }
 
 fn palette_row(model: &Model, command: Command, columns: usize, theme: Theme) -> Line<'static> {
     let def = command.def();
-    let keys = key_names(def);
+    let keys = key_names(model, def);
     let about = match possible(model, command) {
         Ok(()) => def.about.to_owned(),
         Err(why) => format!("not now: {why}"),
@@ -204,16 +204,16 @@ fn palette_row(model: &Model, command: Command, columns: usize, theme: Theme) ->
 /// Keys that do something now, then those that do not, with why.
 fn help(model: &Model, filter: &str, theme: Theme, area: Rect) -> Vec<Line<'static>> {
     let filter = filter.to_lowercase();
-    let fits = |d: &&CommandDef| {
+    let fits = |d: &&'static CommandDef| {
         filter.is_empty()
             || d.name.contains(&filter)
             || d.about.to_lowercase().contains(&filter)
-            || key_names(d).contains(&filter)
+            || key_names(model, d).contains(&filter)
     };
     let columns = usize::from(area.width.min(84)).saturating_sub(4);
-    let row = |d: &CommandDef, text: &str, style: Style| {
+    let row = |d: &'static CommandDef, text: &str, style: Style| {
         line([
-            (format!(" {} ", pad(&key_names(d), 8)), theme.strong()),
+            (format!(" {} ", pad(&key_names(model, d), 8)), theme.strong()),
             (pad(d.name, 16), style),
             (cut(text, columns.saturating_sub(27)), style.patch(theme.dim())),
         ])
