@@ -420,6 +420,9 @@ pub enum ConnectionAct {
         /// Which agent.
         #[command(flatten)]
         which: Which,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
     },
     /// Let nothing pass on a connection until it is released
     Hold {
@@ -431,6 +434,9 @@ pub enum ConnectionAct {
         /// Which agent.
         #[command(flatten)]
         which: Which,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
     },
     /// Let a held connection go on
     Release {
@@ -439,6 +445,9 @@ pub enum ConnectionAct {
         /// Which agent.
         #[command(flatten)]
         which: Which,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
     },
 }
 

@@ -24,23 +24,26 @@ pub async fn connections(args: Connections) -> Outcome {
 }
 
 async fn do_to_one(act: ConnectionAct) -> Outcome {
-    let said = match act {
-        ConnectionAct::Close { id, rst, which } => {
+    let (output, id, word, said) = match act {
+        ConnectionAct::Close { id, rst, which, output } => {
             let how = if rst { Close::Rst } else { Close::Fin };
             client(&which)?.close_connection(id, how).await?;
-            format!("connection {id} is {}", if rst { "reset" } else { "closed" })
+            let word = if rst { "reset" } else { "closed" };
+            (output, id, word, format!("connection {id} is {word}"))
         }
-        ConnectionAct::Hold { id, lease, which } => {
+        ConnectionAct::Hold { id, lease, which, output } => {
             client(&which)?.hold_connection(id, Some(lease)).await?;
-            format!(
-                "connection {id} is held, for {lease} at most; murphy connections release {id} lets it go on"
-            )
+            let next = format!("murphy connections release {id} lets it go on");
+            (output, id, "held", format!("connection {id} is held, for {lease} at most; {next}"))
         }
-        ConnectionAct::Release { id, which } => {
+        ConnectionAct::Release { id, which, output } => {
             client(&which)?.release_connection(id).await?;
-            format!("connection {id} goes on")
+            (output, id, "released", format!("connection {id} goes on"))
         }
     };
+    if output.json {
+        return print(&(pretty(&serde_json::json!({"id": id, "done": word})) + "\n"));
+    }
     print(&(said + "\n"))
 }
 

@@ -173,7 +173,9 @@ fn closing_one_is_an_end_or_a_reset_and_leaves_the_others() {
     let reset = agent.murphy(&["connections", "close", &id(&clients[0]), "--rst"]);
     assert!(reset.code == 0 && reset.out.contains("is reset"), "{reset:?}");
     assert_eq!(clients[0].read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
-    assert_eq!(agent.murphy(&["connections", "close", &id(&clients[1])]).code, 0);
+    let closed = agent.murphy(&["connections", "close", &id(&clients[1]), "--json"]);
+    let closed: Value = serde_json::from_str(&closed.out).unwrap();
+    assert_eq!(closed["done"], "closed");
     assert_eq!(clients[1].read(&mut [0]).unwrap(), 0, "an orderly end");
     ping(&mut clients[2], b"untouched");
     assert!(eventually(PATIENCE, || list(&agent).len() == 1), "{:?}", list(&agent));
