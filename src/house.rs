@@ -208,7 +208,7 @@ impl House {
         for (_, outcome) in recover_all().await {
             // A directory in use is its agent's own affair.
             if let Ok(report) = outcome {
-                report.problems().iter().for_each(|what| eprintln!("warning: {what}"));
+                report.problems().iter().for_each(|what| tell!("warning: {what}"));
             }
         }
         let dir = host::dirs::state().join(name);

@@ -23,7 +23,7 @@ pub async fn watch(args: Watch) -> Outcome {
             Some(Signal::Event(event)) if args.output.json => serde_json::to_string(&event).ok(),
             Some(Signal::Event(event)) => tui::plain::line(&event),
             Some(Signal::Lost(e)) => {
-                eprintln!("the agent is lost: {}; waiting for it", e.brief());
+                tell!("the agent is lost: {}; waiting for it", e.brief());
                 None
             }
         };
