@@ -28,6 +28,8 @@ pub struct EngineService {
     lease: Duration,
     connections: Arc<dyn Connections>,
     run: Mutex<Option<Running>>,
+    /// Held while a run is being started: of two that come at once only one begins.
+    starting: tokio::sync::Mutex<()>,
     /// The leases of faults that have one of their own, by id.
     leases: Mutex<BTreeMap<String, Duration>>,
     rollbacks: Arc<AtomicU64>,
@@ -49,6 +51,7 @@ impl EngineService {
             lease,
             connections,
             run: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
             leases: Mutex::default(),
             rollbacks: Arc::default(),
         }
@@ -152,6 +155,9 @@ impl EngineService {
     }
 
     async fn begin(&self, order: StartRun, by: Caller) -> Answer<RunState> {
+        let Ok(_starting) = self.starting.try_lock() else {
+            return Err(Failure::new(Code::Conflict, "a run is being started").hint("wait for it, or end it"));
+        };
         if self.run_state().is_some_and(|r| r.verdict.is_none()) {
             return Err(Failure::new(Code::Conflict, "a run is going on").hint("wait for it, or end it"));
         }

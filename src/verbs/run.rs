@@ -22,7 +22,7 @@ pub async fn run(args: Run) -> Outcome {
     let house = House::foreground("run").await?;
     let options = Options {
         seed: args.seed,
-        dir: dir.clone(),
+        dir,
         formats: experiment.report.formats.clone(),
         base,
         by: host::privilege::user(),
@@ -34,6 +34,9 @@ pub async fn run(args: Run) -> Outcome {
             return Err(Failure::Cannot(problems));
         }
     };
+    // So that others see it over the API, and can end it.
+    house.service.adopt(&handle, &host::privilege::user());
+    let progress = handle.progress.clone();
     let record = if args.tui {
         on_console(&args.look, &house, handle).await
     } else {
@@ -41,6 +44,8 @@ pub async fn run(args: Run) -> Outcome {
     };
     let closed = house.close().await;
     let record = record?;
+    // Where it was really written.
+    let dir = progress.borrow().report.clone().map(PathBuf::from);
     let code = finish(args.output, &record, dir.as_deref())?;
     closed.map(|_| code)
 }
@@ -77,7 +82,7 @@ pub async fn in_lines(
         tokio::select! {
             biased;
             Some(who) = stop.recv() => {
-                eprintln!("{who}: ending the run and taking everything back");
+                tell!("{who}: ending the run and taking everything back");
                 // It may be over in this very moment.
                 let _ = handle.end.send(who.to_owned()).await;
             }
@@ -195,13 +200,11 @@ fn agree(args: &Run, experiment: &Experiment) -> Result<(), Failure> {
         ));
     }
     for planned in experiment.faults() {
-        eprintln!("  {} on {}", planned.fault.describe(), planned.fault.target);
+        tell!("  {} on {}", planned.fault.describe(), planned.fault.target);
     }
-    eprint!(
-        "{} ",
-        if typed { format!("type {} to start:", experiment.name) } else { "start? [y/N]".to_owned() }
-    );
-    let _ = std::io::stderr().flush();
+    let question =
+        if typed { format!("type {} to start:", experiment.name) } else { "start? [y/N]".to_owned() };
+    let _ = write!(std::io::stderr(), "{question} ").and_then(|()| std::io::stderr().flush());
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     let agreed =
