@@ -214,7 +214,11 @@ impl House {
         let dir = host::dirs::state().join(name);
         let socket = opening.socket.clone().unwrap_or_else(|| dir.join("murphy.sock"));
         let cannot = |e: EngineError| {
-            Failure::cannot(e.to_string(), "another state directory can be chosen with MURPHY_STATE_DIR")
+            let text = e.to_string();
+            let (what, hint) = text
+                .split_once("; ")
+                .unwrap_or((&text, "another state directory can be chosen with MURPHY_STATE_DIR"));
+            Failure::cannot(what, hint)
         };
         let proxies = Arc::new(ProxyInjector::new());
         let mut config =

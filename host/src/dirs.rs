@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub enum DirError {
     /// It cannot be made or looked at.
     #[error(
-        "cannot make the directory {path}: {source}; choose another with MURPHY_STATE_DIR or --state-dir"
+        "cannot make the directory {path}: {source}; choose another with MURPHY_STATE_DIR"
     )]
     Make {
         /// Which.
