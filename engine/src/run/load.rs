@@ -33,10 +33,7 @@ impl Running {
     /// Starts it on the current tokio runtime, paced by a thread of its own: the runtime's timers are a millisecond
     /// coarse, and that millisecond would be counted as the service's.
     pub fn start(load: Load, body: Bytes) -> Result<Running, Failure> {
-        let origin = Origin::parse(&load.url)?;
-        // Refused before the first request rather than at each of them.
-        request(&origin, &load.method, &load.headers, body.clone())
-            .map_err(|e| Failure::Address(format!("{} {}: {e}", load.method, load.url)))?;
+        let origin = check(&load, &body)?;
         let shared = Arc::new(Shared {
             load,
             origin,
@@ -63,6 +60,14 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
     }
+}
+
+/// Whether its requests can be made at all: told before the first rather than at each of them.
+pub fn check(load: &Load, body: &Bytes) -> Result<Origin, Failure> {
+    let origin = Origin::parse(&load.url)?;
+    request(&origin, &load.method, &load.headers, body.clone())
+        .map_err(|e| Failure::Request(format!("{} {}", load.method, load.url), e))?;
+    Ok(origin)
 }
 
 fn pace(shared: &Arc<Shared>, runtime: &tokio::runtime::Handle) {

@@ -80,7 +80,11 @@ where
 /// Where a program lies: a relative path with a slash in it is beside the experiment's file, if it is there.
 pub fn beside(base: &Path, program: &str) -> String {
     let near = base.join(program);
-    if program.contains('/') && near.is_file() { near.to_string_lossy().into_owned() } else { program.to_owned() }
+    if program.contains('/') && near.is_file() {
+        near.to_string_lossy().into_owned()
+    } else {
+        program.to_owned()
+    }
 }
 
 async fn http(probe: HttpProbe, pool: Arc<Pool>) -> Option<f64> {

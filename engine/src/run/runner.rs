@@ -312,7 +312,6 @@ impl Runner {
         Ok(())
     }
 
-
     fn judge_border(&mut self) {
         let judged = self.recorder.border(self.phase);
         self.tell_windows(judged);
@@ -357,9 +356,15 @@ impl Runner {
                 () = sleep_until(limit) => break,
             }
         }
+        let still_on: BTreeSet<String> = self.agent.faults().into_iter().map(|f| f.id).collect();
         for id in self.recorder.on() {
-            let within = self.experiment.safety.verify_within;
-            self.recorder.undo_failed(&id, &format!("not verified within {within}"));
+            if still_on.contains(&id) {
+                let within = self.experiment.safety.verify_within;
+                self.recorder.undo_failed(&id, &format!("not verified within {within}"));
+            } else {
+                // It is gone, only the event that told of it was missed: the machine was too busy to follow.
+                self.recorder.gone(&id, self.elapsed(), why);
+            }
         }
     }
 
