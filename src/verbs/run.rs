@@ -44,9 +44,7 @@ pub async fn run(args: Run) -> Outcome {
     };
     let closed = house.close().await;
     let record = record?;
-    // Where it was really written.
-    let dir = progress.borrow().report.clone().map(PathBuf::from);
-    let code = finish(args.output, &record, dir.as_deref())?;
+    let code = finish(args.output, &record, written(&progress).as_deref())?;
     closed.map(|_| code)
 }
 
@@ -108,7 +106,7 @@ async fn on_console(look: &cli::Look, house: &House, handle: run::RunHandle) -> 
     })
 }
 
-/// Tells the verdict; gives its exit code.
+/// Tells the verdict and where the report was written; gives the exit code.
 pub fn finish(output: cli::Output, record: &RunRecord, dir: Option<&Path>) -> Outcome {
     if output.json {
         print(&(pretty(record) + "\n"))?;
@@ -144,7 +142,7 @@ pub fn finish(output: cli::Output, record: &RunRecord, dir: Option<&Path>) -> Ou
         match dir {
             Some(dir) => print(&format!(
                 "report: {}\nseed {}: the same seed decides the same again\n",
-                dir.join("report.html").display(),
+                page(dir).display(),
                 record.seed
             ))?,
             None => print(&format!(
@@ -154,6 +152,17 @@ pub fn finish(output: cli::Output, record: &RunRecord, dir: Option<&Path>) -> Ou
         };
     }
     Ok(record.verdict.exit_code())
+}
+
+/// Where the report of a run that is over lies; none when it has none, or could not write it.
+pub fn written(progress: &tokio::sync::watch::Receiver<run::RunProgress>) -> Option<PathBuf> {
+    progress.borrow().report.clone().map(PathBuf::from)
+}
+
+/// What to open of a report: the page, when the file asked for one.
+fn page(dir: &Path) -> PathBuf {
+    let html = dir.join("report.html");
+    if html.is_file() { html } else { dir.to_owned() }
 }
 
 /// Where the report goes: as asked for on the command line, a directory per run in it; else as the file says.
