@@ -14,6 +14,7 @@ mod cli;
 mod connections;
 mod failure;
 mod house;
+mod rights;
 mod service;
 mod shop;
 mod verbs;

@@ -178,6 +178,8 @@ impl EngineService {
                 let pattern = experiment.report.dir.as_ref()?;
                 Some(PathBuf::from(pattern.replace("{name}", &experiment.name).replace("{start}", &stamp)))
             });
+        let open: Vec<TargetRef> = self.agent.targets().into_iter().map(|t| t.target).collect();
+        crate::rights::may_run(by.role, &experiment, dir.is_some(), &open)?;
         let options = Options {
             seed: order.seed,
             dir,
