@@ -184,11 +184,11 @@ pub struct Opening {
 impl House {
     /// An agent for a command in the foreground. `verb` becomes part of its state directory's name.
     pub async fn foreground(verb: &str) -> Result<House, Failure> {
-        House::foreground_at(verb, None).await
+        House::foreground_with(verb, Opening::default()).await
     }
 
-    /// The same with its control socket at that path.
-    pub async fn foreground_at(verb: &str, socket: Option<PathBuf>) -> Result<House, Failure> {
+    /// The same, serving as it is told.
+    pub async fn foreground_with(verb: &str, opening: Opening) -> Result<House, Failure> {
         if let Some(halt) = engine::halted_offline(&host::dirs::state().join("agent")) {
             return Err(Failure::cannot(
                 format!("nothing can be armed: {} halted everything", halt.by),
@@ -196,7 +196,7 @@ impl House {
             ));
         }
         let name = format!("{verb}-{}", std::process::id());
-        House::open(&name, true, Opening { socket, ..Opening::default() }).await
+        House::open(&name, true, opening).await
     }
 
     /// The agent of `murphy agent`.

@@ -2,7 +2,7 @@ use super::check::read;
 use super::{pretty, print};
 use crate::cli::{self, Run};
 use crate::failure::{Failure, Outcome};
-use crate::house::{House, interrupt};
+use crate::house::{House, Opening, interrupt};
 use engine::run::{self, Options};
 use model::experiment::Confirm;
 use model::{Experiment, RunRecord};
@@ -19,7 +19,8 @@ pub async fn run(args: Run) -> Outcome {
     }
     agree(&args, &experiment)?;
     let dir = report_dir(&args, &experiment);
-    let house = House::foreground("run").await?;
+    let opening = Opening { lease: Some(experiment.safety.lease), ..Opening::default() };
+    let house = House::foreground_with("run", opening).await?;
     let options = Options {
         seed: args.seed,
         dir,

@@ -3,7 +3,7 @@
 use super::print;
 use crate::cli::Toxiproxy;
 use crate::failure::{Failure, Outcome};
-use crate::house::{House, default_socket, interrupt};
+use crate::house::{House, Opening, default_socket, interrupt};
 use control::toxiproxy::{Door, Options};
 use control::{Client, Endpoint};
 use std::ffi::OsString;
@@ -24,7 +24,8 @@ pub async fn toxiproxy(args: Toxiproxy) -> Outcome {
         ));
     }
     let listen = resolve(&args.host, args.port).await?;
-    let house = House::foreground_at("toxiproxy", socket(args.socket.as_deref()).await?).await?;
+    let opening = Opening { socket: socket(args.socket.as_deref()).await?, ..Opening::default() };
+    let house = House::foreground_with("toxiproxy", opening).await?;
     let options = Options {
         proxy_metrics: args.proxy_metrics,
         runtime_metrics: args.runtime_metrics,

@@ -89,6 +89,13 @@ pub(in crate::experiment) fn read(
 fn guard(r: &Reader, node: &Node, steady: Option<&SteadyState>) -> Option<Guard> {
     let f = r.fields(node, "a guard", &["metric", "is", "for", "file"])?;
     if let Some(n) = f.get("file") {
+        if let Some(key) = ["metric", "is", "for"].into_iter().find(|key| f.has(key)) {
+            return r.refuse(
+                f.place_of(key),
+                format!("a guard looks at a file or at a metric, and this one has {key} beside file"),
+                "make it two guards; a file ends the run as soon as it is there",
+            );
+        }
         return Some(Guard::File { path: r.text(n, "file")? });
     }
     let name_node = r.need(&f, "a guard", "metric", "checkout_ok")?;
