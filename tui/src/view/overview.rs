@@ -272,7 +272,10 @@ fn no_data(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
         .filter_map(|t| t.listen.as_ref().map(|l| format!("{l} ({})", t.target.name)))
         .take(3)
         .collect();
-    let text = if model.target_rows().is_empty() {
+    let proxy = |t: &model::TargetRef| t.kind == model::TargetKind::Proxy;
+    let text = if model.selected_target().is_some_and(|(_, t)| !proxy(&t.target)) && !proxies.is_empty() {
+        "This target carries no traffic of its own: choose a proxy, or all targets.".to_owned()
+    } else if model.target_rows().is_empty() {
         "No targets, so nothing to plot. Start with one: murphy tui --proxy NAME=LISTEN,UPSTREAM,http (or murphy agent \
          --proxy …). Or run an experiment, which opens its own: murphy run FILE.yaml"
             .to_owned()
