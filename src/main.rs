@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod cli;
-mod connections;
 mod failure;
 mod house;
 mod service;
