@@ -29,6 +29,8 @@ pub enum Verb {
     Check(Check),
     /// Hold targets and faults for others: a control socket, and an API over it
     Agent(Agent),
+    /// Be a Toxiproxy server: its clients, scripts and configuration files work as they are
+    Toxiproxy(Toxiproxy),
     /// The console
     Tui(Tui),
     /// Arm a fault on a target, on an agent or in the foreground
@@ -39,6 +41,8 @@ pub enum Verb {
     /// What is armed, and on what
     #[command(alias = "query")]
     List(List),
+    /// The open connections of the proxies; close or hold one by hand
+    Connections(Connections),
     /// Take everything back and let nothing be armed until the halt is lifted
     Halt(Halt),
     /// Undo what a killed agent left behind
@@ -219,6 +223,42 @@ pub struct Agent {
     /// Take everything back while this file exists
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub halt_file: Option<PathBuf>,
+    /// Serve Toxiproxy's clients there, too: 127.0.0.1:8474. They need no token, so anyone who reaches it may break things
+    #[arg(long, value_name = "ADDRESS")]
+    pub toxiproxy: Option<std::net::SocketAddr>,
+}
+
+/// `murphy toxiproxy`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  murphy toxiproxy
+  murphy toxiproxy -host 0.0.0.0 -port 8474 -config toxiproxy.json
+Flags may be written with one dash, as toxiproxy-server takes them. docs/toxiproxy.md tells what differs.")]
+pub struct Toxiproxy {
+    /// Where to listen. The API has no authentication: beyond loopback anyone may use it
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+    /// The port
+    #[arg(long, default_value_t = control::toxiproxy::PORT)]
+    pub port: u16,
+    /// Proxies, and toxics, to begin with: the JSON that POST /populate takes
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Count bytes at /metrics
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
+    pub proxy_metrics: bool,
+    /// Tell of this process at /metrics
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
+    pub runtime_metrics: bool,
+    /// The seed of every random choice: the same calls with the same seed hit the same connections
+    #[arg(long, allow_negative_numbers = true)]
+    pub seed: Option<i64>,
+    /// Toxics end so long after they came, at most 7d [default: they last until they are removed]
+    #[arg(long, value_name = "DURATION")]
+    pub max_for: Option<Span>,
+    /// The control socket's path [default: the user's own, when no other agent has it]
+    #[arg(long, env = "MURPHY_SOCKET", value_name = "PATH", hide_env_values = true)]
+    pub socket: Option<String>,
 }
 
 /// `murphy tui`
@@ -270,8 +310,8 @@ pub struct Arm {
     /// Hit the first n
     #[arg(long, value_name = "N", group = "share", value_parser = clap::value_parser!(u64).range(1..))]
     pub first: Option<u64>,
-    /// What it must match: method=POST, path='/pay*', header.x-user='beta-*', client=10.0.0.0/8
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    /// What it must match: method=POST, path='/pay*', header.x-user='beta-*', client=10.0.0.0/8; any and not as JSON
+    #[arg(long, value_name = "KEY=VALUE", value_parser = condition)]
     pub when: Vec<(String, String)>,
     /// The seed of its decisions
     #[arg(long)]
@@ -330,6 +370,87 @@ pub struct List {
     pub output: Output,
 }
 
+/// `murphy connections`
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  murphy connections --target proxy:web --fault
+  murphy connections --text 'held 10.0.3' --sort bytes
+  murphy connections hold 17 --for 30s
+  murphy connections close 17 --rst"
+)]
+pub struct Connections {
+    /// What to do with one; without it they are listed.
+    #[command(subcommand)]
+    pub act: Option<ConnectionAct>,
+    /// Only those through this target: proxy:web
+    #[arg(long, value_name = "TARGET", value_parser = target)]
+    pub target: Option<model::TargetRef>,
+    /// Only those that a fault has
+    #[arg(long)]
+    pub fault: bool,
+    /// Only those in which these words stand: in addresses, state, the faults' names and ids
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    pub text: String,
+    /// Which come first: age (the oldest), newest, bytes (those that carried most)
+    #[arg(long, default_value = "age", value_parser = sort)]
+    pub sort: control::Sort,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = control::connections::LIMIT)]
+    pub limit: usize,
+    /// Which agent.
+    #[command(flatten)]
+    pub which: Which,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// What is done with a connection by hand.
+#[derive(Debug, Subcommand)]
+pub enum ConnectionAct {
+    /// End a connection, in order or by a reset; it cannot be undone
+    Close {
+        /// Its number, as `murphy connections` shows it
+        id: u64,
+        /// By a reset
+        #[arg(long)]
+        rst: bool,
+        /// Which agent.
+        #[command(flatten)]
+        which: Which,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Let nothing pass on a connection until it is released
+    Hold {
+        /// Its number, as `murphy connections` shows it
+        id: u64,
+        /// How long at most
+        #[arg(long = "for", value_name = "DURATION", default_value_t = control::connections::HOLD_LEASE)]
+        lease: Span,
+        /// Which agent.
+        #[command(flatten)]
+        which: Which,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Let a held connection go on
+    Release {
+        /// Its number, as `murphy connections` shows it
+        id: u64,
+        /// Which agent.
+        #[command(flatten)]
+        which: Which,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
 /// `murphy halt`
 #[derive(Debug, Args)]
 pub struct Halt {
@@ -385,11 +506,24 @@ pub struct Watch {
     pub output: Output,
 }
 
+fn target(text: &str) -> Result<model::TargetRef, String> {
+    text.parse().map_err(|p: Problem| p.to_string())
+}
+
+fn sort(text: &str) -> Result<control::Sort, String> {
+    text.parse().map_err(|()| "write age, newest or bytes".to_owned())
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write it as key=value".to_owned()),
     }
+}
+
+/// `path=/pay*`, or a whole matcher as JSON, which has no key of its own.
+fn condition(text: &str) -> Result<(String, String), String> {
+    if text.trim_start().starts_with('{') { Ok((String::new(), text.to_owned())) } else { pair(text) }
 }
 
 fn protocol(text: &str) -> Result<Protocol, String> {

@@ -12,7 +12,9 @@ use crate::service::EngineService;
 use control::{Client, Endpoint, Server, SocketOptions};
 use engine::{Agent, Config, EngineError, RecoverReport, WatchdogCommand};
 use inject::Injector;
+use model::target::{NodeSpec, Target, TargetSpec};
 use model::units::Span;
+use proxy::ProxyInjector;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,11 +23,12 @@ use tokio::sync::mpsc;
 
 /// Everything that injects, ready to be registered.
 pub fn injectors() -> Vec<Arc<dyn Injector>> {
-    vec![
-        Arc::new(proxy::ProxyInjector::new()),
-        Arc::new(nodeops::ProcessInjector::new()),
-        Arc::new(nodeops::NodeInjector::new()),
-    ]
+    injectors_with(Arc::new(ProxyInjector::new()))
+}
+
+/// The same, with that one for proxies, whose connections someone wants to see.
+fn injectors_with(proxies: Arc<ProxyInjector>) -> Vec<Arc<dyn Injector>> {
+    vec![proxies, Arc::new(nodeops::ProcessInjector::new()), Arc::new(nodeops::NodeInjector::new())]
 }
 
 /// Runs a verb on a runtime of its own.
@@ -174,11 +177,18 @@ pub struct Opening {
     pub tcp: Option<control::TcpOptions>,
     /// How long faults outlive an agent that hangs.
     pub lease: Option<Span>,
+    /// Targets to open; whoever reaches the agent finds them open.
+    pub targets: Vec<Target>,
 }
 
 impl House {
     /// An agent for a command in the foreground. `verb` becomes part of its state directory's name.
     pub async fn foreground(verb: &str) -> Result<House, Failure> {
+        House::foreground_at(verb, None).await
+    }
+
+    /// The same with its control socket at that path.
+    pub async fn foreground_at(verb: &str, socket: Option<PathBuf>) -> Result<House, Failure> {
         if let Some(halt) = engine::halted_offline(&host::dirs::state().join("agent")) {
             return Err(Failure::cannot(
                 format!("nothing can be armed: {} halted everything", halt.by),
@@ -186,7 +196,7 @@ impl House {
             ));
         }
         let name = format!("{verb}-{}", std::process::id());
-        House::open(&name, true, Opening::default()).await
+        House::open(&name, true, Opening { socket, ..Opening::default() }).await
     }
 
     /// The agent of `murphy agent`.
@@ -206,14 +216,28 @@ impl House {
         let cannot = |e: EngineError| {
             Failure::cannot(e.to_string(), "another state directory can be chosen with MURPHY_STATE_DIR")
         };
-        let mut config = Config::new(&dir, injectors()).watchdog(WatchdogCommand::this_program());
+        let proxies = Arc::new(ProxyInjector::new());
+        let mut config =
+            Config::new(&dir, injectors_with(proxies.clone())).watchdog(WatchdogCommand::this_program());
         config.leftovers = vec![socket.clone()];
         if let Some(lease) = opening.lease {
             config.lease = lease.0;
         }
         let lease = config.lease;
         let agent = Agent::start(config).await.map_err(cannot)?;
-        let service = Arc::new(EngineService::new(agent.clone(), lease));
+        // This machine needs no opening; as an open target it can be chosen on the console.
+        let this_machine = Target { name: "self".into(), spec: TargetSpec::Node(NodeSpec {}) };
+        for target in std::iter::once(this_machine).chain(opening.targets) {
+            if let Err(e) = agent.open(target).await {
+                // Nothing was armed yet, so nothing can be left.
+                let _ = agent.shutdown().await;
+                return Err(match e {
+                    EngineError::Refused(problem) => Failure::Cannot(vec![problem]),
+                    other => cannot(other),
+                });
+            }
+        }
+        let service = Arc::new(EngineService::new(agent.clone(), lease, proxies));
         let options = control::Options {
             socket: Some(SocketOptions { group: opening.group, ..SocketOptions::new(&socket) }),
             tcp: opening.tcp,

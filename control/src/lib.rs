@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod connections;
 pub mod endpoint;
 pub mod feed;
 mod metrics;
@@ -19,9 +20,11 @@ mod schema;
 pub mod server;
 pub mod service;
 pub mod token;
+pub mod toxiproxy;
 pub mod wire;
 
 pub use client::{Client, ClientError, Signal};
+pub use connections::{Close, ConnectionList, ConnectionQuery, Sort};
 pub use endpoint::Endpoint;
 pub use feed::Feed;
 pub use server::{Options, Server, SocketOptions, StartError, TcpOptions};

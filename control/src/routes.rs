@@ -23,6 +23,14 @@ pub enum Operation {
     Disarm,
     /// Renews a fault's lease.
     Renew,
+    /// The open connections.
+    Connections,
+    /// Ends a connection.
+    CloseConnection,
+    /// Holds a connection.
+    HoldConnection,
+    /// Lets a held connection go on.
+    ReleaseConnection,
     /// Halts everything.
     Halt,
     /// Lifts a halt.
@@ -183,6 +191,64 @@ pub const ROUTES: &[Route] = &[
         name: "renew",
         summary: "Renews the lease of a fault.",
         answer: "FaultState",
+        ..CHANGE
+    },
+    Route {
+        path: "/api/v1/connections",
+        operation: Operation::Connections,
+        name: "connections",
+        summary: "The open connections of the proxies, with what faults did to each, and how many there are in all.",
+        query: &[
+            Query { name: "target", ty: "string", doc: "Only those through this target: proxy:web." },
+            Query { name: "fault", ty: "boolean", doc: "Only those that a fault has." },
+            Query {
+                name: "text",
+                ty: "string",
+                doc: "Only those in which every word stands: in addresses, target, state, the faults' names and ids.",
+            },
+            Query {
+                name: "sort",
+                ty: "string",
+                doc: "age (oldest first, as without it), newest or bytes (most first).",
+            },
+            Query { name: "limit", ty: "integer", doc: "At most so many, 500 when absent, 10000 at most." },
+        ],
+        answer: "Connections",
+        ..READ
+    },
+    Route {
+        method: "DELETE",
+        path: "/api/v1/connections/{id}",
+        operation: Operation::CloseConnection,
+        name: "close_connection",
+        summary: "Ends a connection by hand. It cannot be undone.",
+        query: &[Query {
+            name: "how",
+            ty: "string",
+            doc: "fin (in order, as without it) or rst (by a reset).",
+        }],
+        answer: "Done",
+        ..CHANGE
+    },
+    Route {
+        path: "/api/v1/connections/{id}/hold",
+        operation: Operation::HoldConnection,
+        name: "hold_connection",
+        summary: "Lets nothing pass on a connection until it is released, its lease is over or everything is halted.",
+        query: &[Query {
+            name: "lease",
+            ty: "string",
+            doc: "Releases it by itself after so long: 60s when absent, 1h at most. Holding it again begins anew.",
+        }],
+        answer: "Done",
+        ..CHANGE
+    },
+    Route {
+        path: "/api/v1/connections/{id}/release",
+        operation: Operation::ReleaseConnection,
+        name: "release_connection",
+        summary: "Lets a held connection go on; what was held passes.",
+        answer: "Done",
         ..CHANGE
     },
     Route {
@@ -366,6 +432,10 @@ mod tests {
         assert_eq!(
             param("DELETE", "/api/v1/targets/fs:/srv/db"),
             Some(("close_target", Some("fs:/srv/db".into())))
+        );
+        assert_eq!(
+            param("POST", "/api/v1/connections/17/hold"),
+            Some(("hold_connection", Some("17".into())))
         );
         assert_eq!(find("PUT", "/api/v1/faults"), Found::Methods(vec!["GET", "HEAD", "POST"]));
         assert_eq!(find("GET", "/api/v1/faults/"), Found::Nothing);

@@ -1,5 +1,6 @@
 //! What the server calls: implemented over the engine by the command, in memory by tests.
 
+use crate::connections::{Close, ConnectionList, ConnectionQuery};
 use crate::wire::{
     AgentStatus, CatalogueEntry, Change, Check, Disarmed, Failure, FaultState, Halted, PlanView, RunState,
     StartRun,
@@ -122,6 +123,26 @@ pub trait Service: Send + Sync + 'static {
 
     /// Renews the lease of a fault.
     fn renew(&self, id: String, by: Caller) -> BoxFuture<'_, Answer<FaultState>>;
+
+    /// The open connections of the targets that have any.
+    fn connections(&self, _query: ConnectionQuery) -> BoxFuture<'_, Answer<ConnectionList>> {
+        Box::pin(async { Err(Failure::no_connections()) })
+    }
+
+    /// Ends a connection.
+    fn close_connection(&self, _id: u64, _how: Close, _by: Caller) -> BoxFuture<'_, Answer<()>> {
+        Box::pin(async { Err(Failure::no_connections()) })
+    }
+
+    /// Holds a connection until it is released, or for so long at most.
+    fn hold_connection(&self, _id: u64, _lease: Span, _by: Caller) -> BoxFuture<'_, Answer<()>> {
+        Box::pin(async { Err(Failure::no_connections()) })
+    }
+
+    /// Lets a held connection go on; a conflict when it is not held.
+    fn release_connection(&self, _id: u64, _by: Caller) -> BoxFuture<'_, Answer<()>> {
+        Box::pin(async { Err(Failure::no_connections()) })
+    }
 
     /// Takes everything back and blocks new faults until it is lifted. Halting what is halted does it again.
     fn halt(&self, by: Caller) -> BoxFuture<'_, Answer<Halted>>;

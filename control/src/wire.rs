@@ -115,6 +115,18 @@ impl Failure {
             .hint("murphy list shows those that are")
     }
 
+    /// This agent has no proxies, or does not show what passes them.
+    pub fn no_connections() -> Failure {
+        Failure::new(Code::Impossible, "this agent has no connections to show")
+            .hint("connections are those through proxies: murphy agent --proxy NAME=LISTEN,UPSTREAM")
+    }
+
+    /// No open connection has that number.
+    pub fn no_connection(id: u64) -> Failure {
+        Failure::new(Code::NotFound, format!("no open connection has the number {id}"))
+            .hint("it may have ended; murphy connections shows those that are open")
+    }
+
     /// Everything is halted.
     pub fn halted(by: &str) -> Failure {
         Failure::new(Code::Halted, format!("everything is halted by {by}: nothing can be armed"))

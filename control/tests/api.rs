@@ -4,7 +4,7 @@ mod support;
 
 use control::service::Role;
 use control::wire::{Change, StartRun};
-use control::{ClientError, Code, Signal};
+use control::{ClientError, Close, Code, ConnectionQuery, Signal, Sort};
 use futures::StreamExt;
 use model::EventKind;
 use model::event::{Ending, Level};
@@ -92,6 +92,58 @@ async fn runs_targets_catalogue_and_doctor() {
     assert!(client.close_target(&"node:/srv/a b".parse().unwrap()).await.is_err());
     assert!(client.catalogue().await.unwrap().iter().any(|e| e.name == "latency"));
     assert!(client.doctor().await.unwrap()[0].ok);
+}
+
+#[tokio::test]
+async fn connections_are_seen_by_viewers_and_changed_by_operators() {
+    let agent = Agent::start().await;
+    let view = |id: u64| {
+        serde_json::from_value(serde_json::json!({
+            "id": id, "target": "proxy:cart", "client": "10.0.0.1:4", "age_ms": 100 * id, "bytes_up": id, "bytes_down": 0,
+            "state": "open", "faults": [{"id": "f1", "fault": "latency", "applied": true}],
+        }))
+    };
+    agent.memory.state().connections = (1..=3).map(|id| view(id).unwrap()).collect();
+    let (client, viewer) = (agent.client(), agent.tcp());
+    let query = ConnectionQuery {
+        target: Some("proxy:cart".parse().unwrap()),
+        fault: true,
+        text: "10.0 latency".into(),
+        sort: Sort::Bytes,
+        limit: 2,
+    };
+    let list = viewer.connections(&query).await.unwrap();
+    assert_eq!((list.total, list.held, list.connections.len()), (3, 0, 2));
+    assert_eq!(list.connections[0].id, 3);
+    for refused in [
+        viewer.hold_connection(1, None).await,
+        viewer.release_connection(1).await,
+        viewer.close_connection(1, Close::Rst).await,
+    ] {
+        assert_eq!(refused.unwrap_err().code(), Some(Code::Forbidden));
+    }
+    client.hold_connection(1, None).await.unwrap();
+    assert_eq!(viewer.connections(&ConnectionQuery::default()).await.unwrap().held, 1);
+    client.release_connection(1).await.unwrap();
+    assert_eq!(client.release_connection(1).await.unwrap_err().code(), Some(Code::Conflict));
+    client.close_connection(1, Close::Fin).await.unwrap();
+    let gone = client.close_connection(1, Close::Rst).await.unwrap_err();
+    assert!(gone.to_string().contains("no open connection has the number 1"), "{gone}");
+    let long = client.hold_connection(2, Some("2h".parse().unwrap())).await.unwrap_err();
+    assert!(long.to_string().contains("cannot be held for 2h"), "{long}");
+    let actions: Vec<(String, u16)> =
+        agent.memory.state().audit.iter().map(|a| (format!("{} {}", a.action, a.what), a.status)).collect();
+    assert!(actions.contains(&("hold_connection 1".into(), 200)), "{actions:?}");
+    assert!(actions.contains(&("close_connection 1".into(), 403)), "{actions:?}");
+    for path in [
+        "connections?how=rst",
+        "connections?sort=size",
+        "connections?limit=1000000",
+        "connections?target=web",
+    ] {
+        let answer = agent.request(&format!("GET /api/v1/{path}"), &[], "").await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{path}: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -246,3 +246,19 @@ async fn stopping_ends_streams_soon() {
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     while !matches!(events.next().await, Some(control::Signal::Lost(_))) {}
 }
+
+#[tokio::test]
+async fn a_crowd_of_watchers_does_not_keep_a_halt_out() {
+    use futures::StreamExt;
+    let agent = Agent::start().await;
+    let mut crowd = Vec::new();
+    for _ in 0..64 {
+        let mut events = agent.client().events(Some(0));
+        assert!(matches!(events.next().await, Some(control::Signal::Connected { .. })));
+        crowd.push(events);
+    }
+    let one_more = agent.client().events(Some(0)).next().await;
+    let Some(control::Signal::Lost(e)) = one_more else { panic!("{one_more:?}") };
+    assert_eq!(e.code(), Some(Code::Unavailable));
+    agent.client().halt().await.unwrap();
+}

@@ -92,13 +92,13 @@ impl Fault {
                 out.push(Problem::new(format!("{} takes no matcher", def.name)).hint("leave out when"));
             }
         }
-        if let (Some(ramp), Some(lasts)) = (&self.ramp, self.lasts) {
-            if ramp.over > lasts {
-                out.push(
-                    Problem::new(format!("the ramp takes {} but the fault lasts {lasts}", ramp.over))
-                        .hint("make over at most as long as for"),
-                );
-            }
+        if let (Some(ramp), Some(lasts)) = (&self.ramp, self.lasts)
+            && ramp.over > lasts
+        {
+            out.push(
+                Problem::new(format!("the ramp takes {} but the fault lasts {lasts}", ramp.over))
+                    .hint("make over at most as long as for"),
+            );
         }
         out
     }

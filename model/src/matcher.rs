@@ -213,6 +213,67 @@ impl Matcher {
     }
 }
 
+impl std::str::FromStr for Matcher {
+    type Err = Problem;
+
+    /// Reads what people type on a command line or in a form: `method=POST path=/pay*`, `header.x-user=beta-*`,
+    /// `client=10.0.0.0/8`; several must all hold. Values with spaces stand in double quotes. Conditions with `any` and
+    /// `not` are written in the JSON form, which begins with `{`.
+    fn from_str(text: &str) -> Result<Matcher, Problem> {
+        let text = text.trim();
+        if text.starts_with('{') {
+            let json = serde_json::from_str(text)
+                .map_err(|e| Problem::new(format!("the matcher is not JSON: {e}")))?;
+            return Matcher::from_json(&json);
+        }
+        let mut all = Vec::new();
+        for word in words(text)? {
+            let Some((key, value)) = word.split_once('=') else {
+                return Err(Problem::new(format!("{word:?} is not a condition"))
+                    .hint("write for example method=POST path=/pay*"));
+            };
+            let (key, json) = match (key, key.strip_prefix("header.")) {
+                (_, Some(name)) => ("header", serde_json::json!({name: value})),
+                ("any" | "all" | "not" | "header", _) => {
+                    return Err(Problem::new(format!("{key} cannot be written this way")).hint(
+                        "a header is written header.NAME=PATTERN, any and not as JSON: {\"not\": {\"path\": \"/health\"}}",
+                    ));
+                }
+                _ => (key, Json::String(value.to_owned())),
+            };
+            all.push(Matcher::from_entry(key, &json)?);
+        }
+        match all.len() {
+            0 => Err(Problem::new("the matcher is empty").hint("leave it out to match everything")),
+            1 => Ok(all.remove(0)),
+            _ => Ok(Matcher::All(all)),
+        }
+    }
+}
+
+/// Splits at white space, but not inside double quotes; the quotes are dropped.
+fn words(text: &str) -> Result<Vec<String>, Problem> {
+    let (mut out, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            c if c.is_whitespace() && !quoted => {
+                if !word.is_empty() {
+                    out.push(std::mem::take(&mut word));
+                }
+            }
+            c => word.push(c),
+        }
+    }
+    if quoted {
+        return Err(Problem::new("a double quote is not closed").hint("close it"));
+    }
+    if !word.is_empty() {
+        out.push(word);
+    }
+    Ok(out)
+}
+
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let join =
@@ -345,6 +406,23 @@ mod tests {
         assert!(!m.matches(&Get("/health")));
         assert_eq!(Matcher::from_json(&m.to_json()).unwrap(), m);
         assert_eq!(m.needs_requests(), Some("method"));
+    }
+
+    #[test]
+    fn as_typed() {
+        let typed = |text: &str| text.parse::<Matcher>().map(|m| m.to_json()).map_err(|p| p.to_string());
+        assert_eq!(
+            typed("method=post,put path=/pay*").unwrap(),
+            json!({"all": [{"method": ["POST", "PUT"]}, {"path": "/pay*"}]})
+        );
+        assert_eq!(typed(r#"header.X-User="a b""#).unwrap(), json!({"header": {"x-user": "a b"}}));
+        assert_eq!(typed(r#"{"not": {"path": "/a"}}"#).unwrap(), json!({"not": {"path": "/a"}}));
+        assert!(typed("pth=/a").unwrap_err().contains("did you mean path?"));
+        assert!(typed("POST").unwrap_err().contains("write for example method=POST"));
+        assert!(typed("not=x").unwrap_err().contains("JSON"));
+        assert!(typed("header=x").unwrap_err().contains("header.NAME=PATTERN"));
+        assert!(typed("path=\"/a").unwrap_err().contains("not closed"));
+        assert!(typed(" ").unwrap_err().contains("empty"));
     }
 
     #[test]

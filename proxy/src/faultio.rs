@@ -13,7 +13,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What is read at once while faults act; what is accepted of one write.
@@ -231,6 +231,8 @@ impl AsyncRead for FaultIo {
                     return Poll::Pending;
                 }
                 let n = buf.filled().len() - before;
+                // What a fault held back was late; what comes now that it is over is not.
+                this.conn.heads().note_up_delay(Duration::ZERO);
                 this.conn.bytes_up.fetch_add(n as u64, Relaxed);
                 this.conn.metrics.bytes_up(n);
                 return Poll::Ready(Ok(()));

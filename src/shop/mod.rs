@@ -16,6 +16,7 @@ pub use experiment::{Ports, experiment};
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -58,8 +59,19 @@ async fn loopback() -> io::Result<TcpListener> {
     TcpListener::bind(("127.0.0.1", 0)).await
 }
 
-/// A free port on loopback, as an address. Another program could take it before we listen; then listening fails and
-/// says so.
+/// A free port on loopback, as an address: below those that the kernel gives to outgoing connections, so that none of
+/// those takes it before we listen.
 pub async fn free_port() -> io::Result<SocketAddr> {
-    loopback().await?.local_addr()
+    let begin = 20_000 + (std::process::id() % 1_000) as u16 * 10;
+    let mut last = io::ErrorKind::AddrInUse.into();
+    for port in (begin..begin + 2_000).filter(|port| TAKEN.fetch_max(*port, Ordering::Relaxed) < *port) {
+        match TcpListener::bind(("127.0.0.1", port)).await {
+            Ok(listener) => return listener.local_addr(),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
 }
+
+/// The highest port that was given out.
+static TAKEN: AtomicU16 = AtomicU16::new(0);

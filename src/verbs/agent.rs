@@ -1,10 +1,13 @@
-use super::print;
+use super::{print, toxiproxy};
 use crate::cli::Agent;
 use crate::failure::{Failure, Outcome};
 use crate::house::{House, Opening, default_socket, interrupt, token};
+use crate::service::EngineService;
+use control::toxiproxy::Options;
 use control::{Role, TcpOptions};
 use model::{Target, TargetSpec};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `murphy agent`: serves until it is interrupted, then takes everything back.
@@ -34,19 +37,34 @@ pub async fn agent(args: Agent) -> Outcome {
         }
         Some(path) => PathBuf::from(path),
     };
-    let house =
-        House::daemon(Opening { socket: Some(socket), group: args.group, tcp, lease: Some(args.lease) })
-            .await?;
-    for (name, spec) in args.proxy {
-        let opened = house.agent.open(Target { name, spec: TargetSpec::Proxy(spec) }).await;
-        if let Err(e) = opened {
-            house.close().await?;
-            return Err(Failure::cannot(e.to_string(), "nothing was started"));
+    let proxies = args.proxy.into_iter().map(|(name, spec)| Target { name, spec: TargetSpec::Proxy(spec) });
+    let opening = Opening {
+        socket: Some(socket),
+        group: args.group,
+        tcp,
+        lease: Some(args.lease),
+        targets: proxies.collect(),
+    };
+    let house = House::daemon(opening).await?;
+    let door = match args.toxiproxy {
+        None => None,
+        Some(listen) => {
+            let options = Options { seed: toxiproxy::random_seed(), ..Options::default() };
+            match toxiproxy::open(&house, listen, options).await {
+                Ok(door) => Some(door),
+                Err(e) => {
+                    house.close().await?;
+                    return Err(e);
+                }
+            }
         }
-    }
+    };
     print(&format!("murphy agent on unix:{}\n", house.socket.display()))?;
     if let Some(address) = house.address() {
         print(&format!("murphy agent on http://{address}\n"))?;
+    }
+    if let Some(door) = &door {
+        print(&format!("murphy toxiproxy on http://{}\n", door.address()))?;
     }
     if let Some(halt) = house.agent.halted() {
         print(&format!("halted by {}; lift it with `murphy halt --lift`\n", halt.by))?;
@@ -54,20 +72,27 @@ pub async fn agent(args: Agent) -> Outcome {
     for target in house.agent.targets() {
         print(&format!("{} {}\n", target.target, target.about))?;
     }
-    let lever = watch_file(house.agent.clone(), args.halt_file);
+    let lever = watch_file(house.service.clone(), house.agent.clone(), args.halt_file);
     let who = stop.recv().await.unwrap_or("the end of its signals");
     lever.abort();
     eprintln!("{who}: taking everything back");
+    if let Some(door) = door {
+        door.close().await;
+    }
     house.close().await
 }
 
 /// Halts while a file exists: a lever that needs no murphy at hand.
-fn watch_file(agent: engine::Agent, file: Option<PathBuf>) -> tokio::task::JoinHandle<()> {
+fn watch_file(
+    service: Arc<EngineService>,
+    agent: engine::Agent,
+    file: Option<PathBuf>,
+) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let Some(file) = file else { return };
         loop {
             if file.exists() && agent.halted().is_none() {
-                agent.halt(&format!("file {}", file.display())).await;
+                service.halt_everything(&format!("file {}", file.display())).await;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }

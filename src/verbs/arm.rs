@@ -170,6 +170,10 @@ fn fault(args: &Arm) -> Result<Fault, Problem> {
 fn matcher(pairs: &[(String, String)]) -> Result<Option<Matcher>, Problem> {
     let mut list = Vec::new();
     for (key, value) in pairs {
+        if key.is_empty() {
+            list.push(value.parse()?);
+            continue;
+        }
         let json = match key.strip_prefix("header.") {
             Some(name) => (("header"), serde_json::json!({ name: value })),
             None => (key.as_str(), serde_json::Value::String(value.clone())),

@@ -3,6 +3,7 @@
 mod agent;
 mod arm;
 mod check;
+mod connections;
 mod demo;
 mod disarm;
 mod doctor;
@@ -11,6 +12,7 @@ mod halt;
 mod list;
 mod recover;
 mod run;
+mod toxiproxy;
 mod tui;
 mod watch;
 
@@ -23,7 +25,7 @@ use std::process::ExitCode;
 
 /// Reads the command line and does what it says.
 pub fn dispatch() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(toxiproxy::arguments(std::env::args_os())) {
         Ok(cli) => cli,
         Err(e) => {
             let code = if e.use_stderr() { WRONG } else { 0 };
@@ -77,10 +79,12 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Demo(args) => house::block_on(demo::demo(args)),
         Verb::Run(args) => house::block_on(run::run(args)),
         Verb::Agent(args) => house::block_on(agent::agent(args)),
+        Verb::Toxiproxy(args) => house::block_on(toxiproxy::toxiproxy(args)),
         Verb::Tui(args) => house::block_on(tui::tui(args)),
         Verb::Arm(args) => house::block_on(arm::arm(*args)),
         Verb::Disarm(args) => house::block_on(disarm::disarm(args)),
         Verb::List(args) => house::block_on(list::list(args)),
+        Verb::Connections(args) => house::block_on(connections::connections(args)),
         Verb::Halt(args) => house::block_on(halt::halt(args)),
         Verb::Recover(args) => house::block_on(recover::recover(args)),
         Verb::Watch(args) => house::block_on(watch::watch(args)),

@@ -66,12 +66,11 @@ pub async fn in_lines(
     let mut events = house.agent.subscribe(Some(1));
     let mut record = handle.record;
     let tell = |item: engine::Item| {
-        if let engine::Item::Event(event) = item {
-            if !output.json {
-                if let Some(line) = tui::plain::line(&event) {
-                    let _ = print(&(line + "\n"));
-                }
-            }
+        if let engine::Item::Event(event) = item
+            && !output.json
+            && let Some(line) = tui::plain::line(&event)
+        {
+            let _ = print(&(line + "\n"));
         }
     };
     let ended = loop {

@@ -45,9 +45,16 @@ pub async fn console(look: &cli::Look, attach: Vec<Endpoint>, read_only: bool) -
             ThemeKind::Dark => tui::Theme::Dark,
             ThemeKind::Light => tui::Theme::Light,
         },
-        ..tui::Options::default()
+        no_color: std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()),
     };
-    match tui::run(options).await {
+    // The console has a thread and a runtime of its own, so that no traffic here holds up a key there.
+    let left = tokio::task::spawn_blocking(move || tui::run(options)).await;
+    match left.map_err(|e| {
+        Failure::cannot(
+            format!("the console broke: {e}"),
+            "the agents go on, and what is armed ends by itself",
+        )
+    })? {
         Ok(_) => print(""),
         Err(e) => Err(Failure::cannot(
             e.to_string(),

@@ -107,7 +107,7 @@ impl Round {
             return Some(format!("the paused process is in state {state}"));
         }
         let alive = |pid: &&i32| {
-            !matches!(std::fs::read_to_string(format!("/proc/{pid}/stat")), Err(_))
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok()
                 && running(&["__stress"]).contains(*pid)
         };
         if let Some(pid) = self.burners.iter().find(alive) {

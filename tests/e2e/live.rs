@@ -46,10 +46,11 @@ fn disarming_ten_seconds_of_delay_answers_at_once_and_releases() {
         let id = agent.arm(arm);
         let asking = std::thread::spawn(ask);
         // Until the fault has hold of it.
-        let held = crate::ground::eventually(Duration::from_secs(10), || {
+        let held = crate::ground::eventually(Duration::from_secs(9), || {
             agent.ask(async |c| c.faults().await).unwrap().iter().any(|f| f.evidence.applied > 0)
         });
         assert!(held, "{arm}: nothing was held");
+        assert!(!asking.is_finished(), "{arm}: it was not held");
         std::thread::sleep(Duration::from_millis(100));
         let begin = Instant::now();
         agent.disarm(&id);

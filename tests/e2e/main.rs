@@ -4,8 +4,10 @@
 //! `MURPHY_E2E=require` is set, as it is in CI.
 
 mod access;
+mod clients;
 mod configs;
-// mod console;
+mod connections;
+mod console;
 mod crash;
 mod demo;
 mod ground;
@@ -14,4 +16,5 @@ mod nginx;
 mod postgres;
 mod redis;
 mod run;
+mod toxiproxy;
 mod words;

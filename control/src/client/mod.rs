@@ -7,6 +7,7 @@ mod transport;
 pub use error::ClientError;
 pub use events::Signal;
 
+use crate::connections::{Close, ConnectionList, ConnectionQuery};
 use crate::endpoint::Endpoint;
 use crate::routes::encode;
 use crate::wire::{
@@ -95,6 +96,30 @@ impl Client {
     /// Renews the lease of a fault.
     pub async fn renew(&self, id: &str) -> Result<FaultState, ClientError> {
         self.bare("POST", &fault_path(id, "/renew")).await
+    }
+
+    /// Open connections, chosen by the query.
+    pub async fn connections(&self, query: &ConnectionQuery) -> Result<ConnectionList, ClientError> {
+        self.get(&format!("/api/v1/connections{}", query.to_query())).await
+    }
+
+    /// Ends a connection.
+    pub async fn close_connection(&self, id: u64, how: Close) -> Result<(), ClientError> {
+        let path = format!("/api/v1/connections/{id}?how={}", how.word());
+        self.bare::<serde_json::Value>("DELETE", &path).await.map(drop)
+    }
+
+    /// Holds a connection until it is released, or for so long at most; [`crate::connections::HOLD_LEASE`] when none.
+    pub async fn hold_connection(&self, id: u64, lease: Option<Span>) -> Result<(), ClientError> {
+        let query = lease.map_or_else(String::new, |l| format!("?lease={l}"));
+        let path = format!("/api/v1/connections/{id}/hold{query}");
+        self.bare::<serde_json::Value>("POST", &path).await.map(drop)
+    }
+
+    /// Lets a held connection go on.
+    pub async fn release_connection(&self, id: u64) -> Result<(), ClientError> {
+        let path = format!("/api/v1/connections/{id}/release");
+        self.bare::<serde_json::Value>("POST", &path).await.map(drop)
     }
 
     /// Takes everything back and blocks new faults.

@@ -10,6 +10,7 @@ use std::ffi::CString;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::net::unix::UCred;
+use tokio::sync::Semaphore;
 
 /// A token and whom it stands for.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Grant {
 pub(super) struct Door {
     pub service: Arc<dyn Service>,
     pub instance: String,
+    /// Streams of events last for ever; bounded apart, they cannot keep a halt from being heard.
+    pub watchers: Arc<Semaphore>,
     kind: Kind,
 }
 
@@ -41,11 +44,11 @@ impl Door {
         options: &SocketOptions,
         group: Option<Gid>,
     ) -> Door {
-        Door { service, instance, kind: Kind::Unix { group, others: options.others } }
+        Door { service, instance, watchers: watchers(), kind: Kind::Unix { group, others: options.others } }
     }
 
     pub fn tcp(service: Arc<dyn Service>, instance: String, options: TcpOptions) -> Door {
-        Door { service, instance, kind: Kind::Tcp(options) }
+        Door { service, instance, watchers: watchers(), kind: Kind::Tcp(options) }
     }
 
     /// Who is at the other end of the socket, as the kernel says.
@@ -143,6 +146,13 @@ impl Door {
             }
         }
     }
+}
+
+/// Streams of events at a time at one listener: a quarter of its connections.
+const WATCHERS: usize = 64;
+
+fn watchers() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(WATCHERS))
 }
 
 fn foreign(origin: &str) -> Failure {

@@ -3,6 +3,7 @@
 use super::guard::Door;
 use super::http::{self, Body};
 use super::sse;
+use crate::connections::{Close, ConnectionQuery, HOLD_LEASE, LONGEST_HOLD, MOST, Sort};
 use crate::openapi;
 use crate::routes::{self, Found, Operation, Route};
 use crate::service::{Answer, Audit, Caller};
@@ -156,6 +157,29 @@ impl Call<'_> {
             Operation::Faults => ok(&service.faults().await?),
             Operation::Disarm => ok(&service.disarm(id, by).await?),
             Operation::Renew => ok(&service.renew(id, by).await?),
+            Operation::Connections => ok(&service.connections(which_connections(query)?).await?),
+            Operation::CloseConnection => {
+                let how = http::parsed::<Close>(query, "how", "fin or rst")?.unwrap_or_default();
+                service.close_connection(number(&id)?, how, by).await?;
+                ok(&done)
+            }
+            Operation::HoldConnection => {
+                let lease =
+                    http::parsed::<Span>(query, "lease", "a duration, such as 60s")?.unwrap_or(HOLD_LEASE);
+                if lease > LONGEST_HOLD || lease == Span::default() {
+                    return Err(Failure::new(
+                        Code::BadRequest,
+                        format!("a connection cannot be held for {lease}"),
+                    )
+                    .hint(format!("give at most {LONGEST_HOLD}, and hold it again for more")));
+                }
+                service.hold_connection(number(&id)?, lease, by).await?;
+                ok(&done)
+            }
+            Operation::ReleaseConnection => {
+                service.release_connection(number(&id)?, by).await?;
+                ok(&done)
+            }
             Operation::Halt => ok(&service.halt(by).await?),
             Operation::Lift => {
                 service.lift(by).await?;
@@ -200,7 +224,11 @@ impl Call<'_> {
         if head_only {
             return Ok(http::respond(200, "text/event-stream", bytes::Bytes::new()));
         }
-        Ok(sse::response(self.door.service.events(from), self.end.clone()))
+        let slot = self.door.watchers.clone().try_acquire_owned().map_err(|_| {
+            Failure::new(Code::Unavailable, "too many listen to this agent's events")
+                .hint("close consoles or scripts that nobody looks at")
+        })?;
+        Ok(sse::response(self.door.service.events(from), self.end.clone(), slot))
     }
 
     fn check_role(&self) -> Result<(), Failure> {
@@ -218,6 +246,34 @@ impl Call<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// The number of a connection.
+fn number(id: &str) -> Answer<u64> {
+    id.parse().map_err(|_| {
+        Failure::new(Code::BadRequest, format!("{id:?} is not the number of a connection"))
+            .hint("murphy connections shows them")
+    })
+}
+
+fn which_connections(query: &BTreeMap<&'static str, String>) -> Answer<ConnectionQuery> {
+    let target = query
+        .get("target")
+        .map(|text| text.parse::<TargetRef>().map_err(|p| Failure::of(Code::BadRequest, &p)))
+        .transpose()?;
+    let whole = ConnectionQuery::default();
+    let limit = http::parsed::<usize>(query, "limit", "a whole number")?.unwrap_or(whole.limit);
+    if limit > MOST {
+        return Err(Failure::new(Code::BadRequest, format!("limit={limit} is more than {MOST}"))
+            .hint("choose some of them with target, fault or text"));
+    }
+    Ok(ConnectionQuery {
+        target,
+        fault: http::parsed(query, "fault", "true or false")?.unwrap_or(false),
+        text: query.get("text").cloned().unwrap_or_default(),
+        sort: http::parsed::<Sort>(query, "sort", "age, newest or bytes")?.unwrap_or_default(),
+        limit,
+    })
 }
 
 fn ok<T: serde::Serialize>(value: &T) -> Answer<Response<Body>> {

@@ -27,7 +27,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// Connections open at a time; more wait in the kernel's queue.
+/// Connections open at a time at one listener; more wait in the kernel's queue.
 const CONNECTIONS: usize = 256;
 
 /// How long the head of a request may take to come, also on a connection kept open.
@@ -168,7 +168,6 @@ impl Server {
             return Err(StartError::Nowhere);
         }
         let instance = instance();
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
         let mut server = Server { socket: None, address: None, end: Arc::default(), tasks: JoinSet::new() };
         if let Some(tcp) = options.tcp {
             if !tcp.listen.ip().to_canonical().is_loopback() && tcp.grants.is_empty() {
@@ -181,12 +180,12 @@ impl Server {
             })?;
             server.address = listener.local_addr().ok();
             let door = Arc::new(Door::tcp(service.clone(), instance.clone(), tcp));
-            server.tasks.spawn(accept_tcp(listener, door, slots.clone(), server.end.subscribe()));
+            server.tasks.spawn(accept_tcp(listener, door, slots(), server.end.subscribe()));
         }
         if let Some(options) = options.socket {
             let (bound, listener) = socket::bind(&options)?;
             let door = Arc::new(Door::unix(service, instance, &options, bound.group));
-            server.tasks.spawn(accept_unix(listener, door, slots, server.end.subscribe()));
+            server.tasks.spawn(accept_unix(listener, door, slots(), server.end.subscribe()));
             server.socket = Some(bound);
         }
         Ok(server)
@@ -208,6 +207,11 @@ impl Server {
         let _ =
             tokio::time::timeout(GRACE * 2, async { while self.tasks.join_next().await.is_some() {} }).await;
     }
+}
+
+/// Each listener has its own, so that a crowd on TCP does not keep anyone from the socket.
+fn slots() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(CONNECTIONS))
 }
 
 /// Tells one life of an agent from the next, so that event numbers are not taken for those of an earlier one.

@@ -11,7 +11,7 @@ use model::Event;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 /// How often a comment is sent when nothing happens, so that both ends notice a dead line.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -19,10 +19,15 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 /// The most that is put in one piece, so that a long history does not become one buffer.
 const PIECE: usize = 64 * 1024;
 
-pub(super) fn response(events: BoxStream<'static, Arc<Event>>, end: watch::Receiver<bool>) -> Response<Body> {
+/// The stream as an answer; `slot` is held as long as it is read.
+pub(super) fn response(
+    events: BoxStream<'static, Arc<Event>>,
+    end: watch::Receiver<bool>,
+    slot: OwnedSemaphorePermit,
+) -> Response<Body> {
     // Something is sent at once, so that a client knows that it listens.
     let hello = stream::once(async { Ok(Frame::data(Bytes::from_static(b": murphy\n\n"))) });
-    let body = hello.chain(frames(events, end));
+    let body = hello.chain(frames(events, end, slot));
     let mut response = respond(200, "text/event-stream", Bytes::new());
     *response.body_mut() = StreamBody::new(body).boxed_unsync();
     response
@@ -31,8 +36,9 @@ pub(super) fn response(events: BoxStream<'static, Arc<Event>>, end: watch::Recei
 fn frames(
     events: BoxStream<'static, Arc<Event>>,
     end: watch::Receiver<bool>,
+    slot: OwnedSemaphorePermit,
 ) -> impl futures::Stream<Item = Result<Frame<Bytes>, Infallible>> {
-    stream::unfold((events, end), |(mut events, mut end)| async move {
+    stream::unfold((events, end, slot), |(mut events, mut end, slot)| async move {
         let mut piece = String::new();
         tokio::select! {
             biased;
@@ -47,7 +53,7 @@ fn frames(
                 _ => break,
             }
         }
-        Some((Ok(Frame::data(Bytes::from(piece))), (events, end)))
+        Some((Ok(Frame::data(Bytes::from(piece))), (events, end, slot)))
     })
 }
 

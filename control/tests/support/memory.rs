@@ -1,17 +1,19 @@
 //! An agent in memory: faults are entries in a list, and what happens to them becomes events.
 
-use control::Feed;
 use control::service::{Answer, Audit, Caller, Service};
 use control::wire::{
     ActView, AgentStatus, Change, Check, Code, Counters, Disarmed, Failure, FaultState, HaltState, Halted,
     PlanView, RunState, StartRun,
 };
+use control::{Close, ConnectionList, ConnectionQuery, Feed};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use model::event::Ending;
 use model::sample::TargetState;
 use model::units::Span;
-use model::{Event, EventKind, Evidence, Fault, Target, TargetKind, TargetRef};
+use model::{
+    ConnectionState, ConnectionView, Event, EventKind, Evidence, Fault, Target, TargetKind, TargetRef,
+};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -21,18 +23,23 @@ pub struct Memory {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct State {
     pub name: String,
     pub seq: u64,
     pub targets: Vec<TargetState>,
     pub faults: Vec<FaultState>,
+    pub connections: Vec<ConnectionView>,
     pub halted: Option<HaltState>,
     pub run: Option<RunState>,
     pub audit: Vec<Audit>,
     pub made: usize,
     /// How far the clock is ahead of the real one, in milliseconds, so that a history can be made.
     pub ahead_ms: f64,
+    /// How far events are in the past, in milliseconds, while a history is made.
+    pub behind_ms: u64,
+    /// Time stands still but for `ahead_ms`, so that pictures are the same on every run.
+    pub still: bool,
 }
 
 #[allow(dead_code)]
@@ -40,6 +47,13 @@ impl Memory {
     pub fn new(name: &str) -> Arc<Memory> {
         let state = State { name: name.to_owned(), ..State::default() };
         Arc::new(Memory { feed: Feed::default(), start: Instant::now(), state: Mutex::new(state) })
+    }
+
+    /// Another agent that is just as this one is, with this history.
+    pub fn like(&self, history: &[Event]) -> Arc<Memory> {
+        let feed = Feed::default();
+        history.iter().for_each(|e| feed.push(e.clone()));
+        Arc::new(Memory { feed, start: self.start, state: Mutex::new(self.state().clone()) })
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -71,14 +85,22 @@ impl Memory {
     }
 
     pub fn mono_ms(&self) -> f64 {
-        self.start.elapsed().as_secs_f64() * 1e3 + self.state().ahead_ms
+        let state = self.state();
+        let real = if state.still { 0.0 } else { self.start.elapsed().as_secs_f64() * 1e3 };
+        real + state.ahead_ms
+    }
+
+    /// Wall-clock time, milliseconds since 1970.
+    pub fn wall_ms(&self) -> u64 {
+        let state = self.state();
+        if state.still { 1_764_366_000_000 + state.ahead_ms as u64 } else { now_ms() - state.behind_ms }
     }
 
     pub fn event(&self, kind: EventKind) {
-        let mono_ms = self.mono_ms();
+        let (mono_ms, at_ms) = (self.mono_ms(), self.wall_ms());
         let mut state = self.state();
         state.seq += 1;
-        let event = Event { seq: state.seq, at_ms: now_ms(), mono_ms, kind };
+        let event = Event { seq: state.seq, at_ms, mono_ms, kind };
         self.feed.push(event);
     }
 
@@ -279,10 +301,45 @@ impl Service for Memory {
         ready(found.ok_or_else(|| Failure::no_fault(&id)))
     }
 
+    fn connections(&self, query: ConnectionQuery) -> BoxFuture<'_, Answer<ConnectionList>> {
+        ready(Ok(ConnectionList::of(self.state().connections.clone(), &query)))
+    }
+
+    fn close_connection(&self, id: u64, _how: Close, _by: Caller) -> BoxFuture<'_, Answer<()>> {
+        let mut state = self.state();
+        let before = state.connections.len();
+        state.connections.retain(|c| c.id != id);
+        ready(if state.connections.len() < before { Ok(()) } else { Err(Failure::no_connection(id)) })
+    }
+
+    fn hold_connection(&self, id: u64, _lease: Span, _by: Caller) -> BoxFuture<'_, Answer<()>> {
+        ready(match self.state().connections.iter_mut().find(|c| c.id == id) {
+            None => Err(Failure::no_connection(id)),
+            Some(c) => {
+                c.state = ConnectionState::Held;
+                Ok(())
+            }
+        })
+    }
+
+    fn release_connection(&self, id: u64, _by: Caller) -> BoxFuture<'_, Answer<()>> {
+        ready(match self.state().connections.iter_mut().find(|c| c.id == id) {
+            None => Err(Failure::no_connection(id)),
+            Some(c) if c.state != ConnectionState::Held => {
+                Err(Failure::new(Code::Conflict, format!("connection {id} is not held")))
+            }
+            Some(c) => {
+                c.state = ConnectionState::Open;
+                Ok(())
+            }
+        })
+    }
+
     fn halt(&self, by: Caller) -> BoxFuture<'_, Answer<Halted>> {
         let by = by.to_string();
         let faults: Vec<String> = self.state().faults.iter().map(|f| f.id.clone()).collect();
-        self.state().halted = Some(HaltState { by: by.clone(), at_ms: now_ms() });
+        let at_ms = self.wall_ms();
+        self.state().halted = Some(HaltState { by: by.clone(), at_ms });
         self.event(EventKind::Halted { by: by.clone(), faults: faults.clone() });
         for id in &faults {
             self.end(id, Ending::Halted);

@@ -99,17 +99,11 @@ fn timeline(out: &mut String, run: &RunRecord) -> std::fmt::Result {
         let (a, b) = (across(*start, run.seconds), across(*end, run.seconds));
         write!(
             out,
-            "<text class=\"tick end\" x=\"58\" y=\"{:.0}\">{}</text>",
-            y + 11.0,
-            escape(&fault.id.chars().take(9).collect::<String>())
-        )?;
-        write!(
-            out,
             "<rect class=\"fault\" x=\"{a:.1}\" y=\"{y:.0}\" width=\"{:.1}\" height=\"14\" rx=\"2\"><title>{}</title></rect>",
             (b - a).max(3.0),
             escape(&fault.what)
         )?;
-        let label = format!("{} on {}", fault.what, fault.target);
+        let label = format!("{}: {} on {}", fault.id, fault.what, fault.target);
         let room = label.chars().count() as f64 * 6.2;
         let (x, class) = if b + 6.0 + room < 890.0 { (b + 6.0, "label") } else { (a - 6.0, "label end") };
         write!(out, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{:.0}\">{}</text>", y + 11.0, escape(&label))?;

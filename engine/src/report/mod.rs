@@ -8,7 +8,7 @@ mod markdown;
 mod plot;
 
 pub use html::html;
-pub use journal::Journal;
+pub use journal::{Journal, JournalThread};
 pub use junit::junit;
 pub use markdown::markdown;
 

@@ -67,8 +67,7 @@ impl Drop for Running {
 
 fn pace(shared: &Arc<Shared>, runtime: &tokio::runtime::Handle) {
     let begin = Instant::now();
-    let mut schedule = Schedule::new(&shared.load.stages);
-    while let Some(due) = schedule.next() {
+    for due in Schedule::new(&shared.load.stages) {
         let due = begin + due;
         loop {
             if shared.stop.load(Ordering::Relaxed) {

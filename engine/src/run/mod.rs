@@ -12,9 +12,10 @@ mod prepare;
 pub mod probes;
 mod record;
 mod runner;
+mod start;
 pub mod tick;
 pub mod windows;
 
 pub use prepare::{Prepared, prepare};
 pub use record::Recorder;
-pub use runner::{Options, RunHandle, RunProgress, dry_run, start};
+pub use start::{Options, RunHandle, RunProgress, dry_run, start};

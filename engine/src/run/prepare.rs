@@ -11,7 +11,7 @@ use model::{Problem, TargetRef, draw};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 /// A run that could start.
 #[derive(Debug)]
@@ -108,38 +108,37 @@ pub fn seeded(mut fault: model::Fault, seed: u64) -> model::Fault {
     fault
 }
 
-/// A proxy whose service does not answer would only measure that.
+/// A proxy whose service does not answer would only measure that. Of several services one must answer; what cannot be
+/// asked (datagrams, wherever a redirected connection was going) is not.
 async fn unreachable(target: &Target) -> Option<Problem> {
     let TargetSpec::Proxy(proxy) = &target.spec else { return None };
-    // Datagrams have no handshake, and where redirected connections go is not known beforehand.
     if proxy.protocol == Protocol::Udp || proxy.upstream == "original" {
         return None;
     }
+    let mut why = Vec::new();
     for service in proxy.services() {
-        let why = match tokio::time::timeout(Duration::from_secs(3), reach(service)).await {
-            Ok(Ok(())) => continue,
-            Ok(Err(e)) => e.to_string(),
-            Err(_) => "no answer within 3s".to_owned(),
-        };
-        return Some(
-            Problem::new(format!(
-                "nothing can be reached at {service}, the upstream of {}: {why}",
-                target.name
-            ))
-            .hint("start the service first, or correct upstream"),
-        );
+        match tokio::time::timeout(Duration::from_secs(3), answers(service)).await {
+            Ok(Ok(())) => return None,
+            Ok(Err(e)) => why.push(format!("nothing can be reached at {service}: {e}")),
+            Err(_) => why.push(format!("nothing can be reached at {service}: no answer within 3s")),
+        }
     }
-    None
+    Some(
+        Problem::new(format!("{}, upstream of {}", why.join(", "), target.name))
+            .hint("start the service first, or correct upstream"),
+    )
 }
 
-async fn reach(service: &str) -> std::io::Result<()> {
+/// Connects to `host:port`, the first of a range of ports, or `unix:/path`.
+async fn answers(service: &str) -> std::io::Result<()> {
     if let Some(path) = service.strip_prefix("unix:") {
-        return tokio::net::UnixStream::connect(path).await.map(drop);
+        return UnixStream::connect(path).await.map(drop);
     }
-    // Of a range of ports the first stands for all.
-    let first = service.rsplit_once('-').map_or(service, |(first, last)| {
-        if last.bytes().all(|b| b.is_ascii_digit()) && first.contains(':') { first } else { service }
-    });
+    let first = match service.rsplit_once(':').and_then(|(host, ports)| Some((host, ports.split_once('-')?)))
+    {
+        Some((host, (first, _))) => format!("{host}:{first}"),
+        None => service.to_owned(),
+    };
     TcpStream::connect(first).await.map(drop)
 }
 

@@ -3,165 +3,25 @@
 use super::guards::Guards;
 use super::judge::Cause;
 use super::load::Running;
-use super::prepare::{Prepared, close, prepare, seeded};
+use super::prepare::{Prepared, close, seeded};
 use super::probes::Probe;
 use super::record::{Recorder, bounds};
+use super::start::{Options, RunProgress};
 use super::tick::Tick;
 use super::windows::Phase;
-use crate::report::{self, Journal};
+use crate::report::{self, JournalThread};
 use crate::{Agent, Item, Subscription};
-use model::event::{Ending, GuardState, Level};
-use model::experiment::{Experiment, Format, Otherwise, Planned, Stage, Start};
+use model::event::{Ending, GuardState, Level, WindowResult};
+use model::experiment::{Experiment, Otherwise, Planned, Stage, Start};
 use model::units::Span;
 use model::verdict::WindowRecord;
-use model::{Event, EventKind, Problem, RunRecord, Sample, TargetKind};
+use model::{Event, EventKind, RunRecord, Sample, TargetKind};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-/// How a run is made.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Overrides the file's seed.
-    pub seed: Option<u64>,
-    /// Where the report goes; none: no report but the record that is handed back.
-    pub dir: Option<PathBuf>,
-    /// Which files.
-    pub formats: Vec<Format>,
-    /// What paths in the file are relative to.
-    pub base: PathBuf,
-    /// Who started it.
-    pub by: String,
-}
-
-/// Where a run is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunProgress {
-    /// The experiment's name.
-    pub name: String,
-    /// Its phase: `baseline`, `stage`, `cooldown`, `done`.
-    pub phase: String,
-    /// The stage's name and number from 1, in phase `stage`.
-    pub stage: Option<(String, usize)>,
-    /// Its stages with their lengths.
-    pub stages: Vec<(String, Span)>,
-    /// Its seed.
-    pub seed: u64,
-    /// The verdict once it has ended.
-    pub verdict: Option<model::Verdict>,
-    /// Why, once it has ended.
-    pub why: Option<String>,
-    /// Where the report lies, once it has ended.
-    pub report: Option<String>,
-}
-
-/// A run that goes on. Dropping it does not end it.
-#[derive(Debug)]
-pub struct RunHandle {
-    /// Where it is.
-    pub progress: watch::Receiver<RunProgress>,
-    /// Ends it, with who wants that; everything is taken back.
-    pub end: mpsc::Sender<String>,
-    /// Its record, when it has ended.
-    pub record: JoinHandle<RunRecord>,
-}
-
-/// Settles everything, then starts. On problems nothing was touched.
-pub async fn start(
-    agent: Agent,
-    experiment: Experiment,
-    options: Options,
-) -> Result<RunHandle, Vec<Problem>> {
-    if let Some(halt) = agent.halted() {
-        return Err(vec![
-            Problem::new(format!("nothing can be armed: {} halted everything", halt.by))
-                .hint("lift the halt with `murphy halt --lift`"),
-        ]);
-    }
-    let seed = options.seed.or(experiment.seed).unwrap_or_else(random_seed);
-    let prepared = prepare(&agent, &experiment, seed, &options.base).await?;
-    let journal = match &options.dir {
-        Some(dir) => match Journal::create(dir) {
-            Ok(journal) => Some(JournalThread::start(journal)),
-            Err(e) => {
-                close(&agent, &prepared.opened).await;
-                let hint = if e.kind() == std::io::ErrorKind::AlreadyExists {
-                    "a run is there already: give another directory"
-                } else {
-                    "give a directory that can be written"
-                };
-                return Err(vec![
-                    Problem::new(format!("cannot begin a report in {}: {e}", dir.display())).hint(hint),
-                ]);
-            }
-        },
-        None => None,
-    };
-    let (end, ended) = mpsc::channel(4);
-    let (tell, progress) = watch::channel(RunProgress {
-        name: experiment.name.clone(),
-        phase: "baseline".into(),
-        stage: None,
-        stages: experiment.stages.iter().map(|s| (s.name.clone(), s.lasts)).collect(),
-        seed,
-        verdict: None,
-        why: None,
-        report: None,
-    });
-    let runner = Runner::new(agent, experiment, options, prepared, journal, ended, tell);
-    Ok(RunHandle { progress, end, record: tokio::spawn(runner.drive()) })
-}
-
-/// What would be done and how it would be undone, line by line; touches nothing but opens and closes targets.
-pub async fn dry_run(
-    agent: &Agent,
-    experiment: &Experiment,
-    seed: Option<u64>,
-    base: &Path,
-) -> Result<Vec<String>, Vec<Problem>> {
-    let seed = seed.or(experiment.seed).unwrap_or_else(random_seed);
-    let prepared = prepare(agent, experiment, seed, base).await?;
-    close(agent, &prepared.opened).await;
-    let mut lines = vec![format!("{}: {} in all, seed {seed}", experiment.name, experiment.lasts())];
-    lines.push(format!("baseline for {}", experiment.steady_state.baseline));
-    let mut stage = String::new();
-    for (name, start, lasts, plan) in &prepared.plans {
-        if *name != stage {
-            let length =
-                experiment.stages.iter().find(|s| s.name == *name).map(|s| s.lasts).unwrap_or_default();
-            lines.push(format!("stage {name} for {length}"));
-            stage.clone_from(name);
-        }
-        let when = match start {
-            Start::At(at) => format!("+{at}"),
-            Start::After { fault, delay } => format!("{delay} after {fault}"),
-        };
-        let order = &plan.order;
-        lines.push(format!(
-            "  {when:>8}  {} on {}{}",
-            order.fault.describe(),
-            order.fault.target,
-            lasts.map_or(String::new(), |l| format!(" for {l}"))
-        ));
-        for act in &plan.acts {
-            lines.push(format!("            do:   {}", act.act));
-            lines.push(format!("            undo: {}", act.undo));
-        }
-        lines.extend(plan.warnings.iter().map(|w| format!("            mind: {w}")));
-    }
-    lines.push(format!("cooldown for {}", experiment.steady_state.cooldown));
-    Ok(lines)
-}
-
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    // The standard library's hasher is keyed by the system's random numbers. Six digits are easy to type again.
-    std::collections::hash_map::RandomState::new().build_hasher().finish() % 1_000_000
-}
-
-struct Runner {
+/// One run, from its first second to its record.
+pub(super) struct Runner {
     agent: Agent,
     experiment: Experiment,
     options: Options,
@@ -181,10 +41,12 @@ struct Runner {
     /// Faults that have not ended yet, armed or not.
     waiting: BTreeSet<String>,
     ended_at: BTreeMap<String, Instant>,
+    /// How each metric's window was last told to be.
+    told: BTreeMap<String, WindowResult>,
 }
 
 impl Runner {
-    fn new(
+    pub(super) fn new(
         agent: Agent,
         experiment: Experiment,
         options: Options,
@@ -194,7 +56,7 @@ impl Runner {
         tell: watch::Sender<RunProgress>,
     ) -> Runner {
         Runner {
-            recorder: Recorder::new(&experiment, prepared.seed, jiff::Timestamp::now().to_string()),
+            recorder: Recorder::new(&experiment, prepared.seed, crate::clock::timestamp()),
             guards: Guards::new(&experiment),
             waiting: experiment.faults().map(|p| p.id.clone()).collect(),
             agent,
@@ -211,10 +73,11 @@ impl Runner {
             last_tick: 0.0,
             phase: Phase::Before,
             ended_at: BTreeMap::new(),
+            told: BTreeMap::new(),
         }
     }
 
-    async fn drive(mut self) -> RunRecord {
+    pub(super) async fn drive(mut self) -> RunRecord {
         let mut events = self.agent.subscribe(None);
         let stages = self.experiment.stages.iter().map(|s| (s.name.clone(), s.lasts)).collect();
         let bounds = bounds(&self.experiment);
@@ -456,8 +319,12 @@ impl Runner {
         self.tell_windows(judged);
     }
 
-    fn tell_windows(&self, judged: Vec<(String, WindowRecord)>) {
+    /// Tells windows that are judged otherwise than the one before; all of them stand in the record.
+    fn tell_windows(&mut self, judged: Vec<(String, WindowRecord)>) {
         for (metric, window) in judged {
+            if self.told.insert(metric.clone(), window.result) == Some(window.result) {
+                continue;
+            }
             self.agent.events().emit(EventKind::Window {
                 metric,
                 value: window.value,
@@ -553,46 +420,5 @@ impl Runner {
 
     fn elapsed(&self) -> f64 {
         self.began.elapsed().as_secs_f64()
-    }
-}
-
-/// Writes the journal off the runtime: a sync takes milliseconds on a busy disk.
-struct JournalThread {
-    send: std::sync::mpsc::Sender<Event>,
-    failed: std::sync::Arc<std::sync::OnceLock<String>>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl JournalThread {
-    fn start(mut journal: Journal) -> JournalThread {
-        let (send, receive) = std::sync::mpsc::channel::<Event>();
-        let failed = std::sync::Arc::new(std::sync::OnceLock::new());
-        let tell = failed.clone();
-        let thread = std::thread::spawn(move || {
-            while let Ok(first) = receive.recv() {
-                let mut batch = vec![first];
-                batch.extend(receive.try_iter());
-                if let Err(e) = journal.append(&batch) {
-                    let _ = tell.set(e.to_string());
-                    return;
-                }
-            }
-        });
-        JournalThread { send, failed, thread }
-    }
-
-    fn write(&self, event: Event) {
-        // After a failure nobody listens; that is told by `failure`.
-        let _ = self.send.send(event);
-    }
-
-    fn failure(&self) -> Option<&String> {
-        self.failed.get()
-    }
-
-    fn finish(self) {
-        drop(self.send);
-        // Only a panic in the thread could make this fail, and there is none to tell it to.
-        let _ = self.thread.join();
     }
 }

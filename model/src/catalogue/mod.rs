@@ -114,6 +114,11 @@ impl FaultDef {
     pub fn fits(&self, kind: TargetKind) -> bool {
         self.targets.contains(&kind)
     }
+
+    /// Whether it is for datagrams alone: bytes of a stream cannot be lost, doubled or swapped on their way through a proxy.
+    pub fn is_for_datagrams(&self) -> bool {
+        self.layer == Layer::Connections && ["drop", "duplicate", "reorder"].contains(&self.name)
+    }
 }
 
 impl Serialize for FaultDef {

@@ -1,5 +1,6 @@
 //! Reads an experiment file: the whole of it, so that every problem is shown at once.
 
+use super::sections::names::check_name;
 use super::sections::{load, safety, stages, steady_state, targets};
 use super::{Experiment, Format, Report};
 use crate::problem::{Problem, Problems};
@@ -72,18 +73,18 @@ fn document(r: &Reader, root: &Node, file: &str) -> Option<Experiment> {
     let mut known = KEYS.to_vec();
     known.push("report");
     let top = r.fields(root, "an experiment", &known)?;
-    if let Some(version) = r.need(&top, "an experiment", "murphy", "1") {
-        if r.text(version, "murphy").is_some_and(|v| v != "1") {
-            r.refuse::<()>(
-                version.place,
-                format!("this murphy reads version 1 of the format, not {}", version.describe()),
-                "write murphy: 1",
-            );
-        }
+    if let Some(version) = r.need(&top, "an experiment", "murphy", "1")
+        && r.text(version, "murphy").is_some_and(|v| v != "1")
+    {
+        r.refuse::<()>(
+            version.place,
+            format!("this murphy reads version 1 of the format, not {}", version.describe()),
+            "write murphy: 1",
+        );
     }
     let text = |key: &str| top.get(key).and_then(|n| r.text(n, key));
     let name = match top.get("name") {
-        Some(node) => r.text(node, "name").filter(|n| check_name(r, node, n)),
+        Some(node) => r.text(node, "name").filter(|n| check_name(r, node.place, n)),
         None => Some(stem(file)),
     };
     let targets = targets::read(r, &top);
@@ -116,16 +117,6 @@ fn document(r: &Reader, root: &Node, file: &str) -> Option<Experiment> {
         );
     }
     Some(experiment)
-}
-
-/// Names become parts of file names and commands.
-pub(super) fn check_name(r: &Reader, node: &Node, name: &str) -> bool {
-    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > 100 || !name.chars().all(fine) || name.starts_with(['.', '-']) {
-        r.refuse::<()>(node.place, format!("{name:?} cannot be a name"), "use letters, digits, - and _");
-        return false;
-    }
-    true
 }
 
 fn stem(file: &str) -> String {

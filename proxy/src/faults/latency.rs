@@ -71,6 +71,12 @@ impl Stage for Late {
         let delay = self.spread.quantile(u, self.take.fault.elapsed(at));
         let mut due = at.checked_add(delay).unwrap_or(at);
         self.bytes += item.len();
+        // Counted when it is held and not when it goes on: who looks meanwhile sees that something is.
+        if due > at
+            && let Item::Data(_) = item
+        {
+            self.take.apply();
+        }
         if self.take.datagrams {
             let place = self.held.partition_point(|w| w.due <= due);
             self.held.insert(place, Waiting { due, item, came: at });
@@ -92,7 +98,6 @@ impl Stage for Late {
         let Some(Waiting { item, came, .. }) = self.held.pop_front() else { return Pull::Wait(None) };
         self.bytes -= item.len();
         if let Item::Data(_) = item {
-            self.take.apply();
             self.take.fault.meters.add_late(now.saturating_duration_since(came));
         }
         Pull::Item(item)

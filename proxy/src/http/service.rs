@@ -128,7 +128,9 @@ impl Hit {
             drop(settings);
             let due = span.and_then(|span| begun.checked_add(span)).filter(|due| *due > begun);
             let Some(due) = due else { break };
+            // Counted when it is held and not when it goes on: who looks meanwhile sees that something is.
             held = true;
+            self.apply();
             tokio::select! {
                 () = timers.sleep_until(due) => break,
                 () = changed => {}
@@ -138,7 +140,6 @@ impl Hit {
             return Duration::ZERO;
         }
         let late = begun.elapsed();
-        self.apply();
         self.fault.meters.add_late(late);
         late
     }

@@ -545,6 +545,27 @@ async fn latency_on_connections_counts_in_what_clients_see() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_after_a_released_request_is_not_late_any_more() {
+    let (service, _) = service().await;
+    let bench = Bench::http(service).await;
+    let mut client = Client::new(&bench).await;
+    client.get("/").await;
+    let armed = bench.arm("latency delay=1h direction=up").await;
+    client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n").await;
+    until("it is held", || async { bench.evidence(&armed).applied == 1 }).await;
+    tokio::time::sleep(400 * MS).await;
+    bench.disarm(&armed).await;
+    client.answer().await.unwrap();
+    until("it is counted", || async { bench.totals().requests == 2 }).await;
+    let before = bench.totals();
+    client.get("/").await;
+    until("it is counted", || async { bench.totals().requests == 3 }).await;
+    let sample = bench.totals().since(&before, 1.0);
+    assert_eq!(sample.added.count(), 0, "nothing was added to it");
+    assert!(sample.latency.quantile_ms(1.0).unwrap() < 400.0, "{sample:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_with_requests_can_be_cut_idle_and_busy() {
     let (service, _) = service().await;
     let bench = Bench::http(service).await;

@@ -87,11 +87,17 @@ async fn corruption_changes_what_the_application_reads_alike_on_each_run() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_is_exact_to_the_byte() {
-    let service =
-        serve(|mut stream| async move { while stream.write_all(&[7; 10_000]).await.is_ok() {} }).await;
+    // It waits to be asked: a reset may otherwise come so soon that connecting itself fails.
+    let service = serve(|mut stream| async move {
+        let _ = stream.read_u8().await;
+        while stream.write_all(&[7; 10_000]).await.is_ok() {}
+    })
+    .await;
     let bench = Bench::tcp(service).await;
     let armed = bench.arm("limit_data bytes=123457B direction=down").await;
-    let (got, end) = drain(&mut bench.connect().await).await;
+    let mut client = bench.connect().await;
+    client.write_all(b"?").await.unwrap();
+    let (got, end) = drain(&mut client).await;
     assert_eq!((got.len(), end), (123_457, None));
     assert_eq!(bench.evidence(&armed).measured["connections_closed"], 1.0);
 

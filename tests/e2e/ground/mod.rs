@@ -5,9 +5,11 @@ mod http;
 mod need;
 mod server;
 mod statistics;
+mod terminal;
 
 pub use agent::{Agent, Finished, TempDir, murphy, murphy_in};
 pub use http::{get, get_on};
-pub use need::{is_root, need};
+pub use need::{is_root, need, program};
 pub use server::{Nginx, Postgres, PostgresClient, Redis, RedisClient, free_port};
 pub use statistics::{binomial_ok, eventually, median, median_ms};
+pub use terminal::Terminal;

@@ -5,11 +5,20 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-/// A port that was free a moment ago.
+/// A port that is free now and that nobody takes by chance: below those that the kernel gives to outgoing connections,
+/// never the same twice in this process.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = 10_000 + (std::process::id() % 200) as u16 * 100;
+    loop {
+        let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A server process; it and all it started are gone when this is dropped.
@@ -188,7 +197,11 @@ impl Postgres {
             "-c",
         ]);
         command.arg(format!("unix_socket_directories={}", data.display()));
-        Some(Postgres { port, _server: Server::start(command, dir, port) })
+        let server = Server::start(command, dir, port);
+        // It listens before it serves.
+        let ready = eventually(Duration::from_secs(30), || PostgresClient::connect(port).is_ok());
+        assert!(ready, "PostgreSQL listens, but does not serve");
+        Some(Postgres { port, _server: server })
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::experiment::read::check_name;
+use super::names::check_name;
 use crate::experiment::{Load, LoadStage};
 use crate::units::{EventRate, Span};
 use crate::yaml::{Data, Fields, Node, Reader};
@@ -8,10 +8,7 @@ pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>) -> Vec<Load> {
     let Some(node) = top.get("load") else { return vec![] };
     r.entries(node, "load")
         .iter()
-        .filter_map(|(key, value)| {
-            let name = Node { place: key.place, data: Data::Scalar { text: key.text.clone(), quoted: true } };
-            check_name(r, &name, &key.text).then(|| one(r, &key.text, value))?
-        })
+        .filter_map(|(key, value)| check_name(r, key.place, &key.text).then(|| one(r, &key.text, value))?)
         .collect()
 }
 

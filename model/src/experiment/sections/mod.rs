@@ -1,6 +1,7 @@
 //! One file per section of an experiment.
 
 pub(super) mod load;
+pub(super) mod names;
 pub(super) mod safety;
 pub(super) mod stages;
 pub(super) mod steady_state;

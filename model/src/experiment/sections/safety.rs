@@ -1,4 +1,5 @@
-use super::steady_state::{bound, known};
+use super::names::known;
+use super::steady_state::bound;
 use crate::experiment::{Confirm, Guard, Safety, Source, SteadyState};
 use crate::units::Span;
 use crate::yaml::{Fields, Node, Reader};
@@ -105,17 +106,14 @@ fn guard(r: &Reader, node: &Node, steady: Option<&SteadyState>) -> Option<Guard>
 fn commands(r: &Reader, top: &Fields<'_>, safety: &Safety, steady: Option<&SteadyState>) {
     let (Some(allowed), Some(steady)) = (&safety.allow_commands, steady) else { return };
     for metric in &steady.metrics {
-        if let Source::Command(probe) = &metric.from {
-            if !allowed.iter().any(|a| Some(a) == probe.run.first()) {
-                r.refuse::<()>(
-                    top.place_of("safety"),
-                    format!(
-                        "metric {} runs {}, which allow_commands does not name",
-                        metric.name, probe.run[0]
-                    ),
-                    "add it there, or remove the metric",
-                );
-            }
+        if let Source::Command(probe) = &metric.from
+            && !allowed.iter().any(|a| Some(a) == probe.run.first())
+        {
+            r.refuse::<()>(
+                top.place_of("safety"),
+                format!("metric {} runs {}, which allow_commands does not name", metric.name, probe.run[0]),
+                "add it there, or remove the metric",
+            );
         }
     }
 }

@@ -1,5 +1,4 @@
-use super::steady_state::known;
-use crate::experiment::read::check_name;
+use super::names::{check_name, declared, known};
 use crate::experiment::{Otherwise, Planned, Safety, Stage, Start};
 use crate::fault::{Fault, Injection, Ramp, Share, Track};
 use crate::matcher::Matcher;
@@ -68,7 +67,7 @@ fn stage(
 ) -> Option<Stage> {
     let f = r.fields(node, "a stage", &["name", "for", "require", "otherwise", "faults"])?;
     let name = match f.get("name") {
-        Some(n) => r.text(n, "name").filter(|t| check_name(r, n, t))?,
+        Some(n) => r.text(n, "name").filter(|t| check_name(r, n.place, t))?,
         None => format!("stage-{}", index + 1),
     };
     let given = match f.get("for") {
@@ -157,7 +156,7 @@ fn fault(
         let name = r.text(n, "target")?;
         let found = targets.iter().find(|t| t.name == name || t.reference().to_string() == name);
         found.or_else(|| {
-            if super::targets::declared(top, &name) {
+            if declared(top, &name) {
                 return None;
             }
             let names: Vec<&str> = targets.iter().map(|t| t.name.as_str()).collect();
@@ -188,7 +187,7 @@ fn fault(
     };
     let id = match f.get("id") {
         Some(n) => {
-            let id = r.text(n, "id").filter(|t| check_name(r, n, t))?;
+            let id = r.text(n, "id").filter(|t| check_name(r, n.place, t))?;
             if ids.contains(&id) {
                 return r.refuse(
                     n.place,
@@ -219,7 +218,7 @@ fn fault(
             "give the target protocol: http",
         );
     }
-    let planned = repeat(r, &f, &id, fault)?;
+    let planned = repeat(r, &f, &id, &fault)?;
     ids.extend(planned.iter().map(|p| p.id.clone()));
     Some(planned)
 }
@@ -405,7 +404,7 @@ fn ramp(r: &Reader, node: &Node, inject: &Injection) -> Option<Ramp> {
 }
 
 /// `every` and `times` make one fault several, each with an id of its own.
-fn repeat(r: &Reader, f: &Fields<'_>, id: &str, fault: Fault) -> Option<Vec<Planned>> {
+fn repeat(r: &Reader, f: &Fields<'_>, id: &str, fault: &Fault) -> Option<Vec<Planned>> {
     let offset = |key: &str| -> Option<Option<Span>> {
         let Some(node) = f.get(key) else { return Some(None) };
         let text = r.text(node, key)?;
@@ -422,14 +421,14 @@ fn repeat(r: &Reader, f: &Fields<'_>, id: &str, fault: Fault) -> Option<Vec<Plan
     if every.is_none() && times > 1 {
         return r.refuse(f.place_of("times"), "times needs every", "write for example every: 45s");
     }
-    if let (Some(every), Some(lasts)) = (every, fault.lasts) {
-        if every < lasts {
-            return r.refuse(
-                f.place_of("every"),
-                format!("{id} lasts {lasts} and would come again after {every}"),
-                "make every longer than for",
-            );
-        }
+    if let (Some(every), Some(lasts)) = (every, fault.lasts)
+        && every < lasts
+    {
+        return r.refuse(
+            f.place_of("every"),
+            format!("{id} lasts {lasts} and would come again after {every}"),
+            "make every longer than for",
+        );
     }
     let after = match f.get("after") {
         Some(n) => Some(r.text(n, "after")?),

@@ -1,9 +1,8 @@
-use crate::experiment::read::check_name;
+use super::names::{check_name, declared, known};
 use crate::experiment::{
     Allow, CommandProbe, Compare, Expect, HttpProbe, Load, Metric, NoData, Severity, Source, Stat,
     SteadyState, TcpProbe,
 };
-use crate::problem::did_you_mean;
 use crate::target::{Target, TargetKind};
 use crate::units::{EventRate, Percent, Span};
 use crate::yaml::{Data, Fields, Node, Reader};
@@ -36,8 +35,7 @@ pub(in crate::experiment) fn read(
     }
     if let Some(node) = f.get("metrics") {
         for (key, value) in r.entries(node, "metrics") {
-            let name = Node { place: key.place, data: Data::Scalar { text: key.text.clone(), quoted: true } };
-            if check_name(r, &name, &key.text) {
+            if check_name(r, key.place, &key.text) {
                 out.metrics.extend(metric(r, top, &key.text, value, targets, loads));
             }
         }
@@ -127,7 +125,7 @@ fn source(
                 .map(|t| t.name.as_str())
                 .collect();
             if !proxies.contains(&target.as_str()) {
-                if super::targets::declared(top, &target) && !targets.iter().any(|t| t.name == target) {
+                if declared(top, &target) && !targets.iter().any(|t| t.name == target) {
                     return None;
                 }
                 return r.refuse(
@@ -326,13 +324,5 @@ pub(super) fn bound(r: &Reader, node: &Node, what: &str, from: &Source) -> Optio
     match value {
         Ok(value) => Some((*op, value)),
         Err(e) => r.refuse(node.place, format!("{what}: {e}"), format!("write for example {example}")),
-    }
-}
-
-pub(super) fn known(name: &str, names: &[&str]) -> String {
-    match did_you_mean(name, names.iter().copied()) {
-        Some(near) => format!("did you mean {near}?"),
-        None if names.is_empty() => "the file has none".to_owned(),
-        None => format!("there are {}", names.join(", ")),
     }
 }

@@ -1,4 +1,4 @@
-use crate::experiment::read::check_name;
+use super::names::check_name;
 use crate::target::{
     Balance, NodeSpec, Pick, ProcessSpec, Protocol, ProxyHeader, ProxyProtocol, ProxySpec, Target,
     TargetKind, TargetSpec,
@@ -21,11 +21,7 @@ pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>) -> Vec<Target> {
     }
     let mut targets: Vec<Target> = Vec::new();
     for (key, value) in entries {
-        let name_node = Node {
-            place: key.place,
-            data: crate::yaml::Data::Scalar { text: key.text.clone(), quoted: true },
-        };
-        if !check_name(r, &name_node, &key.text) {
+        if !check_name(r, key.place, &key.text) {
             continue;
         }
         if let Some(spec) = spec(r, value, &key.text) {
@@ -40,13 +36,6 @@ pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>) -> Vec<Target> {
         }
     }
     targets
-}
-
-/// Whether the file names such a target, also when what stands behind the name could not be read: then that has been
-/// reported already.
-pub(in crate::experiment) fn declared(top: &Fields<'_>, name: &str) -> bool {
-    let node = top.get("targets").map(|n| &n.data);
-    matches!(node, Some(crate::yaml::Data::Map(entries)) if entries.iter().any(|(k, _)| k.text == name))
 }
 
 fn clash<'t>(targets: &'t [Target], spec: &TargetSpec) -> Option<&'t str> {

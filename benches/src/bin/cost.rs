@@ -1,0 +1,121 @@
+//! What it costs to stand in between: murphy with nothing armed beside nginx, HAProxy and nothing at all.
+//!
+//! `cargo build --release && cargo run --release -p murphy-benches --bin cost [SECONDS]`
+#![forbid(unsafe_code)]
+
+use murphy_benches::contestant::{self, Contestant};
+use murphy_benches::{load, process};
+use std::time::Duration;
+
+/// Connections that ask at the same time.
+const ASKING: usize = 16;
+/// Connections that are silent.
+const SILENT: usize = 1000;
+/// Bytes read in bulk.
+const BULK: u64 = 2 << 30;
+
+struct Row {
+    name: &'static str,
+    rate: f64,
+    p50: f64,
+    p99: f64,
+    cpu_100k: f64,
+    cpu_gb: f64,
+    kib_idle: f64,
+    wakeups: f64,
+}
+
+fn main() -> std::io::Result<()> {
+    let seconds: u64 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(4);
+    let dir = tempfile::Builder::new().prefix("bench").tempdir()?;
+    let service = contestant::service(dir.path())?;
+    let others = [
+        contestant::nginx_proxy(dir.path(), service.port)?,
+        contestant::haproxy(dir.path(), service.port, "http")?,
+        contestant::murphy(dir.path(), service.port, "http")?,
+        contestant::haproxy(dir.path(), service.port, "tcp")?,
+        contestant::murphy(dir.path(), service.port, "tcp")?,
+    ];
+    println!(
+        "{ASKING} connections asking for {seconds} s each, {} GiB in bulk, {SILENT} silent connections",
+        BULK >> 30
+    );
+    println!("pressure before: {}\n", process::pressure().map_or("unknown".into(), |p| format!("{p:.1} %")));
+    let direct = measure(&service, seconds, true)?;
+    let mut rows = Vec::new();
+    for other in &others {
+        rows.push(measure(other, seconds, false)?);
+    }
+    println!(
+        "| | requests/s | added p50 µs | added p99 µs | CPU s / 100k requests | CPU s / GB | KiB / idle connection | wakeups/s idle |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    println!("| {} | {:.0} | – | – | – | – | – | – |", direct.name, direct.rate);
+    for r in &rows {
+        println!(
+            "| {} | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} |",
+            r.name,
+            r.rate,
+            r.p50 - direct.p50,
+            r.p99 - direct.p99,
+            r.cpu_100k,
+            r.cpu_gb,
+            r.kib_idle,
+            r.wakeups
+        );
+    }
+    println!(
+        "\n| ratio | requests/s | CPU / request | CPU / byte | memory / connection |\n|---|---|---|---|---|"
+    );
+    for (ours, theirs) in
+        [("murphy http", "nginx"), ("murphy http", "haproxy http"), ("murphy tcp", "haproxy tcp")]
+    {
+        let find = |name: &str| rows.iter().find(|r| r.name == name);
+        if let (Some(a), Some(b)) = (find(ours), find(theirs)) {
+            println!(
+                "| {ours} ÷ {theirs} | {:.2} | {:.2} | {:.2} | {:.2} |",
+                a.rate / b.rate,
+                a.cpu_100k / b.cpu_100k,
+                a.cpu_gb / b.cpu_gb,
+                a.kib_idle / b.kib_idle
+            );
+        }
+    }
+    println!("\npressure after: {}", process::pressure().map_or("unknown".into(), |p| format!("{p:.1} %")));
+    Ok(())
+}
+
+fn measure(c: &Contestant, seconds: u64, direct: bool) -> std::io::Result<Row> {
+    let lasts = Duration::from_secs(seconds);
+    load::small(c.port, ASKING, Duration::from_millis(500));
+    let before = process::cpu_seconds(c.pid());
+    let small = load::small(c.port, ASKING, lasts);
+    let cpu_100k = (process::cpu_seconds(c.pid()) - before) / small.requests.max(1) as f64 * 1e5;
+    // Latency with one connection: what a caller waits for, not what a full machine makes of it.
+    let alone = load::small(c.port, 1, lasts / 2);
+    let (mut cpu_gb, mut kib_idle, mut wakeups) = (0.0, 0.0, 0.0);
+    if !direct {
+        let before = process::cpu_seconds(c.pid());
+        let (bytes, _) = load::bulk(c.port, BULK)?;
+        cpu_gb = (process::cpu_seconds(c.pid()) - before) / (bytes as f64 / 1e9);
+        std::thread::sleep(Duration::from_secs(1));
+        let before = process::resident_kib(c.pid());
+        let held = load::idle(c.port, SILENT)?;
+        std::thread::sleep(Duration::from_secs(2));
+        kib_idle = (process::resident_kib(c.pid()) - before) / SILENT as f64;
+        let (woken, watched) = (process::wakeups(c.pid()), Duration::from_secs(3));
+        std::thread::sleep(watched);
+        wakeups = (process::wakeups(c.pid()) - woken) as f64 / watched.as_secs_f64();
+        drop(held);
+    }
+    Ok(Row {
+        name: c.name,
+        rate: small.requests as f64 / small.seconds,
+        p50: alone.quantile(0.5),
+        p99: alone.quantile(0.99),
+        cpu_100k,
+        cpu_gb,
+        kib_idle,
+        wakeups,
+    })
+}

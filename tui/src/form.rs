@@ -1,0 +1,374 @@
+//! The arming form, made from the catalogue: what is typed, and the fault it comes to.
+
+use crate::radius::Radius;
+use control::wire::PlanView;
+use model::catalogue::Layer;
+use model::units::{Percent, Span};
+use model::value::ParamType;
+use model::{Fault, FaultDef, Injection, Matcher, ParamDef, Problem, Share, TargetRef};
+use std::collections::BTreeMap;
+use tui_input::Input;
+
+/// What a field is for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Asks {
+    /// Which target.
+    Target,
+    /// A parameter.
+    Param(&'static ParamDef),
+    /// How long.
+    For,
+    /// Which share.
+    Share,
+    /// Which requests.
+    When,
+    /// How long it outlives this console.
+    Lease,
+}
+
+/// One line of the form.
+#[derive(Debug, Clone)]
+pub struct Field {
+    /// What it is for.
+    pub asks: Asks,
+    /// What is typed.
+    pub input: Input,
+}
+
+/// A fault ready to be armed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    /// At which agent.
+    pub agent: usize,
+    /// What.
+    pub fault: Fault,
+    /// A lease of its own.
+    pub lease: Option<Span>,
+    /// Whom it hits.
+    pub radius: Radius,
+}
+
+/// What the agent says to the form as it stands.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Plan {
+    /// Nothing was asked.
+    #[default]
+    None,
+    /// Asked, with the number of the question.
+    Asked(u64),
+    /// What would be done.
+    Possible(Box<PlanView>),
+    /// Why it cannot be done.
+    Refused(String),
+}
+
+/// The form.
+#[derive(Debug, Default)]
+pub struct Form {
+    /// The fault it is for.
+    pub def: Option<&'static FaultDef>,
+    /// The chosen target.
+    pub target: Option<(usize, TargetRef)>,
+    /// Its lines.
+    pub fields: Vec<Field>,
+    /// The selected line.
+    pub at: usize,
+    /// When it was last changed, until the agent was asked about it.
+    pub changed_ms: Option<f64>,
+    /// What the agent says to it.
+    pub plan: Plan,
+    drafts: BTreeMap<&'static str, Vec<Field>>,
+}
+
+/// What is wrong with a form: in which line, and what.
+pub type Wrong = (usize, Problem);
+
+impl Field {
+    fn new(asks: Asks, text: &str) -> Field {
+        Field { asks, input: Input::new(text.to_owned()) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self.asks {
+            Asks::Target => "target",
+            Asks::Param(p) => p.name,
+            Asks::For => "for",
+            Asks::Share => "share",
+            Asks::When => "when",
+            Asks::Lease => "lease",
+        }
+    }
+
+    /// The words to choose from, when it is not typed.
+    pub fn choices(&self) -> Option<Vec<&'static str>> {
+        match self.asks {
+            Asks::Param(ParamDef { ty: ParamType::Choice(words), .. }) => Some(words.to_vec()),
+            Asks::Param(ParamDef { ty: ParamType::Bool, .. }) => Some(vec!["true", "false"]),
+            _ => None,
+        }
+    }
+
+    /// What it means, and what may stand in it.
+    pub fn help(&self, def: &FaultDef) -> String {
+        match self.asks {
+            Asks::Target => "where: ← → choose among the targets it fits".to_owned(),
+            Asks::Param(p) => {
+                let optional = if p.required || p.default.is_some() { "" } else { ", or nothing" };
+                format!("{}; {}{optional}", p.doc, p.ty.describe())
+            }
+            Asks::For => "then it is taken back by itself; a duration (60s)".to_owned(),
+            Asks::Share => format!(
+                "which {}: all, 30%, every 3, first 10; up and down in steps with ← →",
+                def.counts.unwrap_or("part")
+            ),
+            Asks::When if def.layer == Layer::Requests => {
+                "only those that match: method=POST path=/pay* header.x-user=beta-*, or nothing".to_owned()
+            }
+            Asks::When => "only those that match: client=10.0.0.0/8, or nothing".to_owned(),
+            Asks::Lease => {
+                "taken back this long after this console is gone; nothing: it lasts its time".to_owned()
+            }
+        }
+    }
+}
+
+impl Form {
+    /// Shows the form of another fault; what was typed for the one before is kept.
+    pub fn open(&mut self, def: &'static FaultDef) {
+        if self.def == Some(def) {
+            return;
+        }
+        if let Some(before) = self.def {
+            self.drafts.insert(before.name, std::mem::take(&mut self.fields));
+        }
+        self.def = Some(def);
+        self.at = 0;
+        self.plan = Plan::None;
+        self.fields = self.drafts.remove(def.name).unwrap_or_else(|| fields(def));
+    }
+
+    /// The selected line.
+    pub fn field(&self) -> Option<&Field> {
+        self.fields.get(self.at)
+    }
+
+    /// The line for that.
+    fn text(&self, asks: Asks) -> &str {
+        self.fields.iter().find(|f| f.asks == asks).map_or("", |f| f.input.value().trim())
+    }
+
+    /// The fault that it comes to, or all that is wrong with it.
+    pub fn fault(&self) -> Result<Fault, Vec<Wrong>> {
+        let Some(def) = self.def else { return Err(Vec::new()) };
+        let mut wrong: Vec<Wrong> = Vec::new();
+        let line = |asks: Asks| self.fields.iter().position(|f| f.asks == asks).unwrap_or(0);
+        let mut params = BTreeMap::new();
+        for (i, field) in self.fields.iter().enumerate() {
+            let Asks::Param(param) = field.asks else { continue };
+            let text = field.input.value().trim();
+            if text.is_empty() {
+                if param.required {
+                    wrong.push((i, Problem::new(format!("{} is missing", param.name))));
+                }
+                continue;
+            }
+            match param.ty.parse(text) {
+                Ok(value) => drop(params.insert(param.name.to_owned(), value)),
+                Err(e) => wrong.push((i, Problem::new(e.to_string()))),
+            }
+        }
+        let mut lasts = None;
+        if !def.one_shot {
+            match self.text(Asks::For).parse::<Span>() {
+                Ok(span) => lasts = Some(span),
+                Err(e) => wrong.push((line(Asks::For), Problem::new(e.to_string()))),
+            }
+        }
+        let share = share(self.text(Asks::Share)).unwrap_or_else(|p| {
+            wrong.push((line(Asks::Share), p));
+            Share::All
+        });
+        let when = match self.text(Asks::When) {
+            "" => None,
+            text => text.parse::<Matcher>().map_err(|p| wrong.push((line(Asks::When), p))).ok(),
+        };
+        if let Err(p) = self.lease() {
+            wrong.push((line(Asks::Lease), p));
+        }
+        let Some((_, target)) = &self.target else {
+            wrong.push((0, no_target(def)));
+            return Err(wrong);
+        };
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let inject = Injection::new(def, params).map_err(|p| vec![(0, p)])?;
+        let fault =
+            Fault { id: None, target: target.clone(), inject, lasts, share, when, ramp: None, seed: None };
+        let problems = fault.problems();
+        if problems.is_empty() {
+            return Ok(fault);
+        }
+        let place = |p: &Problem| match p.what.as_str() {
+            w if w.contains("match") => line(Asks::When),
+            w if w.contains("share") => line(Asks::Share),
+            w if w.contains("last") || w.contains("longer") || w.contains("end") => line(Asks::For),
+            _ => 0,
+        };
+        Err(problems.into_iter().map(|p| (place(&p), p)).collect())
+    }
+
+    /// The lease that is asked for.
+    pub fn lease(&self) -> Result<Option<Span>, Problem> {
+        match self.text(Asks::Lease) {
+            "" => Ok(None),
+            text => {
+                let span: Span =
+                    text.parse().map_err(|e: model::units::UnitError| Problem::new(e.to_string()))?;
+                if span < Span::secs(3) {
+                    return Err(Problem::new("a lease under 3s may run out between two renewals")
+                        .hint("write for example 15s"));
+                }
+                Ok(Some(span))
+            }
+        }
+    }
+
+    /// Chooses the next or the one before: a word, or a step of the share. Says whether there was a choice.
+    pub fn step(&mut self, by: i32) -> bool {
+        let Some(field) = self.fields.get_mut(self.at) else { return false };
+        let now = field.input.value().trim().to_owned();
+        let ladder: Vec<&str> = match (field.choices(), field.asks) {
+            (Some(words), _) => words,
+            (None, Asks::Share) if SHARES.contains(&now.as_str()) => SHARES.to_vec(),
+            _ => return false,
+        };
+        let place = ladder.iter().position(|w| *w == now).unwrap_or(0) as i32 + by;
+        let place = match field.asks {
+            // A share has ends; words go round.
+            Asks::Share => place.clamp(0, ladder.len() as i32 - 1),
+            _ => place.rem_euclid(ladder.len() as i32),
+        };
+        field.input = Input::new(ladder[place as usize].to_owned());
+        true
+    }
+}
+
+/// The shares that the arrow keys step through.
+const SHARES: [&str; 9] = ["1%", "5%", "10%", "20%", "30%", "50%", "70%", "90%", "all"];
+
+fn fields(def: &'static FaultDef) -> Vec<Field> {
+    let mut out = vec![Field::new(Asks::Target, "")];
+    for p in def.params {
+        let text = p.default.unwrap_or(if p.required { p.example } else { "" });
+        out.push(Field::new(Asks::Param(p), text));
+    }
+    if !def.one_shot {
+        out.push(Field::new(Asks::For, "60s"));
+    }
+    if def.counts.is_some() {
+        // Connections are few and long, so a small share of them may be none at all.
+        out.push(Field::new(Asks::Share, if def.layer == Layer::Requests { "30%" } else { "all" }));
+        out.push(Field::new(Asks::When, ""));
+    }
+    if !def.one_shot {
+        out.push(Field::new(Asks::Lease, ""));
+    }
+    out
+}
+
+/// What is missing when no target fits.
+pub fn no_target(def: &FaultDef) -> Problem {
+    let kinds: Vec<&str> = def.targets.iter().map(|k| k.word()).collect();
+    let what = match def.layer {
+        Layer::Requests => "a proxy with protocol: http".to_owned(),
+        _ => format!("one of kind {}", kinds.join(" or ")),
+    };
+    Problem::new(format!("no open target fits {}", def.name)).hint(format!("it needs {what}"))
+}
+
+/// Reads `all`, `30%`, `every 3`, `first 10`.
+pub fn share(text: &str) -> Result<Share, Problem> {
+    let text = text.trim();
+    let count = |n: &str| n.trim().trim_end_matches('.').parse::<u64>().ok().filter(|n| *n > 0);
+    let wrong =
+        || Problem::new(format!("{text:?} is not a share")).hint("write all, 30%, every 3 or first 10");
+    match text {
+        "" | "all" => Ok(Share::All),
+        _ if text.starts_with("every") => count(&text[5..]).map(Share::Nth).ok_or_else(wrong),
+        _ if text.starts_with("first") => count(&text[5..]).map(Share::First).ok_or_else(wrong),
+        _ if text.ends_with('%') => {
+            text.parse::<Percent>().map(Share::Percent).map_err(|e| Problem::new(e.to_string()))
+        }
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::catalogue;
+
+    fn form(name: &str, target: &str) -> Form {
+        let mut form = Form::default();
+        form.open(catalogue::find(name).unwrap());
+        form.target = Some((0, target.parse().unwrap()));
+        form
+    }
+
+    fn type_in(form: &mut Form, name: &str, text: &str) {
+        let field = form.fields.iter_mut().find(|f| f.name() == name).unwrap();
+        field.input = Input::new(text.to_owned());
+    }
+
+    #[test]
+    fn every_form_is_right_as_it_opens() {
+        for def in catalogue::all() {
+            let form = form(def.name, &format!("{}:x", def.targets[0]));
+            let fault = form.fault().unwrap_or_else(|e| panic!("{}: {e:?}", def.name));
+            assert_eq!(fault.inject.name(), def.name);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_where_it_is() {
+        let mut f = form("latency", "proxy:cart");
+        type_in(&mut f, "delay", "120");
+        type_in(&mut f, "share", "140%");
+        type_in(&mut f, "when", "path=/a");
+        let wrong = f.fault().unwrap_err();
+        let names: Vec<&str> = wrong.iter().map(|(i, _)| f.fields[*i].name()).collect();
+        assert_eq!(names, ["delay", "share"]);
+        type_in(&mut f, "delay", "120ms");
+        type_in(&mut f, "share", "every 3");
+        let wrong = f.fault().unwrap_err();
+        assert_eq!(f.fields[wrong[0].0].name(), "when", "{wrong:?}");
+        type_in(&mut f, "when", "client=10.0.0.0/8");
+        assert_eq!(f.fault().unwrap().share, Share::Nth(3));
+        type_in(&mut f, "lease", "1s");
+        assert!(f.fault().unwrap_err()[0].1.to_string().contains("between two renewals"));
+    }
+
+    #[test]
+    fn drafts_come_back() {
+        let mut f = form("latency", "proxy:cart");
+        type_in(&mut f, "delay", "7ms");
+        f.open(catalogue::find("abort").unwrap());
+        f.open(catalogue::find("latency").unwrap());
+        assert_eq!(f.text(f.fields[1].asks), "7ms");
+    }
+
+    #[test]
+    fn arrows_step_through_words_and_shares() {
+        let mut f = form("latency", "proxy:cart");
+        f.at = f.fields.iter().position(|f| f.name() == "direction").unwrap();
+        assert!(f.step(1));
+        assert_eq!(f.field().unwrap().input.value(), "up");
+        f.at = f.fields.iter().position(|f| f.name() == "share").unwrap();
+        assert!(f.step(1) && f.field().unwrap().input.value() == "all");
+        assert!(f.step(-1) && f.field().unwrap().input.value() == "90%");
+        f.at = 1;
+        assert!(!f.step(1), "a typed field has no steps");
+    }
+}

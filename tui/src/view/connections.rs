@@ -1,0 +1,346 @@
+//! Connections: the live table, and under it the selected one in detail.
+
+use super::text::{clock, cut, line, pad, right, width, wrap};
+use super::theme::Theme;
+use super::{faults, panel, title_again, titled};
+use crate::state::{Agent, Focus, Model};
+use crate::tell::number;
+use model::{ConnectionFault, ConnectionState, ConnectionView};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect, Spacing};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+/// Draws the screen.
+pub fn draw(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
+    let detail = match model.selected_connection() {
+        // Frame, path and bytes, and a line a fault.
+        Some((_, c)) => (5 + c.faults.len().max(1) as u16).clamp(6, area.height / 2),
+        None => 0,
+    };
+    if detail == 0 {
+        return table(f, area, model, theme);
+    }
+    let [above, below] = Layout::vertical([Constraint::Min(4), Constraint::Length(detail)])
+        .spacing(Spacing::Overlap(1))
+        .areas(area);
+    let title = detail_pane(f, below, model, theme);
+    table(f, above, model, theme);
+    title_again(f, below, &title, theme);
+}
+
+fn table(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
+    let focused = model.ui.focus == Focus::Connections;
+    let block = titled(title(model, area.width, theme), focused, theme);
+    let inner = block.inner(area);
+    f.render_widget(block, area);
+    let columns = usize::from(inner.width);
+    let rows = model.connection_rows();
+    if rows.len() == 0 {
+        let lines: Vec<Line<'_>> = empty(model)
+            .iter()
+            .flat_map(|text| wrap(text, columns.saturating_sub(2)))
+            .map(|l| Line::from(format!(" {l}")))
+            .collect();
+        return f.render_widget(Paragraph::new(lines).style(theme.dim()), inner);
+    }
+    let plan = Plan::new(model, columns);
+    let mut lines = vec![line([(plan.head(), theme.dim())])];
+    let room = usize::from(inner.height).saturating_sub(1);
+    let selected = model.ui.connections.row;
+    let from = (selected + 1).saturating_sub(room);
+    for (i, row) in rows.enumerate().skip(from).take(room) {
+        let Some((agent, c)) = row else { continue };
+        let style = match (i == selected, focused) {
+            (true, true) => theme.selected(),
+            (true, false) => theme.marked(),
+            _ => Style::new(),
+        };
+        let style = if model.agents[agent].up() { style } else { style.patch(theme.dim()) };
+        lines.push(plan.row(model, agent, c, style, theme));
+    }
+    f.render_widget(Paragraph::new(lines), inner);
+}
+
+/// How many there are, how many are held, what is filtered and in which order.
+fn title(model: &Model, columns: u16, theme: Theme) -> Line<'static> {
+    let browse = &model.ui.connections;
+    let style = theme.title(true);
+    let (total, held) = model.connection_counts();
+    let mut pieces = vec![Span::styled(format!(" Connections {total} "), style)];
+    if browse.rows.len() < total {
+        pieces.push(Span::styled(format!("· shown {} ", browse.rows.len()), style));
+    }
+    if held > 0 {
+        pieces.push(Span::styled("· ", style));
+        pieces.push(Span::styled(format!("held {held} "), theme.warn()));
+    }
+    let order = match browse.sort {
+        control::Sort::Age => "oldest first",
+        control::Sort::Newest => "newest first",
+        control::Sort::Bytes => "most bytes first",
+    };
+    pieces.push(Span::styled(format!("· {order} "), style));
+    if model.ui.filtering || !browse.filter.value().is_empty() {
+        pieces.push(Span::styled("· /", style));
+        let room = usize::from(columns).saturating_sub(56).clamp(8, 40);
+        pieces.extend(faults::input(&browse.filter, model.ui.filtering, room, theme));
+        pieces.push(Span::raw(" "));
+    }
+    Line::from(pieces)
+}
+
+/// What to do about an empty table.
+fn empty(model: &Model) -> Vec<String> {
+    let failed = |a: &Agent| match &a.connections {
+        Some(Err(why)) => Some(format!("{}: {why}", a.name)),
+        _ => None,
+    };
+    let whys: Vec<String> = model.agents.iter().filter_map(failed).collect();
+    if !whys.is_empty() {
+        return whys;
+    }
+    if model.agents.iter().any(|a| a.up() && a.connections.is_none()) {
+        return vec!["asking for the connections…".into()];
+    }
+    if !model.ui.connections.filter.value().is_empty() {
+        return vec!["no connection fits the filter; esc shows all".into()];
+    }
+    let proxies: Vec<String> = model
+        .agents
+        .iter()
+        .flat_map(|a| &a.targets)
+        .filter(|t| t.target.kind == model::TargetKind::Proxy)
+        .map(|t| match &t.listen {
+            Some(listen) => format!("{} ({listen})", t.target),
+            None => t.target.to_string(),
+        })
+        .collect();
+    if proxies.is_empty() {
+        return vec![
+            "no proxy is open, and connections are those through proxies".into(),
+            "open one: murphy agent --proxy NAME=LISTEN,UPSTREAM, or murphy tui --proxy NAME=LISTEN,UPSTREAM"
+                .into(),
+        ];
+    }
+    vec![
+        "no connection is open".into(),
+        format!("they show up here when clients connect to {}", proxies.join(", ")),
+    ]
+}
+
+/// The widths of the columns, as they fit.
+struct Plan {
+    agent: usize,
+    client: usize,
+    target: usize,
+    upstream: usize,
+    state: usize,
+    faults: usize,
+}
+
+const AGE: usize = 7;
+const BYTES: usize = 6;
+
+impl Plan {
+    fn new(model: &Model, columns: usize) -> Plan {
+        let wide = columns >= 108;
+        let agent = if model.agents.len() > 1 {
+            model.agents.iter().map(|a| width(&a.name)).max().unwrap_or(5).clamp(5, if wide { 12 } else { 6 })
+        } else {
+            0
+        };
+        let several = model.agents.iter().flat_map(|a| &a.targets).filter(|t| t.listen.is_some()).count() > 1;
+        let (client, target, upstream) = match (wide, several || agent > 0) {
+            (true, _) => (21, 14, 21),
+            (false, true) => (17, 10, 0),
+            (false, false) => (21, 0, 0),
+        };
+        let state = 11;
+        let set = |n: usize| if n > 0 { n + 1 } else { 0 };
+        let used = 2
+            + set(agent)
+            + set(client)
+            + set(target)
+            + set(upstream)
+            + set(AGE)
+            + 2 * set(BYTES)
+            + set(state);
+        Plan { agent, client, target, upstream, state, faults: columns.saturating_sub(used) }
+    }
+
+    fn line(&self, cells: [&str; 8]) -> String {
+        let [agent, client, target, upstream, age, up, down, state] = cells;
+        let mut out = String::new();
+        for (text, columns) in
+            [(agent, self.agent), (client, self.client), (target, self.target), (upstream, self.upstream)]
+        {
+            if columns > 0 {
+                out.push_str(&pad(text, columns));
+                out.push(' ');
+            }
+        }
+        for (text, columns) in [(age, AGE), (up, BYTES), (down, BYTES)] {
+            out.push_str(&right(text, columns));
+            out.push(' ');
+        }
+        out.push_str(&pad(state, self.state));
+        out.push(' ');
+        out
+    }
+
+    fn head(&self) -> String {
+        let cells = self.line(["AGENT", "CLIENT", "TARGET", "UPSTREAM", "AGE", "UP", "DOWN", "STATE"]);
+        format!("  {cells}{}", cut("FAULTS", self.faults))
+    }
+
+    fn row(
+        &self,
+        model: &Model,
+        agent: usize,
+        c: &ConnectionView,
+        style: Style,
+        theme: Theme,
+    ) -> Line<'static> {
+        let cells = self.line([
+            &model.agents[agent].name,
+            c.client.as_deref().unwrap_or("unix socket"),
+            // Its name alone: all of them are proxies.
+            &c.target.name,
+            c.upstream.as_deref().unwrap_or("-"),
+            &clock(c.age_ms as f64),
+            &bytes(c.bytes_up),
+            &bytes(c.bytes_down),
+            c.state.word(),
+        ]);
+        let (sign, sign_style) = match c.state {
+            ConnectionState::Held => ("‖ ", theme.warn()),
+            _ if c.faults.iter().any(|f| f.applied) => ("● ", theme.bad()),
+            _ if !c.faults.is_empty() => ("○ ", style),
+            _ => ("  ", style),
+        };
+        let words: Vec<String> = c.faults.iter().map(|f| fault_words(model, agent, f)).collect();
+        let faults = if words.is_empty() { "·".to_owned() } else { words.join(" ") };
+        Line::from(vec![
+            Span::styled(sign, style.patch(sign_style)),
+            Span::styled(cells, style),
+            Span::styled(pad(&faults, self.faults), style),
+        ])
+    }
+}
+
+/// `●B latency`: the sign says whether it has acted on the connection.
+fn fault_words(model: &Model, agent: usize, fault: &ConnectionFault) -> String {
+    let sign = if fault.applied { '●' } else { '○' };
+    let tag = tag(model, agent, fault).map_or_else(String::new, |t| format!("{t} "));
+    format!("{sign}{tag}{}", fault.fault)
+}
+
+fn tag(model: &Model, agent: usize, fault: &ConnectionFault) -> Option<String> {
+    model.windows.iter().rfind(|w| w.agent == agent && w.id == fault.id).map(|w| w.tag.clone())
+}
+
+/// `214`, `1.2K`, `35M`: bytes in powers of 1024, in five columns.
+fn bytes(n: u64) -> String {
+    let mut value = n as f64;
+    for unit in ["", "K", "M", "G"] {
+        if value < 1023.5 {
+            return if unit.is_empty() || value >= 99.95 {
+                format!("{value:.0}{unit}")
+            } else {
+                format!("{value:.1}{unit}")
+            };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1}T")
+}
+
+/// The selected one. Gives its title.
+fn detail_pane(f: &mut Frame, area: Rect, model: &Model, theme: Theme) -> String {
+    let Some((agent, c)) = model.selected_connection() else { return String::new() };
+    let at = if model.agents.len() > 1 { format!(" at {}", model.agents[agent].name) } else { String::new() };
+    let title = format!("Connection #{}{at}", c.id);
+    let block = panel(&title, false, theme);
+    let inner = block.inner(area);
+    f.render_widget(block, area);
+    let columns = usize::from(inner.width).saturating_sub(2);
+    let client = c.client.as_deref().unwrap_or("a unix socket");
+    let upstream = c.upstream.as_deref().unwrap_or("not known yet");
+    let (arrow, style) = match c.state {
+        ConnectionState::Held => ("─‖─", theme.warn()),
+        _ => ("──▶", theme.dim()),
+    };
+    let mut lines = vec![
+        line([
+            (format!(" {client} "), theme.strong()),
+            (format!("{arrow} "), style),
+            (c.target.to_string(), theme.strong()),
+            (format!(" {arrow} "), style),
+            (upstream.to_owned(), theme.strong()),
+        ]),
+        Line::from(format!(
+            " {} · {} old · up {} B · down {} B",
+            c.state,
+            clock(c.age_ms as f64),
+            grouped(c.bytes_up),
+            grouped(c.bytes_down)
+        )),
+    ];
+    if c.state == ConnectionState::Held {
+        let text = " held by hand: nothing passes until r lets it go on, or its lease is over";
+        lines.push(line([(cut(text, columns), theme.warn())]));
+    }
+    for fault in &c.faults {
+        let armed = model.agents[agent].faults.iter().find(|a| a.id == fault.id);
+        let what = armed.map_or_else(|| fault.fault.clone(), |a| a.fault.describe());
+        let tag = tag(model, agent, fault).unwrap_or_else(|| fault.id.clone());
+        let (sign, did, style) = if fault.applied {
+            ('●', "has acted on it", theme.bad())
+        } else {
+            ('○', "has it, and has not acted yet", Style::new())
+        };
+        lines.push(line([
+            (format!(" {sign} {tag} "), style),
+            (cut(&format!("{what} {did}"), columns), Style::new()),
+        ]));
+    }
+    if c.faults.is_empty() {
+        lines.push(line([(" no fault has it".to_owned(), theme.dim())]));
+    }
+    f.render_widget(Paragraph::new(lines), inner);
+    title
+}
+
+/// `1 234 567`.
+fn grouped(n: u64) -> String {
+    if n >= 10_000_000_000 {
+        return number(n as f64);
+    }
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_in_few_columns() {
+        let all: Vec<String> =
+            [0, 214, 1023, 1024, 1290, 102_400, 1_048_575, 36_700_160, u64::MAX].map(bytes).into();
+        assert_eq!(all, ["0", "214", "1023", "1.0K", "1.3K", "100K", "1.0M", "35.0M", "16777216.0T"]);
+        assert_eq!(
+            (grouped(0), grouped(1234), grouped(1_234_567)),
+            ("0".into(), "1 234".into(), "1 234 567".into())
+        );
+    }
+}
