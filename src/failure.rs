@@ -98,7 +98,7 @@ pub fn exit(outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("{failure}");
+            tell!("{failure}");
             ExitCode::from(failure.code())
         }
     }

@@ -208,13 +208,17 @@ impl House {
         for (_, outcome) in recover_all().await {
             // A directory in use is its agent's own affair.
             if let Ok(report) = outcome {
-                report.problems().iter().for_each(|what| eprintln!("warning: {what}"));
+                report.problems().iter().for_each(|what| tell!("warning: {what}"));
             }
         }
         let dir = host::dirs::state().join(name);
         let socket = opening.socket.clone().unwrap_or_else(|| dir.join("murphy.sock"));
         let cannot = |e: EngineError| {
-            Failure::cannot(e.to_string(), "another state directory can be chosen with MURPHY_STATE_DIR")
+            let text = e.to_string();
+            let (what, hint) = text
+                .split_once("; ")
+                .unwrap_or((&text, "another state directory can be chosen with MURPHY_STATE_DIR"));
+            Failure::cannot(what, hint)
         };
         let proxies = Arc::new(ProxyInjector::new());
         let mut config =

@@ -10,9 +10,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum DirError {
     /// It cannot be made or looked at.
-    #[error(
-        "cannot make the directory {path}: {source}; choose another with MURPHY_STATE_DIR or --state-dir"
-    )]
+    #[error("cannot make the directory {path}: {source}; choose another with MURPHY_STATE_DIR")]
     Make {
         /// Which.
         path: PathBuf,

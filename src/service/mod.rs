@@ -33,6 +33,8 @@ pub struct EngineService {
     lease: Duration,
     connections: Arc<dyn Connections>,
     run: Mutex<Option<Running>>,
+    /// Held while a run is being started: of two that come at once only one begins.
+    starting: tokio::sync::Mutex<()>,
     /// The leases of faults that have one of their own, by id.
     leases: Mutex<BTreeMap<String, Duration>>,
     rollbacks: Arc<AtomicU64>,
@@ -46,6 +48,7 @@ impl EngineService {
             lease,
             connections,
             run: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
             leases: Mutex::default(),
             rollbacks: Arc::default(),
         }

@@ -76,6 +76,9 @@ impl EngineService {
 
     /// Starts one.
     pub(super) async fn begin(&self, order: StartRun, by: Caller) -> Answer<RunState> {
+        let Ok(_starting) = self.starting.try_lock() else {
+            return Err(Failure::new(Code::Conflict, "a run is being started").hint("wait for it, or end it"));
+        };
         if self.run_state().is_some_and(|r| r.verdict.is_none()) {
             return Err(Failure::new(Code::Conflict, "a run is going on").hint("wait for it, or end it"));
         }

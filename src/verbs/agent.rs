@@ -75,7 +75,7 @@ pub async fn agent(args: Agent) -> Outcome {
     let lever = watch_file(house.service.clone(), house.agent.clone(), args.halt_file);
     let who = stop.recv().await.unwrap_or("the end of its signals");
     lever.abort();
-    eprintln!("{who}: taking everything back");
+    tell!("{who}: taking everything back");
     if let Some(door) = door {
         door.close().await;
     }

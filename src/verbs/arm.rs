@@ -35,7 +35,7 @@ pub async fn arm(args: Arm) -> Outcome {
         format!("; it ends by itself in {}", model::units::Span::secs(l.0.as_secs_f64().round() as u64))
     });
     print(&format!("{} is on: {} on {}{ends}\n", armed.id, armed.fault.describe(), armed.fault.target))?;
-    armed.warnings.iter().for_each(|w| eprintln!("mind: {w}"));
+    armed.warnings.iter().for_each(|w| tell!("mind: {w}"));
     print(&format!("take it back with: murphy disarm {}\n", armed.id))
 }
 
@@ -86,12 +86,12 @@ async fn hold(
             armed.fault.describe(),
             armed.fault.target
         ))?;
-        armed.warnings.iter().for_each(|w| eprintln!("mind: {w}"));
+        armed.warnings.iter().for_each(|w| tell!("mind: {w}"));
     }
     loop {
         let event = tokio::select! {
             who = stop.recv() => {
-                eprintln!("{}: taking it back", who.unwrap_or("the end"));
+                tell!("{}: taking it back", who.unwrap_or("the end"));
                 // It may have ended in this very moment.
                 match client.disarm(&armed.id).await {
                     Err(e) if e.code() != Some(Code::NotFound) => return Err(e.into()),

@@ -28,7 +28,7 @@ pub fn check(args: &Check) -> Outcome {
             }
             Err(failure) => {
                 let gap = if i > 0 { "\n" } else { "" };
-                eprintln!("{gap}{failure}");
+                tell!("{gap}{failure}");
                 code = WRONG.max(code);
             }
         }

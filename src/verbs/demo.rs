@@ -1,4 +1,4 @@
-use super::run::{finish, in_lines};
+use super::run::{finish, in_lines, written};
 use super::{print, tui};
 use crate::cli::{Demo, Output};
 use crate::failure::{Failure, Outcome};
@@ -39,13 +39,14 @@ pub async fn demo(args: Demo) -> Outcome {
     // Text of our own making; if it does not read, the message says where.
     let experiment = model::experiment::read("demo.yaml", &text, &BTreeMap::new())?;
     let house = House::foreground("demo").await?;
-    let dir = args.report.clone();
     let outcome = if args.headless {
-        let started = start(&house, experiment, dir.clone(), args.seed).await;
+        let started = start(&house, experiment, args.report.clone(), args.seed).await;
         match started {
             Ok(handle) => {
+                let progress = handle.progress.clone();
                 let record = in_lines(Output { json: false }, &house, handle, &mut stop).await;
-                record.and_then(|record| finish(Output { json: false }, &record, dir.as_deref()))
+                record
+                    .and_then(|record| finish(Output { json: false }, &record, written(&progress).as_deref()))
             }
             Err(e) => Err(e),
         }
@@ -105,5 +106,5 @@ async fn interactive(args: &Demo, house: &House, experiment: Experiment) -> Outc
         Failure::cannot(format!("the run broke: {e}"), "`murphy recover` takes back what it left")
     })?;
     drop(load);
-    finish(Output { json: false }, &record, args.report.as_deref())
+    finish(Output { json: false }, &record, written(&handle.progress).as_deref())
 }

@@ -40,7 +40,7 @@ pub async fn halt(args: Halt) -> Outcome {
                 Some(h) => print(&format!("{name}: halted; taken back: {}\n", h.faults.join(", ")))?,
             };
             for (id, why) in halted.iter().flat_map(|h| &h.failed) {
-                eprintln!("error: {name}: {id} could not be taken back: {why}");
+                tell!("error: {name}: {id} could not be taken back: {why}");
                 failures
                     .push(ClientError::Failure(control::Failure::new(control::Code::Internal, why.clone())));
             }
@@ -57,7 +57,7 @@ pub async fn halt(args: Halt) -> Outcome {
         0 => Ok(0),
         1 if answers.is_empty() => Err(Failure::from(failures.remove(0))),
         _ => {
-            failures.iter().for_each(|e| eprintln!("error: {e}"));
+            failures.iter().for_each(|e| tell!("error: {e}"));
             Ok(FAILED)
         }
     }

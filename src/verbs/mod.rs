@@ -32,7 +32,7 @@ pub fn dispatch() -> ExitCode {
             // Nothing is left to tell when the terminal is gone.
             let _ = e.print();
             if let Some(near) = near_verb(&e) {
-                eprintln!("  = did you mean murphy {near}?");
+                tell!("  = did you mean murphy {near}?");
             }
             return ExitCode::from(code);
         }
@@ -97,7 +97,7 @@ pub fn print(text: &str) -> Outcome {
         Ok(()) => Ok(0),
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(0),
         Err(e) => {
-            eprintln!("error: cannot write the output: {e}");
+            tell!("error: cannot write the output: {e}");
             Ok(FAILED)
         }
     }

@@ -27,7 +27,7 @@ pub async fn recover(args: Recover) -> Outcome {
                 }
                 for what in report.problems() {
                     (failed, told) = (true, true);
-                    eprintln!("error: {what}");
+                    tell!("error: {what}");
                 }
             }
             Err(EngineError::InUse { holder, .. }) if !args.output.json => {
@@ -41,7 +41,7 @@ pub async fn recover(args: Recover) -> Outcome {
             Err(EngineError::InUse { .. }) => {}
             Err(e) => {
                 (failed, told) = (true, true);
-                eprintln!("error: {e}");
+                tell!("error: {e}");
             }
         }
     }

@@ -22,7 +22,7 @@ pub async fn run(args: Run) -> Outcome {
     let house = House::foreground("run").await?;
     let options = Options {
         seed: args.seed,
-        dir: dir.clone(),
+        dir,
         formats: experiment.report.formats.clone(),
         base,
         by: host::privilege::user(),
@@ -34,6 +34,9 @@ pub async fn run(args: Run) -> Outcome {
             return Err(Failure::Cannot(problems));
         }
     };
+    // So that others see it over the API, and can end it.
+    house.service.adopt(&handle, &host::privilege::user());
+    let progress = handle.progress.clone();
     let record = if args.tui {
         on_console(&args.look, &house, handle).await
     } else {
@@ -41,7 +44,7 @@ pub async fn run(args: Run) -> Outcome {
     };
     let closed = house.close().await;
     let record = record?;
-    let code = finish(args.output, &record, dir.as_deref())?;
+    let code = finish(args.output, &record, written(&progress).as_deref())?;
     closed.map(|_| code)
 }
 
@@ -77,7 +80,7 @@ pub async fn in_lines(
         tokio::select! {
             biased;
             Some(who) = stop.recv() => {
-                eprintln!("{who}: ending the run and taking everything back");
+                tell!("{who}: ending the run and taking everything back");
                 // It may be over in this very moment.
                 let _ = handle.end.send(who.to_owned()).await;
             }
@@ -103,7 +106,7 @@ async fn on_console(look: &cli::Look, house: &House, handle: run::RunHandle) -> 
     })
 }
 
-/// Tells the verdict; gives its exit code.
+/// Tells the verdict and where the report was written; gives the exit code.
 pub fn finish(output: cli::Output, record: &RunRecord, dir: Option<&Path>) -> Outcome {
     if output.json {
         print(&(pretty(record) + "\n"))?;
@@ -139,7 +142,7 @@ pub fn finish(output: cli::Output, record: &RunRecord, dir: Option<&Path>) -> Ou
         match dir {
             Some(dir) => print(&format!(
                 "report: {}\nseed {}: the same seed decides the same again\n",
-                dir.join("report.html").display(),
+                page(dir).display(),
                 record.seed
             ))?,
             None => print(&format!(
@@ -149,6 +152,17 @@ pub fn finish(output: cli::Output, record: &RunRecord, dir: Option<&Path>) -> Ou
         };
     }
     Ok(record.verdict.exit_code())
+}
+
+/// Where the report of a run that is over lies; none when it has none, or could not write it.
+pub fn written(progress: &tokio::sync::watch::Receiver<run::RunProgress>) -> Option<PathBuf> {
+    progress.borrow().report.clone().map(PathBuf::from)
+}
+
+/// What to open of a report: the page, when the file asked for one.
+fn page(dir: &Path) -> PathBuf {
+    let html = dir.join("report.html");
+    if html.is_file() { html } else { dir.to_owned() }
 }
 
 /// Where the report goes: as asked for on the command line, a directory per run in it; else as the file says.
@@ -195,13 +209,11 @@ fn agree(args: &Run, experiment: &Experiment) -> Result<(), Failure> {
         ));
     }
     for planned in experiment.faults() {
-        eprintln!("  {} on {}", planned.fault.describe(), planned.fault.target);
+        tell!("  {} on {}", planned.fault.describe(), planned.fault.target);
     }
-    eprint!(
-        "{} ",
-        if typed { format!("type {} to start:", experiment.name) } else { "start? [y/N]".to_owned() }
-    );
-    let _ = std::io::stderr().flush();
+    let question =
+        if typed { format!("type {} to start:", experiment.name) } else { "start? [y/N]".to_owned() };
+    let _ = write!(std::io::stderr(), "{question} ").and_then(|()| std::io::stderr().flush());
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     let agreed =

@@ -42,14 +42,14 @@ pub async fn toxiproxy(args: Toxiproxy) -> Outcome {
     if let Some(file) = &args.config {
         // As with the original, the server is there all the same.
         match door.populate(file).await {
-            Ok(n) => eprintln!("{n} proxies from {}", file.display()),
-            Err(e) => eprintln!("warning: {e}"),
+            Ok(n) => tell!("{n} proxies from {}", file.display()),
+            Err(e) => tell!("warning: {e}"),
         }
     }
     print(&format!("murphy toxiproxy on http://{}\n", door.address()))?;
     print(&format!("murphy agent on unix:{}\n", house.socket.display()))?;
     let who = stop.recv().await.unwrap_or("the end of its signals");
-    eprintln!("{who}: taking everything back");
+    tell!("{who}: taking everything back");
     door.close().await;
     house.close().await
 }
@@ -67,7 +67,7 @@ pub async fn open(house: &House, listen: SocketAddr, options: Options) -> Result
         Failure::cannot(format!("cannot listen on {listen} for Toxiproxy's clients: {e}"), hint)
     })?;
     if !door.address().ip().to_canonical().is_loopback() {
-        eprintln!(
+        tell!(
             "warning: {} can be reached from other machines, and Toxiproxy's API has no authentication: anyone there may \
              open ports on this machine and break what passes them",
             door.address()

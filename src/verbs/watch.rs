@@ -11,7 +11,7 @@ pub async fn watch(args: Watch) -> Outcome {
     let client = client(&args.which)?;
     // The first call tells an unreachable agent apart from one that goes away later.
     let status = client.status().await?;
-    let mut events = client.events(args.new.then_some(status.agent.seq + 1));
+    let mut events = client.events(Some(if args.new { status.agent.seq + 1 } else { 0 }));
     loop {
         let signal = tokio::select! {
             _ = stop.recv() => return Ok(0),
@@ -23,7 +23,7 @@ pub async fn watch(args: Watch) -> Outcome {
             Some(Signal::Event(event)) if args.output.json => serde_json::to_string(&event).ok(),
             Some(Signal::Event(event)) => tui::plain::line(&event),
             Some(Signal::Lost(e)) => {
-                eprintln!("the agent is lost: {}; waiting for it", e.brief());
+                tell!("the agent is lost: {}; waiting for it", e.brief());
                 None
             }
         };

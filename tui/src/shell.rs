@@ -26,6 +26,8 @@ pub(crate) async fn run(mut model: Model, endpoints: Vec<Endpoint>) -> Result<Ou
     let start = Instant::now();
     let mut hangup = signal(SignalKind::hangup()).map_err(terminal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(terminal)?;
+    // From a key it comes as a key; from elsewhere it ends this like any other program.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(terminal)?;
     let mut term = Term::take().map_err(terminal)?;
     let (mut remote, mut messages) = Remote::start(endpoints, start);
     model.size = term.size().map_err(terminal)?;
@@ -51,6 +53,7 @@ pub(crate) async fn run(mut model: Model, endpoints: Vec<Endpoint>) -> Result<Ou
             },
             _ = hangup.recv() => Some(Msg::Terminate),
             _ = terminate.recv() => Some(Msg::Terminate),
+            _ = interrupt.recv() => Some(Msg::Terminate),
             () = pace.wait(), if model.dirty => None,
             Some(msg) = messages.recv() => Some(msg),
             () = sleep(tick) => None,

@@ -104,11 +104,27 @@ fn timeline(out: &mut String, run: &RunRecord) -> std::fmt::Result {
             escape(&fault.what)
         )?;
         let label = format!("{}: {} on {}", fault.id, fault.what, fault.target);
-        let room = label.chars().count() as f64 * 6.2;
-        let (x, class) = if b + 6.0 + room < 890.0 { (b + 6.0, "label") } else { (a - 6.0, "label end") };
+        let (before, after) = (a - 6.0, 890.0 - (b + 6.0));
+        let left = width(&label) > after && before > after;
+        let (x, class) = if left { (a - 6.0, "label end") } else { (b + 6.0, "label") };
+        let label = shortened(&label, if left { before } else { after });
         write!(out, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{:.0}\">{}</text>", y + 11.0, escape(&label))?;
     }
     write!(out, "</svg>")
+}
+
+/// About as wide as a label is drawn.
+fn width(label: &str) -> f64 {
+    label.chars().count() as f64 * 6.6
+}
+
+/// A label cut to the room there is; the whole of it stands in the table.
+fn shortened(label: &str, room: f64) -> String {
+    if width(label) <= room {
+        return label.to_owned();
+    }
+    let fits = (room / 6.6) as usize;
+    label.chars().take(fits.saturating_sub(1)).chain(['…']).collect()
 }
 
 fn metrics(out: &mut String, run: &RunRecord) -> std::fmt::Result {

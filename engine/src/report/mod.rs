@@ -41,9 +41,12 @@ pub fn write(dir: &Path, record: &RunRecord, formats: &[Format]) -> io::Result<V
             };
             let path = dir.join(file_name(*format));
             let fresh = dir.join(format!(".{}.new", file_name(*format)));
-            std::fs::write(&fresh, text)?;
-            std::fs::rename(&fresh, &path)?;
-            Ok(path)
+            let written = std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, &path));
+            if written.is_err() {
+                // What is there of it is of no use; that it could not be written is what is told.
+                let _ = std::fs::remove_file(&fresh);
+            }
+            written.map(|()| path)
         })
         .collect()
 }

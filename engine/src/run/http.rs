@@ -15,6 +15,9 @@ pub enum Failure {
     /// The address cannot be used.
     #[error("{0:?} is not an http:// address")]
     Address(String),
+    /// A header, the method or the path cannot be sent.
+    #[error("{0} cannot be sent: {1}")]
+    Request(String, http::Error),
     /// No connection.
     #[error("cannot connect to {0}: {1}")]
     Connect(String, std::io::Error),

@@ -33,10 +33,7 @@ impl Running {
     /// Starts it on the current tokio runtime, paced by a thread of its own: the runtime's timers are a millisecond
     /// coarse, and that millisecond would be counted as the service's.
     pub fn start(load: Load, body: Bytes) -> Result<Running, Failure> {
-        let origin = Origin::parse(&load.url)?;
-        // Refused before the first request rather than at each of them.
-        request(&origin, &load.method, &load.headers, body.clone())
-            .map_err(|e| Failure::Address(format!("{} {}: {e}", load.method, load.url)))?;
+        let origin = check(&load, &body)?;
         let shared = Arc::new(Shared {
             load,
             origin,
@@ -63,6 +60,14 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
     }
+}
+
+/// Whether its requests can be made at all: told before the first rather than at each of them.
+pub fn check(load: &Load, body: &Bytes) -> Result<Origin, Failure> {
+    let origin = Origin::parse(&load.url)?;
+    request(&origin, &load.method, &load.headers, body.clone())
+        .map_err(|e| Failure::Request(format!("{} {}", load.method, load.url), e))?;
+    Ok(origin)
 }
 
 fn pace(shared: &Arc<Shared>, runtime: &tokio::runtime::Handle) {
@@ -107,17 +112,20 @@ impl Shared {
     }
 }
 
-/// When requests are due, since the begin: a pure function of the stages.
+/// When requests are due, since the begin: a pure function of the stages. One is due whenever the rate, summed up over
+/// time, has reached another whole number, so that a ramp from zero is followed from its start.
 struct Schedule<'a> {
     stages: &'a [LoadStage],
     stage: usize,
     stage_began: f64,
     at: f64,
+    /// What is missing of the next request. Next to nothing for the first: it is due as soon as there is a rate.
+    missing: f64,
 }
 
 impl<'a> Schedule<'a> {
     fn new(stages: &'a [LoadStage]) -> Self {
-        Schedule { stages, stage: 0, stage_began: 0.0, at: 0.0 }
+        Schedule { stages, stage: 0, stage_began: 0.0, at: 0.0, missing: 1e-9 }
     }
 }
 
@@ -130,25 +138,33 @@ impl Iterator for Schedule<'_> {
             let last = self.stage + 1 == self.stages.len();
             let into = self.at - self.stage_began;
             let lasts = stage.lasts.map(|s| s.0.as_secs_f64());
-            if let Some(lasts) = lasts.filter(|lasts| into >= *lasts && !last) {
-                self.stage_began += lasts;
-                self.at = self.at.max(self.stage_began);
-                self.stage += 1;
-                continue;
-            }
-            let part = lasts.map_or(1.0, |l| if l > 0.0 { (into / l).min(1.0) } else { 1.0 });
-            let rate = stage.from.value() + (stage.to.value() - stage.from.value()) * part;
-            if rate <= 1e-6 {
-                // Nothing is due at this rate; look again a little later.
-                if last && (lasts.is_none_or(|l| into >= l) || stage.to.value() <= 1e-6) {
-                    return None;
+            let (from, to) = (stage.from.value(), stage.to.value());
+            let wait = match lasts.map(|l| (l, l - into)) {
+                Some((lasts, left)) if left > 0.0 => {
+                    let slope = (to - from) / lasts;
+                    let rate = from + slope * into;
+                    let rest = (rate * left + slope * left * left / 2.0).max(0.0);
+                    if rest < self.missing {
+                        self.missing -= rest;
+                        self.at = self.stage_began + lasts;
+                        continue;
+                    }
+                    // The smaller root of slope/2 · t² + rate · t = missing, in the form that also takes a slope of zero.
+                    let root = (rate * rate + 2.0 * slope * self.missing).max(0.0).sqrt();
+                    (2.0 * self.missing / (rate + root)).min(left)
                 }
-                self.at += 0.05;
-                continue;
-            }
-            let due = self.at;
-            self.at += 1.0 / rate;
-            return Some(Duration::from_secs_f64(due));
+                Some((lasts, _)) if !last => {
+                    self.stage_began += lasts;
+                    self.stage += 1;
+                    continue;
+                }
+                // The last rate goes on.
+                _ if to > 1e-6 => self.missing / to,
+                _ => return None,
+            };
+            self.at += wait;
+            self.missing = 1.0;
+            return Some(Duration::from_secs_f64(self.at));
         }
     }
 }
@@ -180,5 +196,19 @@ mod tests {
         assert_eq!(due_in(&stages, 30, 40), 100);
         assert_eq!(due_in(&[stage(Some(2), 0.0, 0.0), stage(None, 10.0, 10.0)], 2, 3), 10);
         assert_eq!(Schedule::new(&[stage(None, 0.0, 0.0)]).next(), None);
+    }
+
+    #[test]
+    fn ramps_from_and_to_nothing() {
+        // 10 · 60 / 2 requests in a minute, 75 of them in its first half; then ten a second.
+        let up = [stage(Some(60), 0.0, 10.0)];
+        let half = due_in(&up, 0, 30);
+        assert!((74..=76).contains(&half), "{half}");
+        let whole = due_in(&up, 0, 60);
+        assert!((299..=301).contains(&whole), "{whole}");
+        assert_eq!(due_in(&up, 70, 80), 100);
+        let down = [stage(Some(60), 10.0, 0.0)];
+        let all = Schedule::new(&down).count();
+        assert!((299..=301).contains(&all), "{all}");
     }
 }

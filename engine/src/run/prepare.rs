@@ -64,6 +64,12 @@ pub async fn prepare(
     for load in &experiment.loads {
         match body(load.body.as_deref(), base) {
             Ok(bytes) => {
+                if let Err(e) = super::load::check(load, &bytes) {
+                    problems.push(
+                        Problem::new(format!("load {}: {e}", load.name))
+                            .hint("correct its url, method and headers"),
+                    );
+                }
                 bodies.insert(load.name.clone(), bytes);
             }
             Err(problem) => problems.push(problem),

@@ -4,6 +4,7 @@ use super::http::{Origin, Pool, request};
 use super::tick::Probed;
 use bytes::Bytes;
 use model::experiment::{CommandProbe, HttpProbe, Metric, Source, TcpProbe};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,8 +23,9 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Starts the probe of a metric; none when its source is not a probe.
-    pub fn start(metric: &Metric) -> Option<Probe> {
+    /// Starts the probe of a metric; none when its source is not a probe. Programs named by a relative path are looked for
+    /// beside the experiment's file, in `base`.
+    pub fn start(metric: &Metric, base: &Path) -> Option<Probe> {
         let answers = Arc::new(Mutex::new(Probed::default()));
         let task = match metric.from.clone() {
             Source::Http(probe) => {
@@ -31,7 +33,12 @@ impl Probe {
                 every(probe.every.0, answers.clone(), move || http(probe.clone(), pool.clone()))
             }
             Source::Tcp(probe) => every(probe.every.0, answers.clone(), move || tcp(probe.clone())),
-            Source::Command(probe) => every(probe.every.0, answers.clone(), move || command(probe.clone())),
+            Source::Command(mut probe) => {
+                if let Some(program) = probe.run.first_mut() {
+                    *program = beside(base, program);
+                }
+                every(probe.every.0, answers.clone(), move || command(probe.clone()))
+            }
             Source::Proxy { .. } | Source::Load { .. } => return None,
         };
         Some(Probe { metric: metric.name.clone(), answers, task })
@@ -68,6 +75,16 @@ where
             }
         }
     })
+}
+
+/// Where a program lies: a relative path with a slash in it is beside the experiment's file, if it is there.
+pub fn beside(base: &Path, program: &str) -> String {
+    let near = base.join(program);
+    if program.contains('/') && near.is_file() {
+        near.to_string_lossy().into_owned()
+    } else {
+        program.to_owned()
+    }
 }
 
 async fn http(probe: HttpProbe, pool: Arc<Pool>) -> Option<f64> {
@@ -131,6 +148,14 @@ mod tests {
         assert_eq!(command(probe(&["sleep", "60"], false)).await, Some(0.0));
         assert_eq!(command(probe(&["echo", "42"], true)).await, Some(42.0));
         assert_eq!(command(probe(&["echo", "many"], true)).await, None);
+    }
+
+    #[test]
+    fn programs_are_looked_for_beside_the_file() {
+        let sh = beside(Path::new("/bin"), "./sh");
+        assert!(Path::new(&sh).is_absolute() && Path::new(&sh).is_file(), "{sh}");
+        assert_eq!(beside(Path::new("/nonexistent"), "./sh"), "./sh");
+        assert_eq!(beside(Path::new("/bin"), "sh"), "sh");
     }
 
     #[tokio::test]

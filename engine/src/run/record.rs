@@ -85,6 +85,14 @@ impl Recorder {
         });
     }
 
+    /// A fault is gone, though nobody told how it ended; what it did stays as it was last known.
+    pub fn gone(&mut self, id: &str, at: f64, ending: Ending) {
+        self.with(id, |f| {
+            f.ended_s = Some(at);
+            f.ending = Some(ending);
+        });
+    }
+
     /// A fault could not be armed.
     pub fn failed(&mut self, id: &str, why: &str) {
         self.with(id, |f| f.failure = Some(why.to_owned()));

@@ -15,7 +15,7 @@ use model::event::{Ending, GuardState, Level, WindowResult};
 use model::experiment::{Experiment, Otherwise, Planned, Stage, Start};
 use model::units::Span;
 use model::verdict::WindowRecord;
-use model::{Event, EventKind, RunRecord, Sample, TargetKind};
+use model::{Event, EventKind, RunRecord, Sample, TargetKind, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -38,6 +38,8 @@ pub(super) struct Runner {
     began: Instant,
     last_tick: f64,
     phase: Phase,
+    /// No fault is on and none will come; the second that is going on still saw one.
+    over: bool,
     /// Faults that have not ended yet, armed or not.
     waiting: BTreeSet<String>,
     ended_at: BTreeMap<String, Instant>,
@@ -72,6 +74,7 @@ impl Runner {
             began: Instant::now(),
             last_tick: 0.0,
             phase: Phase::Before,
+            over: false,
             ended_at: BTreeMap::new(),
             told: BTreeMap::new(),
         }
@@ -109,7 +112,8 @@ impl Runner {
                 Running::start(load, body).map_err(|e| Cause::Failure(format!("load {name}: {e}")))?;
             self.loads.push((name, running, Sample::default()));
         }
-        self.probes = self.experiment.steady_state.metrics.iter().filter_map(Probe::start).collect();
+        let metrics = self.experiment.steady_state.metrics.iter();
+        self.probes = metrics.filter_map(|m| Probe::start(m, &self.options.base)).collect();
         Ok(())
     }
 
@@ -144,7 +148,7 @@ impl Runner {
             self.enter("stage", Some((stage.name.clone(), i + 1)), Some(stage.lasts));
             self.stage(events, stage).await?;
         }
-        self.all_over();
+        self.over = true;
         self.enter("cooldown", None, Some(self.experiment.steady_state.cooldown));
         self.wait(events, Instant::now() + self.experiment.steady_state.cooldown.0).await?;
         self.judge_border();
@@ -261,9 +265,7 @@ impl Runner {
                 self.recorder.recovered(id, at, *why, evidence.clone());
                 self.ended_at.insert(id.clone(), Instant::now());
                 self.waiting.remove(id);
-                if self.waiting.is_empty() {
-                    self.all_over();
-                }
+                self.over = self.waiting.is_empty();
                 return Ok(true);
             }
             EventKind::Halted { by, .. } => return Err(Cause::Person(format!("a halt by {by}"))),
@@ -297,6 +299,10 @@ impl Runner {
         let changes = self.guards.look(&tick, on);
         let judged = self.recorder.tick(tick, self.phase);
         self.tell_windows(judged);
+        if self.over && self.phase == Phase::During {
+            self.judge_border();
+            self.phase = Phase::After;
+        }
         for change in changes {
             self.agent.events().emit(EventKind::Guard { guard: change.guard, state: change.state });
             if change.state == GuardState::Tripped {
@@ -304,14 +310,6 @@ impl Runner {
             }
         }
         Ok(())
-    }
-
-    /// No fault is on and none will come.
-    fn all_over(&mut self) {
-        if self.phase == Phase::During {
-            self.judge_border();
-            self.phase = Phase::After;
-        }
     }
 
     fn judge_border(&mut self) {
@@ -358,15 +356,21 @@ impl Runner {
                 () = sleep_until(limit) => break,
             }
         }
+        let still_on: BTreeSet<String> = self.agent.faults().into_iter().map(|f| f.id).collect();
         for id in self.recorder.on() {
-            let within = self.experiment.safety.verify_within;
-            self.recorder.undo_failed(&id, &format!("not verified within {within}"));
+            if still_on.contains(&id) {
+                let within = self.experiment.safety.verify_within;
+                self.recorder.undo_failed(&id, &format!("not verified within {within}"));
+            } else {
+                // It is gone, only the event that told of it was missed: the machine was too busy to follow.
+                self.recorder.gone(&id, self.elapsed(), why);
+            }
         }
     }
 
     fn leave(self, cause: Option<&Cause>, events: &mut Subscription) -> RunRecord {
         let at = self.elapsed();
-        let record = self.recorder.finish(at, cause, self.guards.records());
+        let mut record = self.recorder.finish(at, cause, self.guards.records());
         let mut where_to = None;
         let mut failure = None;
         if let Some(dir) = &self.options.dir {
@@ -378,6 +382,9 @@ impl Runner {
             }
         }
         if let Some(text) = failure {
+            // Whoever asked for a report and has none must not take the exit code for an answer to that.
+            record.why = format!("{text}; without that: {}, {}", record.verdict, record.why);
+            record.verdict = Verdict::Error;
             self.agent.events().emit(EventKind::Note { level: Level::Error, text });
         }
         self.agent.events().emit(EventKind::RunEnded {

@@ -85,6 +85,8 @@ pub fn summarise(metric: &Metric, windows: Vec<WindowRecord>) -> MetricRecord {
         (WindowResult::Unknown, format!("{expectation} did not even hold before the first fault"))
     } else if known(Phase::During) == 0 && of(Phase::During).count() > 0 {
         (WindowResult::Unknown, "there was too little data while faults were on".to_owned())
+    } else if known(Phase::After) == 0 && of(Phase::After).count() > 0 {
+        (WindowResult::Unknown, "there was too little data after the last fault was gone".to_owned())
     } else if windows.is_empty() {
         (WindowResult::Unknown, "the run was too short for a window".to_owned())
     } else {
@@ -167,14 +169,15 @@ mod tests {
                 phase: match c {
                     'b' | 'B' => Phase::Before,
                     'd' | 'D' | '?' => Phase::During,
+                    // `!` is a window after the faults without data.
                     _ => Phase::After,
                 }
                 .word()
                 .to_owned(),
-                value: (c != '?').then_some(if c.is_uppercase() { 200.0 } else { 50.0 }),
+                value: (!"?!".contains(c)).then_some(if c.is_uppercase() { 200.0 } else { 50.0 }),
                 samples: 10,
                 result: match c {
-                    '?' => WindowResult::Unknown,
+                    '?' | '!' => WindowResult::Unknown,
                     c if c.is_uppercase() => WindowResult::Fail,
                     _ => WindowResult::Pass,
                 },
@@ -194,6 +197,7 @@ mod tests {
         assert_eq!(result(None, "bbddAa"), WindowResult::Pass, "recovered in time");
         assert_eq!(result(None, "bBddaa"), WindowResult::Unknown, "not steady to begin with");
         assert_eq!(result(None, "bb??aa"), WindowResult::Unknown, "no data is not success");
+        assert_eq!(result(None, "bbdd!!"), WindowResult::Unknown, "nor is a service that nobody sees again");
         assert_eq!(summarise(&metric(None), windows("bbdDdaa")).worst, Some(200.0));
     }
 }

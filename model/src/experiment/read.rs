@@ -41,7 +41,17 @@ pub fn read(name: &str, source: &str, set: &BTreeMap<String, String>) -> Result<
     }
     match experiment {
         Some(experiment) if !reader.failed() => Ok(experiment),
-        _ => Err(problems(reader.into_problems())),
+        _ => {
+            let mut list = reader.into_problems();
+            if list.is_empty() {
+                // A part was left out without a word; better an odd sentence than an empty one.
+                list.push(
+                    Problem::new("the file is no complete experiment")
+                        .hint("compare it with docs/experiments.md"),
+                );
+            }
+            Err(problems(list))
+        }
     }
 }
 

@@ -211,6 +211,13 @@ fn fault(
         return None;
     }
     within_radius(r, node, &fault, safety);
+    if matches!(fault.share, Share::Percent(p) if p.value() <= 0.0) && !ramps_share(&fault) {
+        return r.refuse(
+            f.place_of("percent"),
+            "percent: 0% hits nothing",
+            "write the share that is to be hit, such as 30%",
+        );
+    }
     if needs_http(&fault) && !speaks_http(target) {
         return r.refuse(
             node.place,
@@ -219,8 +226,19 @@ fn fault(
         );
     }
     let planned = repeat(r, &f, &id, &fault)?;
+    if let Some(taken) = planned.iter().find(|p| ids.contains(&p.id)) {
+        return r.refuse(
+            node.place,
+            format!("{id} comes again as {}, and another fault has that id", taken.id),
+            "give that other fault another id",
+        );
+    }
     ids.extend(planned.iter().map(|p| p.id.clone()));
     Some(planned)
+}
+
+fn ramps_share(fault: &Fault) -> bool {
+    fault.ramp.as_ref().is_some_and(|ramp| ramp.tracks.iter().any(|t| t.param == "percent"))
 }
 
 fn needs_http(fault: &Fault) -> bool {
@@ -350,6 +368,11 @@ fn matcher(r: &Reader, node: &Node) -> Option<Matcher> {
         }
     }
     match list.len() {
+        0 if entries.is_empty() => r.refuse(
+            node.place,
+            "when is empty",
+            "write for example {method: POST}, or leave it out to match everything",
+        ),
         0 => None,
         1 => list.pop(),
         _ => Some(Matcher::All(list)),

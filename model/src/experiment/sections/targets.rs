@@ -43,9 +43,11 @@ fn clash<'t>(targets: &'t [Target], spec: &TargetSpec) -> Option<&'t str> {
     if new.listen.ends_with(":0") {
         return None;
     }
+    // A port of datagrams is not that port of connections.
+    let datagrams = |p: &ProxySpec| p.protocol == Protocol::Udp;
     targets
         .iter()
-        .find(|t| matches!(&t.spec, TargetSpec::Proxy(p) if p.listen == new.listen))
+        .find(|t| matches!(&t.spec, TargetSpec::Proxy(p) if p.listen == new.listen && datagrams(p) == datagrams(new)))
         .map(|t| t.name.as_str())
 }
 
