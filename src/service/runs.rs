@@ -4,6 +4,7 @@ use super::{EngineService, now_ms};
 use control::wire::{Code, Failure, RunState, StartRun};
 use control::{Answer, Caller};
 use engine::run::{self, Options, RunHandle};
+use model::TargetRef;
 use model::experiment::Confirm;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -99,6 +100,8 @@ impl EngineService {
                 let pattern = experiment.report.dir.as_ref()?;
                 Some(PathBuf::from(pattern.replace("{name}", &experiment.name).replace("{start}", &stamp)))
             });
+        let open: Vec<TargetRef> = self.agent.targets().into_iter().map(|t| t.target).collect();
+        crate::rights::may_run(by.role, &experiment, dir.is_some(), &open)?;
         let options = Options {
             seed: order.seed,
             dir,
