@@ -11,7 +11,6 @@ macro_rules! tell {
 }
 
 mod cli;
-mod connections;
 mod failure;
 mod house;
 mod rights;

@@ -1,8 +1,8 @@
 //! From a client's knock to bytes that pass: who it is, which service it gets, whether it may enter, and the dial.
 
-use crate::admission::admit;
+use crate::admission::{admit, attend};
 use crate::chain::{Dir, How};
-use crate::conn::{Open, Phase, attend};
+use crate::conn::{Open, Phase};
 use crate::http;
 use crate::listen::Listener;
 use crate::net::Stream;

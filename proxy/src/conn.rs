@@ -3,23 +3,21 @@
 //! The data path compares one number per poll; only when that changed does it look at the list of faults.
 
 use crate::armed::Armed;
-use crate::chain::{Chain, Dir, How};
-use crate::metrics::{Metrics, Outcome};
+use crate::chain::{Dir, How};
+use crate::heads::Heads;
+use crate::metrics::Metrics;
 use crate::route::Chosen;
 use crate::target::Target;
-use crate::timers::{Alarm, Timers};
 use futures::task::AtomicWaker;
 use model::draw;
 use model::matcher::Facts;
 use model::{ConnectionFault, ConnectionState, ConnectionView, TargetRef};
-use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire};
-use std::sync::atomic::{Ordering::Relaxed, Ordering::Release};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::Waker;
+use std::time::Instant;
 
 /// What is known of a connection when it comes.
 #[derive(Debug, Clone, Default)]
@@ -360,46 +358,6 @@ impl Drop for Open {
     }
 }
 
-/// Does some work on behalf of a connection while nobody else watches for its end: the work's result, or how the
-/// connection must end.
-pub(crate) async fn attend<T>(conn: &Conn, timers: &Timers, work: impl Future<Output = T>) -> Result<T, How> {
-    let mut work = std::pin::pin!(work);
-    let mut chains = [Chain::new(Dir::Up), Chain::new(Dir::Down)];
-    let mut alarm = Alarm::new(timers.clone());
-    let mut seen = 0;
-    poll_fn(|cx| {
-        conn.register_reader(cx.waker());
-        loop {
-            let version = conn.version();
-            let watch = |chains: &[Chain; 2]| chains.iter().filter_map(Chain::watch).min();
-            if version != seen || watch(&chains).is_some() {
-                let now = Instant::now();
-                if version != seen || chains.iter().any(|c| c.must_turn(now)) {
-                    seen = version;
-                    let takes = conn.takes();
-                    chains.iter_mut().for_each(|c| c.sync(&takes, now));
-                }
-                if let Some(how) = chains.iter_mut().find_map(|c| c.strike(now)) {
-                    conn.kill(how);
-                }
-            }
-            if let Some(how) = conn.killed() {
-                return Poll::Ready(Err(how));
-            }
-            match watch(&chains) {
-                Some(at) if alarm.poll(at, cx).is_ready() => {}
-                Some(_) => break,
-                None => {
-                    alarm.clear();
-                    break;
-                }
-            }
-        }
-        work.as_mut().poll(cx).map(Ok)
-    })
-    .await
-}
-
 impl Facts for Conn {
     fn client(&self) -> Option<IpAddr> {
         self.birth.client.map(|a| a.ip())
@@ -407,87 +365,5 @@ impl Facts for Conn {
 
     fn member(&self) -> Option<&str> {
         self.birth.member.as_deref()
-    }
-}
-
-/// Response heads that were handed to a shaped stream: the client has one when its bytes have left, and only then does
-/// its latency count.
-#[derive(Default)]
-pub(crate) struct Heads {
-    shaped_up: AtomicBool,
-    shaped_down: AtomicBool,
-    up_delay: AtomicU64,
-    waiting: AtomicBool,
-    list: Mutex<VecDeque<(Outcome, Instant)>>,
-}
-
-impl Heads {
-    /// Says whether faults act on a direction.
-    pub(crate) fn shape(&self, dir: Dir, on: bool) {
-        match dir {
-            Dir::Up => {
-                self.shaped_up.store(on, Relaxed);
-                self.up_delay.store(0, Relaxed);
-            }
-            Dir::Down => self.shaped_down.store(on, Relaxed),
-        }
-    }
-
-    /// Whether faults act on either direction.
-    pub(crate) fn is_shaped(&self) -> bool {
-        self.shaped_up.load(Relaxed) || self.shaped_down.load(Relaxed)
-    }
-
-    /// Notes how late the bytes were that were just handed up.
-    pub(crate) fn note_up_delay(&self, late: Duration) {
-        self.up_delay.store(late.as_nanos() as u64, Relaxed);
-    }
-
-    /// How late the last bytes from the client were.
-    pub(crate) fn up_delay(&self) -> Duration {
-        Duration::from_nanos(self.up_delay.load(Relaxed))
-    }
-
-    /// A head is handed to the stream now.
-    pub(crate) fn hand_over(&self, outcome: Outcome, now: Instant, metrics: &Metrics) {
-        if self.shaped_down.load(Relaxed) || self.waiting.load(Relaxed) {
-            self.lock().push_back((outcome, now));
-            self.waiting.store(true, Release);
-        } else {
-            metrics.request(&outcome, Some(now));
-        }
-    }
-
-    /// Whether any are on their way.
-    pub(crate) fn are_waiting(&self) -> bool {
-        self.waiting.load(Acquire)
-    }
-
-    /// Bytes that came to the stream at `arrived` have left it at `now`, so heads handed over before have, too.
-    pub(crate) fn left(&self, arrived: Instant, now: Instant, metrics: &Metrics) {
-        if !self.are_waiting() {
-            return;
-        }
-        let mut list = self.lock();
-        while let Some((mut outcome, handed)) = list.front().copied().filter(|(_, at)| *at <= arrived) {
-            list.pop_front();
-            outcome.added += now.saturating_duration_since(handed);
-            metrics.request(&outcome, Some(now));
-        }
-        if list.is_empty() {
-            self.waiting.store(false, Release);
-        }
-    }
-
-    /// The connection has ended: heads that never left are answers that nobody got.
-    pub(crate) fn lost(&self, metrics: &Metrics) {
-        for (mut outcome, _) in self.lock().drain(..) {
-            outcome.failed = true;
-            metrics.request(&outcome, None);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(Outcome, Instant)>> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,6 +12,7 @@
 //! listen     ports and unix sockets, and shutting them
 //! route      which service a connection goes to
 //! accept     from a client's knock to bytes that pass
+//! admission  whether and when a new connection may go on, and ending one that waits
 //! proxyproto the PROXY protocol, in and out
 //! udp        datagrams: a task a client
 //! relay      layer 4: one task a connection copies both ways
@@ -19,6 +20,8 @@
 //! http       layer 7: requests from the client's connection to the service's, through the request faults
 //! faults     one file a fault
 //! timers     one timerfd for every delay of every fault
+//! exchange   question and answer, where the protocol is not known
+//! heads      response heads on their way through a shaped stream
 //! metrics    sharded counters and histograms, never reset
 //! ```
 // One call needs it, in `timers`.
@@ -33,6 +36,7 @@ mod conn;
 mod exchange;
 mod faultio;
 mod faults;
+mod heads;
 mod http;
 mod injector;
 mod knob;

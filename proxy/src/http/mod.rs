@@ -8,7 +8,8 @@ mod tunnel;
 
 pub(crate) use pool::Pool;
 
-use crate::conn::{Open, attend};
+use crate::admission::{admit, attend};
+use crate::conn::{Open, Phase};
 use crate::faultio::FaultIo;
 use crate::net::Stream;
 use crate::target::Target;
@@ -44,12 +45,12 @@ impl Answer {
 pub(crate) async fn serve(target: Arc<Target>, open: Open, socket: Stream, pool: Arc<Pool>) {
     let conn = open.share();
     let timers = target.timers().clone();
-    if let Err(how) = crate::admission::admit(&conn, &timers).await {
+    if let Err(how) = admit(&conn, &timers).await {
         socket.end(how);
         target.ended_with(&open, true);
         return;
     }
-    conn.enter(crate::conn::Phase::Open);
+    conn.enter(Phase::Open);
     let io = TokioIo::new(FaultIo::new(socket, open, &timers));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().preserve_header_case(true).auto_date_header(false).keep_alive(true);

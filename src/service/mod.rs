@@ -1,23 +1,28 @@
 //! The API's calls, carried out by the engine.
 
-use crate::connections::Connections;
+mod connections;
+mod door;
+mod machine;
+mod runs;
+
+pub use connections::Connections;
+pub use machine::{checks, implied};
+
 use control::wire::{
     ActView, AgentStatus, CatalogueEntry, Change, Check, Code, Counters, Disarmed, Failure, FaultState,
     HaltState, Halted, PlanView, RunState, StartRun,
 };
 use control::{Answer, Caller, Close, ConnectionList, ConnectionQuery, Service};
-use engine::run::{self, Options, RunHandle};
 use engine::{Agent, ArmRequest, ArmedFault, EngineError, Item, Possible};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
+use machine::examine;
 use model::event::Level;
-use model::experiment::Confirm;
 use model::sample::TargetState;
-use model::target::{NodeSpec, Pick, ProcessSpec};
 use model::units::Span;
-use model::{Event, EventKind, Fault, Injection, Sample, Share, Target, TargetKind, TargetRef, TargetSpec};
+use model::{Event, EventKind, Fault, Target, TargetRef};
+use runs::Running;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,14 +40,6 @@ pub struct EngineService {
     rollbacks: Arc<AtomicU64>,
 }
 
-/// The run that goes on, or the last one.
-#[derive(Debug)]
-struct Running {
-    state: RunState,
-    end: tokio::sync::mpsc::Sender<String>,
-    progress: tokio::sync::watch::Receiver<run::RunProgress>,
-}
-
 impl EngineService {
     /// Puts an agent behind the API, and the connections of its proxies.
     pub fn new(agent: Agent, lease: Duration, connections: Arc<dyn Connections>) -> EngineService {
@@ -57,31 +54,6 @@ impl EngineService {
         }
     }
 
-    /// Makes a run that was started in this process the one that the API shows and ends.
-    pub fn adopt(&self, handle: &RunHandle, by: &str) -> RunState {
-        let progress = handle.progress.borrow().clone();
-        let state = RunState {
-            name: progress.name,
-            seed: progress.seed,
-            by: by.to_owned(),
-            started_at_ms: now_ms(),
-            started_mono_ms: self.agent.events().mono_ms(),
-            stages: progress.stages,
-            phase: progress.phase,
-            stage: progress.stage,
-            steady: Default::default(),
-            verdict: None,
-            why: None,
-            report: None,
-        };
-        *self.running() = Some(Running {
-            state: state.clone(),
-            end: handle.end.clone(),
-            progress: handle.progress.clone(),
-        });
-        state
-    }
-
     /// Takes everything back, connections held by hand too, and blocks new faults.
     pub async fn halt_everything(&self, by: &str) -> Halted {
         let report = self.agent.halt(by).await;
@@ -90,43 +62,13 @@ impl EngineService {
         Halted { by: report.by, faults: report.faults, failed: report.failed.into_iter().collect() }
     }
 
-    /// Ends the run that goes on, if one does, and waits until it has taken its faults back.
-    pub async fn end_run_if_any(&self, who: &str) {
-        let (end, mut progress) = match &*self.running() {
-            Some(running) => (running.end.clone(), running.progress.clone()),
-            None => return,
-        };
-        if progress.borrow().verdict.is_none() && end.send(who.to_owned()).await.is_ok() {
-            // When its sender is gone it is over, too.
-            let _ = progress.wait_for(|p| p.verdict.is_some()).await;
-        }
-    }
-
     /// Whether a halt forbids to break anything, also by hand.
     fn not_halted(&self) -> Answer<()> {
         self.agent.halted().map_or(Ok(()), |halt| Err(Failure::halted(&halt.by)))
     }
 
-    fn running(&self) -> MutexGuard<'_, Option<Running>> {
-        self.run.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn leases(&self) -> MutexGuard<'_, BTreeMap<String, Duration>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn run_state(&self) -> Option<RunState> {
-        let running = self.running();
-        let running = running.as_ref()?;
-        let progress = running.progress.borrow();
-        Some(RunState {
-            phase: progress.phase.clone(),
-            stage: progress.stage.clone(),
-            verdict: progress.verdict.map(|v| v.word().to_owned()),
-            why: progress.why.clone(),
-            report: progress.report.clone(),
-            ..running.state.clone()
-        })
     }
 
     fn fault(&self, id: &str) -> Answer<FaultState> {
@@ -153,110 +95,6 @@ impl EngineService {
             warnings: fault.warnings.into_iter().chain(fault.failures).collect(),
         }
     }
-
-    async fn begin(&self, order: StartRun, by: Caller) -> Answer<RunState> {
-        let Ok(_starting) = self.starting.try_lock() else {
-            return Err(Failure::new(Code::Conflict, "a run is being started").hint("wait for it, or end it"));
-        };
-        if self.run_state().is_some_and(|r| r.verdict.is_none()) {
-            return Err(Failure::new(Code::Conflict, "a run is going on").hint("wait for it, or end it"));
-        }
-        let name = order.file.clone().unwrap_or_else(|| "experiment.yaml".to_owned());
-        let experiment = model::experiment::read(&name, &order.yaml, &order.set)
-            .map_err(|p| Failure::new(Code::BadRequest, p.to_string()))?;
-        if experiment.safety.confirm == Confirm::Typed && order.confirm.as_deref() != Some(&experiment.name) {
-            return Err(Failure::new(Code::Impossible, "this experiment wants its name typed")
-                .hint(format!("send confirm: {:?}", experiment.name)));
-        }
-        let base = PathBuf::from(&name).parent().map_or_else(PathBuf::new, PathBuf::from);
-        let stamp = engine::clock::stamp();
-        let dir = order
-            .report
-            .as_ref()
-            .map(|dir| PathBuf::from(dir).join(format!("{}-{stamp}", experiment.name)))
-            .or_else(|| {
-                let pattern = experiment.report.dir.as_ref()?;
-                Some(PathBuf::from(pattern.replace("{name}", &experiment.name).replace("{start}", &stamp)))
-            });
-        let open: Vec<TargetRef> = self.agent.targets().into_iter().map(|t| t.target).collect();
-        crate::rights::may_run(by.role, &experiment, dir.is_some(), &open)?;
-        let options = Options {
-            seed: order.seed,
-            dir,
-            formats: experiment.report.formats.clone(),
-            base,
-            by: by.to_string(),
-        };
-        let handle = run::start(self.agent.clone(), experiment, options).await.map_err(|list| {
-            let all: Vec<String> = list.iter().map(ToString::to_string).collect();
-            Failure::new(Code::Impossible, all.join("\n"))
-        })?;
-        let state = self.adopt(&handle, &by.to_string());
-        let rollbacks = self.rollbacks.clone();
-        tokio::spawn(async move {
-            if let Ok(record) = handle.record.await {
-                rollbacks.fetch_add(u64::from(record.guards.iter().any(|g| g.tripped)), Ordering::Relaxed);
-            }
-        });
-        Ok(state)
-    }
-}
-
-/// The target that a name alone describes: `process:4711`, `process:nginx`, `node:self`.
-pub fn implied(reference: &TargetRef) -> Option<Target> {
-    let spec = match reference.kind {
-        TargetKind::Node if reference.name == "self" => TargetSpec::Node(NodeSpec {}),
-        TargetKind::Process => {
-            let pid = reference.name.parse().ok();
-            let matches = pid.is_none().then(|| reference.name.clone());
-            TargetSpec::Process(ProcessSpec { pid, matches, pick: Pick::One })
-        }
-        _ => return None,
-    };
-    Some(Target { name: reference.name.clone(), spec })
-}
-
-/// What this machine can do, and for each fault whether it is possible.
-pub fn checks() -> Vec<Check> {
-    let report = examine();
-    let mut out: Vec<Check> = report
-        .machine
-        .iter()
-        .map(|f| Check {
-            name: f.name.clone(),
-            ok: f.ok,
-            found: f.found.clone(),
-            hint: (!f.hint.is_empty()).then(|| f.hint.clone()),
-        })
-        .collect();
-    out.extend(report.faults.iter().map(|f| {
-        let found = match f.possible {
-            Possible::Yes => "possible",
-            Possible::Partly => "possible on some targets",
-            Possible::No => "not possible",
-        };
-        let hint = (!f.missing.is_empty()).then(|| f.missing.join("; "));
-        Check { name: format!("fault {}", f.name), ok: f.possible != Possible::No, found: found.into(), hint }
-    }));
-    out.extend(report.logs.iter().map(|log| Check {
-        name: "undo log".into(),
-        ok: log.held_by.is_some(),
-        found: format!("{}: {}", log.file.display(), log.what),
-        hint: log.held_by.is_none().then(|| "murphy recover".into()),
-    }));
-    if let Some(halt) = &report.halted {
-        out.push(Check {
-            name: "halt".into(),
-            ok: false,
-            found: format!("everything is halted by {}", halt.by),
-            hint: Some("murphy halt --lift".into()),
-        });
-    }
-    out
-}
-
-fn examine() -> engine::Doctor {
-    engine::doctor(&host::dirs::state().join("agent"), &crate::house::injectors())
 }
 
 /// By value, so that it fits where errors are mapped.
@@ -542,31 +380,5 @@ impl Service for EngineService {
             entry.caller, entry.caller.role, entry.action, entry.what
         );
         self.agent.events().emit(EventKind::Note { level: Level::Info, text });
-    }
-}
-
-impl control::toxiproxy::Ground for EngineService {
-    fn spec(&self, target: &TargetRef) -> Option<Target> {
-        self.agent.target(target)
-    }
-
-    fn shut(&self, target: TargetRef, _: Caller) -> BoxFuture<'_, Answer<()>> {
-        Box::pin(async move {
-            if self.agent.target(&target).is_none() {
-                return Err(Failure::new(Code::NotFound, format!("there is no target {target}")));
-            }
-            self.agent.close(&target).await.map_err(failure)
-        })
-    }
-
-    fn change(&self, id: String, inject: Injection, share: Share, by: Caller) -> BoxFuture<'_, Answer<()>> {
-        Box::pin(async move {
-            let change = engine::Change { share: Some(share), ..engine::Change::inject(inject) };
-            self.agent.adjust(&id, change, &by.to_string()).await.map(drop).map_err(failure)
-        })
-    }
-
-    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
-        self.agent.totals()
     }
 }

@@ -1,0 +1,64 @@
+//! What this machine can do, and what a name alone says.
+
+use control::wire::Check;
+use engine::Possible;
+use model::target::{NodeSpec, Pick, ProcessSpec};
+use model::{Target, TargetKind, TargetRef, TargetSpec};
+
+/// The target that a name alone describes: `process:4711`, `process:nginx`, `node:self`.
+pub fn implied(reference: &TargetRef) -> Option<Target> {
+    let spec = match reference.kind {
+        TargetKind::Node if reference.name == "self" => TargetSpec::Node(NodeSpec {}),
+        TargetKind::Process => {
+            let pid = reference.name.parse().ok();
+            let matches = pid.is_none().then(|| reference.name.clone());
+            TargetSpec::Process(ProcessSpec { pid, matches, pick: Pick::One })
+        }
+        _ => return None,
+    };
+    Some(Target { name: reference.name.clone(), spec })
+}
+
+/// What this machine can do, and for each fault whether it is possible.
+pub fn checks() -> Vec<Check> {
+    let report = examine();
+    let mut out: Vec<Check> = report
+        .machine
+        .iter()
+        .map(|f| Check {
+            name: f.name.clone(),
+            ok: f.ok,
+            found: f.found.clone(),
+            hint: (!f.hint.is_empty()).then(|| f.hint.clone()),
+        })
+        .collect();
+    out.extend(report.faults.iter().map(|f| {
+        let found = match f.possible {
+            Possible::Yes => "possible",
+            Possible::Partly => "possible on some targets",
+            Possible::No => "not possible",
+        };
+        let hint = (!f.missing.is_empty()).then(|| f.missing.join("; "));
+        Check { name: format!("fault {}", f.name), ok: f.possible != Possible::No, found: found.into(), hint }
+    }));
+    out.extend(report.logs.iter().map(|log| Check {
+        name: "undo log".into(),
+        ok: log.held_by.is_some(),
+        found: format!("{}: {}", log.file.display(), log.what),
+        hint: log.held_by.is_none().then(|| "murphy recover".into()),
+    }));
+    if let Some(halt) = &report.halted {
+        out.push(Check {
+            name: "halt".into(),
+            ok: false,
+            found: format!("everything is halted by {}", halt.by),
+            hint: Some("murphy halt --lift".into()),
+        });
+    }
+    out
+}
+
+/// The machine, the faults and the undo log of the user's agent.
+pub fn examine() -> engine::Doctor {
+    engine::doctor(&host::dirs::state().join("agent"), &crate::house::injectors())
+}
