@@ -65,7 +65,8 @@ pub fn all() -> Value {
                         "listen": text(), "upstream": text(), "upstreams": {"type": "array", "items": text()},
                         "balance": {"enum": ["round_robin", "least_connections", "sticky"]},
                         "protocol": {"enum": ["tcp", "http", "udp"]}, "idle_timeout": text(),
-                        "proxy_protocol": {"type": "object"},
+                        "proxy_protocol": {"type": "object"}, "connect_timeout": text(),
+                        "keep_source": {"type": "boolean"},
                     }),
                 ),
                 "process": object(

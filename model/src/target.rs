@@ -205,6 +205,13 @@ pub struct ProxySpec {
     /// Whether connections begin with a header of the PROXY protocol, which names the client.
     #[serde(default, skip_serializing_if = "ProxyProtocol::is_off")]
     pub proxy_protocol: ProxyProtocol,
+    /// How long the service has to answer when it is dialled; 10 s when absent. Then the client's connection is reset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Span>,
+    /// Whether the service sees the client's own address instead of ours. Needs CAP_NET_ADMIN, and routes that bring the
+    /// service's answers back to us.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_source: bool,
 }
 
 impl ProxySpec {

@@ -3,6 +3,7 @@
 use crate::admission::{admit, attend};
 use crate::chain::{Dir, How};
 use crate::conn::{Open, Phase};
+use crate::dial::Dial;
 use crate::http;
 use crate::listen::Listener;
 use crate::net::Stream;
@@ -85,7 +86,10 @@ async fn identify(
 /// Layer 4 dials and copies. What comes before is boxed: an open connection does not keep the room that it needed.
 async fn serve(target: Arc<Target>, open: Open, socket: Stream, mut addresses: Addresses) {
     let pool = open.chosen().and_then(|member| member.pool.clone());
-    if let Some(pool) = pool {
+    if let Some(mut pool) = pool {
+        if target.spec.keep_source {
+            pool = pool.of_client(addresses.client);
+        }
         return Box::pin(http::serve(target, open, socket, pool)).await;
     }
     if target.spec.proxy_protocol.outbound.is_some() {
@@ -124,7 +128,11 @@ async fn dial(target: &Target, open: &Open, addresses: &Addresses) -> io::Result
             "the connection was not redirected to us",
         ));
     };
-    let mut service = member.address.dial().await?;
+    let mut how = Dial::new(&target.spec);
+    if target.spec.keep_source {
+        how = how.from(addresses.client);
+    }
+    let mut service = member.address.dial(how).await?;
     if let Some(version) = target.spec.proxy_protocol.outbound {
         service.write_all(&proxyproto::write(version, addresses.client, addresses.ours)).await?;
     }

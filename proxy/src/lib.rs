@@ -33,6 +33,7 @@ mod armed;
 mod buffers;
 mod chain;
 mod conn;
+mod dial;
 mod exchange;
 mod faultio;
 mod faults;

@@ -67,21 +67,6 @@ impl Address {
             Address::Unix(_) => "localhost".to_owned(),
         }
     }
-
-    /// Connects to it. The error says to where and why not.
-    pub(crate) async fn dial(&self) -> io::Result<Stream> {
-        let result = match self {
-            Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
-            Address::Tcp { host, port } => TcpStream::connect((host.as_str(), *port)).await.map(Stream::Tcp),
-        };
-        match result {
-            Ok(stream) => {
-                stream.no_delay();
-                Ok(stream)
-            }
-            Err(e) => Err(io::Error::new(e.kind(), format!("connecting to {self} failed: {e}"))),
-        }
-    }
 }
 
 /// A connected stream socket.

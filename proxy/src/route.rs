@@ -1,5 +1,6 @@
 //! Which service a connection goes to.
 
+use crate::dial::Dial;
 use crate::http::Pool;
 use crate::listen::split_range;
 use crate::net::Address;
@@ -38,15 +39,15 @@ pub(crate) enum Route {
 }
 
 impl Member {
-    fn new(address: Address, http: bool) -> Member {
-        let pool = http.then(|| Pool::new(address.clone()));
+    fn new(address: Address, http: Option<Dial>) -> Member {
+        let pool = http.map(|how| Pool::new(address.clone(), how));
         Member { name: address.to_string().into(), address, pool, open: AtomicU64::new(0) }
     }
 
     /// The service at the original destination of a connection.
     pub(crate) fn original(address: std::net::SocketAddr) -> Chosen {
         let address = Address::Tcp { host: address.ip().to_string(), port: address.port() };
-        Chosen::new(Arc::new(Member::new(address, false)))
+        Chosen::new(Arc::new(Member::new(address, None)))
     }
 }
 
@@ -74,7 +75,7 @@ impl Drop for Chosen {
 impl Route {
     /// For a proxy that listens on so many ports.
     pub(crate) fn read(spec: &ProxySpec, ports: usize) -> Result<Route, Problem> {
-        let http = spec.protocol == Protocol::Http;
+        let http = (spec.protocol == Protocol::Http).then(|| Dial::new(spec));
         if spec.upstreams.is_empty() && spec.upstream == "original" {
             if spec.protocol != Protocol::Tcp {
                 return Err(Problem::new("only protocol: tcp can go where connections were going")

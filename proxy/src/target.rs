@@ -7,6 +7,7 @@ use crate::accept::accept;
 use crate::armed::Armed;
 use crate::chain::How;
 use crate::conn::{Birth, Conn, Open};
+use crate::dial::may_keep_source;
 use crate::listen::{Door, Listener, Place};
 use crate::metrics::Metrics;
 use crate::route::{Chosen, Route};
@@ -82,6 +83,14 @@ impl Target {
         let place: Place = spec.listen.parse().map_err(subject)?;
         let route = Route::read(spec, place.ports()).map_err(subject)?;
         check(spec, &place).map_err(subject)?;
+        if spec.keep_source {
+            may_keep_source().map_err(|e| {
+                Refusal::new(
+                    format!("proxy:{name} may not dial from its clients' addresses (keep_source): {e}"),
+                    "run as root or with CAP_NET_ADMIN, or leave keep_source out",
+                )
+            })?;
+        }
         let refused = |e: io::Error| {
             Refusal::new(
                 format!("proxy:{name} cannot listen on {place}: {e}"),
@@ -362,6 +371,11 @@ impl Target {
 /// What cannot go together.
 fn check(spec: &ProxySpec, place: &Place) -> Result<(), Problem> {
     let proxied = spec.proxy_protocol != ProxyProtocol::default();
+    let unix = matches!(place, Place::Unix(_)) || spec.services().iter().any(|s| s.starts_with("unix:"));
+    if spec.keep_source && (unix || spec.protocol == Protocol::Udp) {
+        return Err(Problem::new("keep_source is for TCP connections on both sides")
+            .hint("leave it out, or listen on and lead to a host:port with protocol tcp or http"));
+    }
     match (spec.protocol, place) {
         (Protocol::Udp, Place::Unix(_)) => {
             Err(Problem::new("datagrams on unix sockets are not in this version")

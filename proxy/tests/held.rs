@@ -1,14 +1,23 @@
-//! Two thousand connections are held while faults come and go. A process of its own, for it counts descriptors.
+//! Two thousand connections are held while faults come and go; `MURPHY_HELD=10000 MURPHY_ROUNDS=1000` is more. A process
+//! of its own, for it counts descriptors; the service's ends are in another, this program again, so that the limit of open
+//! files allows more of them.
 
 use inject::{Armed, InjectError, Injector, Order, UndoLog};
 use model::{Injection, Target, TargetKind, TargetRef};
 use murphy_proxy::ProxyInjector;
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+/// Connections and rounds when the environment does not say otherwise.
 const CONNECTIONS: usize = 2000;
 const ROUNDS: usize = 200;
+/// In the environment of the process that is the service.
+const SERVICE: &str = "MURPHY_HELD_SERVICE";
+/// What its first line begins with; its address follows.
+const AT: &str = "the service is at ";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const FAULTS: [&str; 8] = [
@@ -38,12 +47,18 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// As many connections as the limit of descriptors allows: each needs four here.
-fn affordable() -> usize {
+fn from_environment(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
+}
+
+/// So many descriptors, where that is permitted; as many as the limit allows otherwise.
+fn raise_limit(wanted: usize) -> usize {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-    CONNECTIONS.min((hard as usize).saturating_sub(200) / 4)
+    let more = hard.max(wanted as u64);
+    let limit = if setrlimit(Resource::RLIMIT_NOFILE, more, more).is_ok() { more } else { hard };
+    setrlimit(Resource::RLIMIT_NOFILE, limit, limit).unwrap();
+    limit as usize
 }
 
 async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
@@ -57,9 +72,45 @@ async fn ping(stream: &mut TcpStream, byte: u8) {
     assert_eq!(back, [byte]);
 }
 
-async fn echo() -> std::net::SocketAddr {
+/// The process with the service's ends. It ends when its standard input does, so also when this test fails.
+struct Service {
+    child: Child,
+    address: String,
+    /// Kept, for it would miss its reader.
+    _says: Lines<BufReader<ChildStdout>>,
+}
+
+impl Service {
+    fn start() -> Service {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_service_when_asked_for", "--nocapture"])
+            .env(SERVICE, "yes")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut says = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = says.by_ref().map_while(Result::ok).find_map(|l| Some(l.split_once(AT)?.1.to_owned()));
+        Service { child, address: address.expect("the service's process says where it is"), _says: says }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// Does nothing by itself: `Service` starts it.
+#[tokio::test]
+async fn the_service_when_asked_for() {
+    if std::env::var_os(SERVICE).is_none() {
+        return;
+    }
+    raise_limit(from_environment("MURPHY_HELD", CONNECTIONS) + 200);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    println!("\n{AT}{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
@@ -72,16 +123,20 @@ async fn echo() -> std::net::SocketAddr {
             });
         }
     });
-    address
+    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults_come_and_go_and_nothing_is_lost() {
-    let count = affordable();
-    if count < CONNECTIONS {
+    let (wanted, rounds) =
+        (from_environment("MURPHY_HELD", CONNECTIONS), from_environment("MURPHY_ROUNDS", ROUNDS));
+    // Each needs three here: the client's end, and both of the proxy's.
+    let count = wanted.min((raise_limit(wanted * 3 + 200) - 200) / 3);
+    if count < wanted {
         eprintln!("with {count} connections: the limit of open files allows no more");
     }
-    let upstream = echo().await.to_string();
+    let service = Service::start();
+    let upstream = service.address.clone();
     let target: Target = serde_json::from_value(serde_json::json!({
         "name": "it", "proxy": {"listen": "127.0.0.1:0", "upstream": upstream},
     }))
@@ -90,7 +145,7 @@ async fn faults_come_and_go_and_nothing_is_lost() {
     let address = proxy.open(&target).await.unwrap().listen.unwrap();
     let reference = TargetRef::new(TargetKind::Proxy, "it");
     let totals = || proxy.totals()[&reference].clone();
-    let before = descriptors();
+    let (before, started) = (descriptors(), Instant::now());
 
     let mut clients = Vec::new();
     for _ in 0..count {
@@ -100,9 +155,10 @@ async fn faults_come_and_go_and_nothing_is_lost() {
         clients.push(client);
     }
     assert_eq!(proxy.connections().len(), count);
+    let held = descriptors();
     let mut sent = count as u64;
     let mut armed: Vec<Armed> = Vec::new();
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let mut words = FAULTS[round % FAULTS.len()].split_whitespace();
         let name = words.next().unwrap();
         let inject = Injection::from_pairs(name, words.map(|w| w.split_once('=').unwrap())).unwrap();
@@ -119,7 +175,7 @@ async fn faults_come_and_go_and_nothing_is_lost() {
             soon("an exchange", ping(&mut clients[(round * 37 + k * 101) % count], round as u8)).await;
             sent += 1;
         }
-        if armed.len() > 2 || round + 1 == ROUNDS {
+        if armed.len() > 2 || round + 1 == rounds {
             for fault in armed.drain(..) {
                 for act in &fault.acts {
                     soon("disarming", proxy.recover(act)).await;
@@ -144,4 +200,11 @@ async fn faults_come_and_go_and_nothing_is_lost() {
     }
     let all = totals();
     assert_eq!((all.requests, all.errors, all.open), (count as u64, 0, 0));
+    println!(
+        "{count} connections, {rounds} rounds: {} bytes up, {} down; descriptors {before}, {held}, {}; {:?}",
+        all.bytes_up,
+        all.bytes_down,
+        descriptors(),
+        started.elapsed(),
+    );
 }

@@ -94,6 +94,8 @@ pub fn schema() -> J {
             "protocol": word(&["tcp", "http", "udp"]),
             "idle_timeout": span,
             "proxy_protocol": closed(json!({"in": {}, "out": word(&["v1", "v2"])}), &[]),
+            "connect_timeout": span,
+            "keep_source": {},
         }),
         &["listen"],
     );

@@ -5,12 +5,14 @@
 
 use super::body::Body;
 use super::{headers, tunnel};
+use crate::dial::Dial;
 use crate::net::Address;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type Http1 = http1::SendRequest<Incoming>;
@@ -22,6 +24,7 @@ const KEEP: usize = 1024;
 /// The connections to one service.
 pub(crate) struct Pool {
     address: Address,
+    how: Dial,
     idle: Mutex<Vec<Http1>>,
     shared: tokio::sync::Mutex<Option<Http2>>,
 }
@@ -56,8 +59,13 @@ impl Lease {
 
 impl Pool {
     /// No connections yet.
-    pub(crate) fn new(address: Address) -> Arc<Pool> {
-        Arc::new(Pool { address, idle: Mutex::default(), shared: tokio::sync::Mutex::default() })
+    pub(crate) fn new(address: Address, how: Dial) -> Arc<Pool> {
+        Arc::new(Pool { address, how, idle: Mutex::default(), shared: tokio::sync::Mutex::default() })
+    }
+
+    /// Connections of one client alone, which the service sees come from it.
+    pub(crate) fn of_client(&self, client: Option<SocketAddr>) -> Arc<Pool> {
+        Pool::new(self.address.clone(), self.how.from(client))
     }
 
     /// Sends a request to the service, in the client's version of HTTP, and gives the response's head with its body to
@@ -121,7 +129,7 @@ impl Pool {
                 None => break,
             }
         }
-        let stream = self.address.dial().await.map_err(|e| Unanswered(e.to_string()))?;
+        let stream = self.address.dial(self.how).await.map_err(|e| Unanswered(e.to_string()))?;
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
             .handshake(TokioIo::new(stream))
@@ -136,7 +144,7 @@ impl Pool {
         if let Some(sender) = shared.as_ref().filter(|s| !s.is_closed()) {
             return Ok((sender.clone(), true));
         }
-        let stream = self.address.dial().await.map_err(|e| Unanswered(e.to_string()))?;
+        let stream = self.address.dial(self.how).await.map_err(|e| Unanswered(e.to_string()))?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .handshake(TokioIo::new(stream))
             .await

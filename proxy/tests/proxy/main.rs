@@ -9,3 +9,4 @@ mod more;
 mod passing;
 mod targets;
 mod udp;
+mod upstreams;

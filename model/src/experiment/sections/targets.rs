@@ -3,6 +3,7 @@ use crate::target::{
     Balance, NodeSpec, Pick, ProcessSpec, Protocol, ProxyHeader, ProxyProtocol, ProxySpec, Target,
     TargetKind, TargetSpec,
 };
+use crate::units::Span;
 use crate::yaml::{Fields, Node, Reader};
 
 /// Reads `targets`. What cannot be read is noted and left out.
@@ -87,8 +88,17 @@ fn spec(r: &Reader, node: &Node, name: &str) -> Option<TargetSpec> {
     }
 }
 
-const PROXY_KEYS: [&str; 7] =
-    ["listen", "upstream", "upstreams", "balance", "protocol", "idle_timeout", "proxy_protocol"];
+const PROXY_KEYS: [&str; 9] = [
+    "listen",
+    "upstream",
+    "upstreams",
+    "balance",
+    "protocol",
+    "idle_timeout",
+    "proxy_protocol",
+    "connect_timeout",
+    "keep_source",
+];
 
 fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     let f = r.fields(node, what, &PROXY_KEYS)?;
@@ -127,7 +137,31 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         Some(n) => proxy_protocol(r, n, what)?,
         None => ProxyProtocol::default(),
     };
+    if let (Protocol::Udp, Some(n)) = (protocol, f.get("connect_timeout").or(f.get("keep_source"))) {
+        return r.refuse(
+            n.place,
+            format!("{what}: connect_timeout and keep_source are for connections, not datagrams"),
+            "leave them out, or give the target protocol: tcp or http",
+        );
+    }
+    let connect_timeout = match f.get("connect_timeout") {
+        Some(n) => Some(connect_timeout(r, n, what)?),
+        None => None,
+    };
+    let keep_source = match f.get("keep_source") {
+        Some(n) => r.boolean(n, "keep_source")?,
+        None => false,
+    };
     let listen = listen?;
+    let unix = |address: &&str| address.starts_with("unix:");
+    let services = upstreams.iter().chain([&upstream]).map(String::as_str);
+    if let Some(socket) = services.chain([listen.as_str()]).find(unix).filter(|_| keep_source) {
+        return r.refuse(
+            f.place_of("keep_source"),
+            format!("{what}: keep_source does not go with {socket}: unix sockets have no addresses"),
+            "leave it out, or listen on and lead to a host:port",
+        );
+    }
     if listen == upstream || upstreams.contains(&listen) {
         return r.refuse(
             node.place,
@@ -143,6 +177,8 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         protocol,
         idle_timeout,
         proxy_protocol,
+        connect_timeout,
+        keep_source,
     }))
 }
 
@@ -178,6 +214,18 @@ fn proxy_protocol(r: &Reader, node: &Node, what: &str) -> Option<ProxyProtocol> 
         None => None,
     };
     Some(ProxyProtocol { inbound, outbound })
+}
+
+fn connect_timeout(r: &Reader, node: &Node, what: &str) -> Option<Span> {
+    let span: Span = r.parse(node, "connect_timeout")?;
+    if span.0.is_zero() {
+        return r.refuse(
+            node.place,
+            format!("{what}: with a connect_timeout of zero no service would ever be reached"),
+            "write for example 10s",
+        );
+    }
+    Some(span)
 }
 
 /// `host:port`, `[::1]:port` or `:port`, which listens on loopback.

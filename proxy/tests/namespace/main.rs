@@ -1,0 +1,6 @@
+//! What needs a network of its own. Each test makes a network namespace for its thread: needs root, `ip` and `nft`.
+
+mod blackhole;
+mod keep_source;
+mod redirect;
+mod spaces;
