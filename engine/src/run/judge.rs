@@ -60,6 +60,7 @@ pub fn judge(
             "every fault met something and was taken back; the file expects nothing of any metric".to_owned(),
         ),
         1 => (Verdict::Held, "the one metric that decides held".to_owned()),
+        2 => (Verdict::Held, "both metrics that decide held".to_owned()),
         n => (Verdict::Held, format!("all {n} metrics that decide held")),
     }
 }
