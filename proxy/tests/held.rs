@@ -1,11 +1,11 @@
-//! Two thousand connections are held while faults come and go; `MURPHY_HELD=10000 MURPHY_ROUNDS=1000` is more. A process
-//! of its own, for it counts descriptors; the service's ends are in another, this program again, so that the limit of open
-//! files allows more of them.
+//! Two thousand connections are held while faults come and go; `MURPHY_HELD=9000 MURPHY_ROUNDS=1000` is more. A process of
+//! its own, for it counts descriptors; the clients' and the service's ends are in two others, this program again, so that
+//! the limit of open files allows more of them.
 
 use inject::{Armed, InjectError, Injector, Order, UndoLog};
 use model::{Injection, Target, TargetKind, TargetRef};
 use murphy_proxy::ProxyInjector;
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,10 +14,10 @@ use tokio::net::{TcpListener, TcpStream};
 /// Connections and rounds when the environment does not say otherwise.
 const CONNECTIONS: usize = 2000;
 const ROUNDS: usize = 200;
-/// In the environment of the process that is the service.
-const SERVICE: &str = "MURPHY_HELD_SERVICE";
-/// What its first line begins with; its address follows.
-const AT: &str = "the service is at ";
+/// In the environment of the processes with the other ends.
+const PART: &str = "MURPHY_HELD_PART";
+/// What their answers begin with, among the lines of the test harness.
+const ANSWER: &str = "answer: ";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const FAULTS: [&str; 8] = [
@@ -72,45 +72,64 @@ async fn ping(stream: &mut TcpStream, byte: u8) {
     assert_eq!(back, [byte]);
 }
 
-/// The process with the service's ends. It ends when its standard input does, so also when this test fails.
-struct Service {
+/// A process with other ends. It ends when its standard input does, so also when this test fails.
+struct Other {
     child: Child,
-    address: String,
-    /// Kept, for it would miss its reader.
-    _says: Lines<BufReader<ChildStdout>>,
+    says: Lines<BufReader<ChildStdout>>,
 }
 
-impl Service {
-    fn start() -> Service {
+impl Other {
+    fn start(part: &str) -> Other {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_service_when_asked_for", "--nocapture"])
-            .env(SERVICE, "yes")
+            .args(["--exact", part, "--nocapture"])
+            .env(PART, part)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut says = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = says.by_ref().map_while(Result::ok).find_map(|l| Some(l.split_once(AT)?.1.to_owned()));
-        Service { child, address: address.expect("the service's process says where it is"), _says: says }
+        let says = BufReader::new(child.stdout.take().unwrap()).lines();
+        Other { child, says }
+    }
+
+    fn answer(&mut self) -> String {
+        let mut lines = self.says.by_ref().map_while(Result::ok);
+        lines.find_map(|l| Some(l.split_once(ANSWER)?.1.to_owned())).expect("the other process answers")
+    }
+
+    fn ask(&mut self, words: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{words}").unwrap();
+        self.answer();
     }
 }
 
-impl Drop for Service {
+impl Drop for Other {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
 }
 
-/// Does nothing by itself: `Service` starts it.
+/// Whether this process is that part; the limit is raised then.
+fn is_part(part: &str) -> bool {
+    let is = std::env::var(PART).as_deref() == Ok(part);
+    if is {
+        raise_limit(from_environment("MURPHY_HELD", CONNECTIONS) + 200);
+    }
+    is
+}
+
+fn answer(text: impl std::fmt::Display) {
+    println!("\n{ANSWER}{text}");
+}
+
+/// Does nothing by itself: `Other` starts it. Says where it is, and echoes.
 #[tokio::test]
 async fn the_service_when_asked_for() {
-    if std::env::var_os(SERVICE).is_none() {
+    if !is_part("the_service_when_asked_for") {
         return;
     }
-    raise_limit(from_environment("MURPHY_HELD", CONNECTIONS) + 200);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    println!("\n{AT}{}", listener.local_addr().unwrap());
+    answer(listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
@@ -126,17 +145,41 @@ async fn the_service_when_asked_for() {
     tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await.unwrap().unwrap();
 }
 
+/// Does nothing by itself: `Other` starts it. Connects to an address, or exchanges a byte on a connection, as it is told.
+#[tokio::test]
+async fn the_clients_when_asked_for() {
+    if !is_part("the_clients_when_asked_for") {
+        return;
+    }
+    let mut clients = Vec::new();
+    for line in std::io::stdin().lines() {
+        let line = line.unwrap();
+        let (what, number) = line.split_once(' ').unwrap();
+        if what == "connect" {
+            let mut client = soon("a connection", TcpStream::connect(number)).await.unwrap();
+            client.set_nodelay(true).unwrap();
+            soon("its first byte", ping(&mut client, 1)).await;
+            clients.push(client);
+        } else {
+            let client = &mut clients[number.parse::<usize>().unwrap()];
+            soon("an exchange", ping(client, what.parse().unwrap())).await;
+        }
+        answer("done");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults_come_and_go_and_nothing_is_lost() {
     let (wanted, rounds) =
         (from_environment("MURPHY_HELD", CONNECTIONS), from_environment("MURPHY_ROUNDS", ROUNDS));
-    // Each needs three here: the client's end, and both of the proxy's.
-    let count = wanted.min((raise_limit(wanted * 3 + 200) - 200) / 3);
+    // Each needs two here.
+    let count = wanted.min((raise_limit(wanted * 2 + 200) - 200) / 2);
     if count < wanted {
         eprintln!("with {count} connections: the limit of open files allows no more");
     }
-    let service = Service::start();
-    let upstream = service.address.clone();
+    let mut service = Other::start("the_service_when_asked_for");
+    let mut clients = Other::start("the_clients_when_asked_for");
+    let upstream = service.answer();
     let target: Target = serde_json::from_value(serde_json::json!({
         "name": "it", "proxy": {"listen": "127.0.0.1:0", "upstream": upstream},
     }))
@@ -147,12 +190,8 @@ async fn faults_come_and_go_and_nothing_is_lost() {
     let totals = || proxy.totals()[&reference].clone();
     let (before, started) = (descriptors(), Instant::now());
 
-    let mut clients = Vec::new();
     for _ in 0..count {
-        let mut client = soon("a connection", TcpStream::connect(&address)).await.unwrap();
-        client.set_nodelay(true).unwrap();
-        soon("its first byte", ping(&mut client, 1)).await;
-        clients.push(client);
+        clients.ask(&format!("connect {address}"));
     }
     assert_eq!(proxy.connections().len(), count);
     let held = descriptors();
@@ -172,7 +211,7 @@ async fn faults_come_and_go_and_nothing_is_lost() {
         armed.push(Armed { order, acts: plan.acts });
         // Some talk while faults are on, others when they are off again.
         for k in 0..10 {
-            soon("an exchange", ping(&mut clients[(round * 37 + k * 101) % count], round as u8)).await;
+            clients.ask(&format!("{} {}", round as u8, (round * 37 + k * 101) % count));
             sent += 1;
         }
         if armed.len() > 2 || round + 1 == rounds {
@@ -183,9 +222,14 @@ async fn faults_come_and_go_and_nothing_is_lost() {
             }
         }
     }
-    for client in &mut clients {
-        soon("a last byte", ping(client, 9)).await;
+    for client in 0..count {
+        clients.ask(&format!("9 {client}"));
         sent += 1;
+    }
+    // A byte is counted once it is written, and the client may have read it by then.
+    let begun = Instant::now();
+    while totals().bytes_down < sent && begun.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let all = totals();
     assert_eq!((all.bytes_up, all.bytes_down, all.open), (sent, sent, count as u64));
@@ -194,6 +238,8 @@ async fn faults_come_and_go_and_nothing_is_lost() {
     assert!(proxy.connections().iter().all(|c| c.faults.is_empty()));
     drop(clients);
     let begun = Instant::now();
+    // The two pipes to the clients are closed, too.
+    let before = before - 2;
     while descriptors() > before || !proxy.connections().is_empty() {
         assert!(begun.elapsed() < PATIENCE, "{} descriptors instead of {before}", descriptors());
         tokio::time::sleep(Duration::from_millis(10)).await;
