@@ -181,3 +181,38 @@ fn a_confirmation_is_asked_for() {
     let wrong = murphy(dir.path(), &["run", file.to_str().unwrap(), "--confirm", "carefull"]);
     assert_eq!(wrong.code, 2, "{wrong:?}");
 }
+
+/// A target that was open before a run stays open after it, so that nothing but the run itself ends its faults.
+#[test]
+fn a_run_that_is_ended_at_any_moment_takes_its_fault_along() {
+    use crate::ground::{Agent, eventually};
+    let agent = Agent::start(&[]);
+    let mut sleeper = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = sleeper.id();
+    let target: model::Target =
+        serde_json::from_value(serde_json::json!({"name": "victim", "process": {"pid": pid}})).unwrap();
+    agent.ask(async |c| c.open_target(&target).await).unwrap();
+    let yaml = format!(
+        "murphy: 1\nname: short\nsteady_state: {{baseline: 0s, cooldown: 0s}}\ntargets: {{victim: {{process: {{pid: {pid}}}}}}}\n\
+         stages: [{{faults: [{{target: victim, for: 60s, inject: {{pause: }}}}]}}]\n"
+    );
+    let mut left = Vec::new();
+    for round in 0..16 {
+        let order = control::wire::StartRun { yaml: yaml.clone(), ..Default::default() };
+        agent.ask(async |c| c.start_run(&order).await).unwrap();
+        std::thread::sleep(Duration::from_micros(700 * round));
+        // It may have failed or ended in this very moment.
+        let _ = agent.ask(async |c| c.end_run().await);
+        let over = eventually(Duration::from_secs(20), || {
+            agent.ask(async |c| c.run().await).is_ok_and(|run| run.verdict.is_some())
+        });
+        let on = agent.ask(async |c| c.faults().await).unwrap();
+        if !over || !on.is_empty() {
+            left.push((round, over, on.into_iter().map(|f| f.id).collect::<Vec<_>>()));
+            agent.murphy(&["disarm", "--all"]);
+        }
+    }
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}

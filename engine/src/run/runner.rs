@@ -186,13 +186,13 @@ impl Runner {
         }
         // Faults end by their own clock; a stage is over when the last is verified gone.
         let limit = Instant::now() + self.experiment.safety.verify_within.0;
-        while stage.faults.iter().any(|p| self.recorder.on().contains(&p.id)) {
+        let left = |waiting: &BTreeSet<String>| -> Vec<String> {
+            stage.faults.iter().map(|p| p.id.clone()).filter(|id| waiting.contains(id)).collect()
+        };
+        while !left(&self.waiting).is_empty() {
             if Instant::now() >= limit {
-                return Err(Cause::Failure(format!(
-                    "stage {} is over but {} is not",
-                    stage.name,
-                    self.recorder.on().join(", ")
-                )));
+                let still = left(&self.waiting).join(", ");
+                return Err(Cause::Failure(format!("stage {} is over but {still} is not", stage.name)));
             }
             self.wait_or_end(events, limit).await?;
         }
@@ -224,9 +224,7 @@ impl Runner {
         loop {
             tokio::select! {
                 biased;
-                who = self.ended.recv() => {
-                    return Err(Cause::Person(who.unwrap_or_else(|| "whoever started it".to_owned())));
-                }
+                Some(who) = self.ended.recv() => return Err(Cause::Person(who)),
                 item = events.next() => match item {
                     Item::Event(event) => {
                         if self.hear(&event)? {
@@ -338,7 +336,15 @@ impl Runner {
             _ => Ending::Shutdown,
         };
         let by = format!("run {}", self.experiment.name);
-        let mut on = self.recorder.on();
+        // By the agent's book: what was armed just now may not have been heard of yet.
+        while let Some(item) = events.try_next() {
+            if let Item::Event(event) = item {
+                // What ended the run has been decided; here only the undo counts.
+                let _ = self.hear(&event);
+            }
+        }
+        let ours = |f: &crate::ArmedFault| f.by == by && self.experiment.faults().any(|p| p.id == f.id);
+        let mut on: Vec<String> = self.agent.faults().into_iter().filter(ours).map(|f| f.id).collect();
         on.reverse();
         for id in &on {
             // Gone already (halted, elapsed) is as good; its event tells the rest.
