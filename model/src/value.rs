@@ -44,7 +44,7 @@ pub enum ParamType {
     Choices(&'static [&'static str]),
     /// Names with texts, `name: value` each; on a command line `name:value`, separated by commas.
     Map,
-    /// A list of durations with weights is not needed here: a list of durations, `1ms,2ms,5ms`.
+    /// A list of durations: `1ms,2ms,5ms`.
     Spans,
 }
 

@@ -1,5 +1,5 @@
 use super::plot::{Line, Plot, across};
-use super::{escape, number, quantity, seconds};
+use super::{effect, escape, hit, number, quantity, seconds};
 use model::RunRecord;
 use model::event::WindowResult;
 use model::verdict::{MetricRecord, Series};
@@ -177,13 +177,6 @@ fn faults(out: &mut String, run: &RunRecord) -> std::fmt::Result {
         "<h2>Faults</h2><table><tr><th>fault</th><th>on</th><th>hit</th><th>effect after</th><th>recovered while on</th><th>recovered after</th></tr>"
     )?;
     for f in &run.faults {
-        let hit = match &f.failure {
-            Some(why) => format!("failed: {why}"),
-            None if f.armed_s.is_none() => "not armed".to_owned(),
-            None => format!("{} of {}", f.evidence.applied, f.evidence.considered),
-        };
-        let length = f.armed_s.zip(f.ended_s).map_or(0.0, |(a, e)| e - a);
-        let seen = seconds(f.time_to_effect_s, &format!("not seen in {length:.0} s"));
         let measured: Vec<String> = f
             .evidence
             .measured
@@ -192,12 +185,13 @@ fn faults(out: &mut String, run: &RunRecord) -> std::fmt::Result {
             .collect();
         write!(
             out,
-            "<tr><td>{}<small>{}</small></td><td>{}</td><td>{}<small>{}</small></td><td>{seen}<small>{}</small></td><td>{}</td><td>{}</td></tr>",
+            "<tr><td>{}<small>{}</small></td><td>{}</td><td>{}<small>{}</small></td><td>{}<small>{}</small></td><td>{}</td><td>{}</td></tr>",
             escape(&f.what),
             escape(&f.id),
             escape(&f.target),
-            escape(&hit),
+            escape(&hit(f)),
             escape(&measured.join(", ")),
+            effect(f),
             escape(f.effect_in.as_deref().unwrap_or("")),
             seconds(f.defence_s, "–"),
             seconds(f.healing_s, "–")

@@ -1,4 +1,4 @@
-use super::{number, quantity, seconds};
+use super::{effect, hit, number, quantity, seconds};
 use model::RunRecord;
 use model::event::WindowResult;
 use std::fmt::Write;
@@ -54,20 +54,14 @@ fn write_all(out: &mut String, run: &RunRecord) -> std::fmt::Result {
         "## Faults\n\n| fault | on | hit | effect after | recovered while on | recovered after |\n|---|---|---|---|---|---|"
     )?;
     for f in &run.faults {
-        let hit = match &f.failure {
-            Some(why) => format!("failed: {why}"),
-            None if f.armed_s.is_none() => "not armed".to_owned(),
-            None => format!("{} of {}", f.evidence.applied, f.evidence.considered),
-        };
-        let length = f.armed_s.zip(f.ended_s).map_or(0.0, |(a, e)| e - a);
         writeln!(
             out,
             "| {} ({}) | {} | {} | {} | {} | {} |",
             cell(&f.what),
             cell(&f.id),
             cell(&f.target),
-            cell(&hit),
-            seconds(f.time_to_effect_s, &format!("not seen in {length:.0} s")),
+            cell(&hit(f)),
+            effect(f),
             seconds(f.defence_s, "–"),
             seconds(f.healing_s, "–")
         )?;

@@ -74,6 +74,21 @@ fn seconds(value: Option<f64>, otherwise: &str) -> String {
     value.map_or_else(|| otherwise.to_owned(), |v| format!("{v:.1} s"))
 }
 
+/// How often a fault hit, or why it did not.
+fn hit(fault: &model::verdict::FaultRecord) -> String {
+    match &fault.failure {
+        Some(why) => format!("failed: {why}"),
+        None if fault.armed_s.is_none() => "not armed".to_owned(),
+        None => format!("{} of {}", fault.evidence.applied, fault.evidence.considered),
+    }
+}
+
+/// When a fault's effect was seen, or for how long it was not.
+fn effect(fault: &model::verdict::FaultRecord) -> String {
+    let length = fault.armed_s.zip(fault.ended_s).map_or(0.0, |(armed, ended)| ended - armed);
+    seconds(fault.time_to_effect_s, &format!("not seen in {length:.0} s"))
+}
+
 /// Characters that mean something in XML and HTML.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
