@@ -41,11 +41,9 @@ steady_state:
     checkout_ok:
       from: {{load: {{users: success}}}}
       expect: '>= 99%'
-      allow: {{breaches: 1 of 5}}
     checkout_p95:
       from: {{proxy: {{target: front, latency: p95}}}}
       expect: '< 900ms'
-      allow: {{breaches: 1 of 5}}
     payments_errors:
       from: {{proxy: {{target: payments, errors: share}}}}
       expect: '< 5%'

@@ -29,6 +29,7 @@ fn it_holds_while_the_faults_bite_and_leaves_five_files() {
     }
     let added = result["faults"][0]["evidence"]["measured"]["added_ms_mean"].as_f64();
     assert!(added.is_some_and(|ms| ms > 80.0), "payments are slow: {}", result["faults"][0]);
+    assert!(result["faults"][0]["time_to_effect_s"].is_number(), "and that is seen: {}", result["faults"][0]);
     let journal = std::fs::read_to_string(dir.path().join("one/journal.jsonl")).unwrap();
     let last: serde_json::Value = serde_json::from_str(journal.lines().last().unwrap()).unwrap();
     assert_eq!(last["event"], "run_ended");
