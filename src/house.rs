@@ -133,13 +133,22 @@ pub async fn recover_all() -> Vec<(PathBuf, Result<RecoverReport, EngineError>)>
     let mut reports = Vec::new();
     for dir in state_dirs() {
         let outcome = engine::recover(&dir, &injectors(), false).await;
-        if matches!(&outcome, Ok(report) if report.problems().is_empty()) && !dir.ends_with("agent") {
+        let clean = matches!(&outcome, Ok(report) if report.problems().is_empty());
+        if clean && !dir.ends_with("agent") && !has_living_owner(&dir) {
             // What is left is an empty log; if it cannot be removed, the next start tries again.
             let _ = std::fs::remove_dir_all(&dir);
         }
         reports.push((dir, outcome));
     }
     reports
+}
+
+/// Whether the process whose number ends the directory's name lives: one that is just starting has made its directory and
+/// does not hold it yet.
+fn has_living_owner(dir: &Path) -> bool {
+    let name = dir.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    let pid = name.rsplit('-').next().and_then(|n| n.parse().ok());
+    pid.is_some_and(|pid| host::process::stat(pid).is_ok())
 }
 
 fn state_dirs() -> Vec<PathBuf> {
@@ -284,5 +293,17 @@ impl House {
             }
             Err(e) => Err(Failure::cannot(e.to_string(), "`murphy recover` tries again")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_of_the_living_are_told_from_those_of_the_dead() {
+        assert!(has_living_owner(Path::new(&format!("/state/run-{}", std::process::id()))));
+        assert!(!has_living_owner(Path::new("/state/run-4000000000")));
+        assert!(!has_living_owner(Path::new("/state/other")));
     }
 }

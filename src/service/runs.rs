@@ -6,7 +6,7 @@ use control::{Answer, Caller};
 use engine::run::{self, Options, RunHandle};
 use model::TargetRef;
 use model::experiment::Confirm;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
@@ -91,15 +91,7 @@ impl EngineService {
                 .hint(format!("send confirm: {:?}", experiment.name)));
         }
         let base = PathBuf::from(&name).parent().map_or_else(PathBuf::new, PathBuf::from);
-        let stamp = engine::clock::stamp();
-        let dir = order
-            .report
-            .as_ref()
-            .map(|dir| PathBuf::from(dir).join(format!("{}-{stamp}", experiment.name)))
-            .or_else(|| {
-                let pattern = experiment.report.dir.as_ref()?;
-                Some(PathBuf::from(pattern.replace("{name}", &experiment.name).replace("{start}", &stamp)))
-            });
+        let dir = engine::report::directory(order.report.as_deref().map(Path::new), &experiment);
         let open: Vec<TargetRef> = self.agent.targets().into_iter().map(|t| t.target).collect();
         crate::rights::may_run(by.role, &experiment, dir.is_some(), &open)?;
         let options = Options {

@@ -18,7 +18,7 @@ pub async fn run(args: Run) -> Outcome {
         return dry_run(&args, &experiment, &base).await;
     }
     agree(&args, &experiment)?;
-    let dir = report_dir(&args, &experiment);
+    let dir = engine::report::directory(args.report.as_deref(), &experiment);
     let opening = Opening { lease: Some(experiment.safety.lease), ..Opening::default() };
     let house = House::foreground_with("run", opening).await?;
     let options = Options {
@@ -164,23 +164,6 @@ pub fn written(progress: &tokio::sync::watch::Receiver<run::RunProgress>) -> Opt
 fn page(dir: &Path) -> PathBuf {
     let html = dir.join("report.html");
     if html.is_file() { html } else { dir.to_owned() }
-}
-
-/// Where the report goes: as asked for on the command line, a directory per run in it; else as the file says.
-fn report_dir(args: &Run, experiment: &Experiment) -> Option<PathBuf> {
-    let start = stamp();
-    match (&args.report, &experiment.report.dir) {
-        (Some(dir), _) => Some(dir.join(format!("{}-{start}", experiment.name))),
-        (None, Some(pattern)) => {
-            Some(PathBuf::from(pattern.replace("{name}", &experiment.name).replace("{start}", &start)))
-        }
-        (None, None) => None,
-    }
-}
-
-/// Now, as part of a file name: `20261128T220102Z`.
-pub fn stamp() -> String {
-    engine::clock::stamp()
 }
 
 /// Asks a person where the file wants that.

@@ -12,8 +12,8 @@ pub use journal::{Journal, JournalThread};
 pub use junit::junit;
 pub use markdown::markdown;
 
-use model::RunRecord;
 use model::experiment::Format;
+use model::{Experiment, RunRecord};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,19 @@ pub fn file_name(format: Format) -> &'static str {
         Format::Markdown => "report.md",
         Format::Html => "report.html",
         Format::Junit => "junit.xml",
+    }
+}
+
+/// Where a run's report goes: a directory of its own in the one that was asked for; else as the file says, with `{name}`
+/// and `{start}` filled in; else nowhere.
+pub fn directory(asked: Option<&Path>, experiment: &Experiment) -> Option<PathBuf> {
+    let start = crate::clock::stamp();
+    match (asked, &experiment.report.dir) {
+        (Some(dir), _) => Some(dir.join(format!("{}-{start}", experiment.name))),
+        (None, Some(pattern)) => {
+            Some(PathBuf::from(pattern.replace("{name}", &experiment.name).replace("{start}", &start)))
+        }
+        (None, None) => None,
     }
 }
 
