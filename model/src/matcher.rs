@@ -17,6 +17,10 @@ pub trait Facts {
     fn member(&self) -> Option<&str> {
         None
     }
+    /// The name that the client asked for in its TLS handshake.
+    fn sni(&self) -> Option<&str> {
+        None
+    }
     /// The request method.
     fn method(&self) -> Option<&str> {
         None
@@ -58,6 +62,8 @@ pub enum Matcher {
     Client(Network),
     /// The service that the client got, of several, by glob of its address.
     Member(String),
+    /// The name that the client asked for in its TLS handshake, by glob.
+    Sni(String),
 }
 
 /// A regular expression that remembers how it was written.
@@ -72,8 +78,8 @@ pub struct Network {
 }
 
 /// The keys a matcher can have.
-pub const KEYS: [&str; 10] =
-    ["method", "path", "path_regex", "host", "header", "client", "member", "all", "any", "not"];
+pub const KEYS: [&str; 11] =
+    ["method", "path", "path_regex", "host", "header", "client", "member", "sni", "all", "any", "not"];
 
 impl PartialEq for Matcher {
     fn eq(&self, other: &Self) -> bool {
@@ -99,6 +105,9 @@ impl Matcher {
             Matcher::Header(name, pattern) => facts.header(name).is_some_and(|v| glob(pattern, v)),
             Matcher::Client(network) => facts.client().is_some_and(|ip| network.contains(ip)),
             Matcher::Member(pattern) => facts.member().is_some_and(|m| glob(pattern, m)),
+            Matcher::Sni(pattern) => {
+                facts.sni().is_some_and(|s| glob(&pattern.to_lowercase(), &s.to_lowercase()))
+            }
         }
     }
 
@@ -112,7 +121,17 @@ impl Matcher {
             Matcher::PathRegex(_) => Some("path_regex"),
             Matcher::Host(_) => Some("host"),
             Matcher::Header(..) => Some("header"),
-            Matcher::Client(_) | Matcher::Member(_) => None,
+            Matcher::Client(_) | Matcher::Member(_) | Matcher::Sni(_) => None,
+        }
+    }
+
+    /// Whether it asks for the name in a TLS handshake.
+    pub fn asks_for_sni(&self) -> bool {
+        match self {
+            Matcher::All(list) | Matcher::Any(list) => list.iter().any(Matcher::asks_for_sni),
+            Matcher::Not(inner) => inner.asks_for_sni(),
+            Matcher::Sni(_) => true,
+            _ => false,
         }
     }
 
@@ -176,6 +195,7 @@ impl Matcher {
             }
             "client" => Matcher::Client(Network::parse(text()?)?),
             "member" => Matcher::Member(text()?.to_owned()),
+            "sni" => Matcher::Sni(text()?.to_owned()),
             "all" | "any" => {
                 let list = value
                     .as_array()
@@ -209,6 +229,7 @@ impl Matcher {
             Matcher::Header(n, p) => json!({"header": {n: p}}),
             Matcher::Client(n) => json!({"client": n.to_string()}),
             Matcher::Member(m) => json!({"member": m}),
+            Matcher::Sni(s) => json!({"sni": s}),
         }
     }
 }
@@ -289,6 +310,7 @@ impl fmt::Display for Matcher {
             Matcher::Header(n, p) => format!("{n}: {p}"),
             Matcher::Client(n) => format!("from {n}"),
             Matcher::Member(m) => format!("to {m}"),
+            Matcher::Sni(s) => format!("sni {s}"),
         };
         f.pad(&text)
     }
