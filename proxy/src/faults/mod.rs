@@ -17,9 +17,12 @@ mod reorder;
 mod slice;
 mod slow_close;
 mod spread;
+mod tls;
+mod truncate;
 
 pub(crate) use bandwidth::SharedLine;
 use spread::Spread;
+pub(crate) use tls::Handshake;
 
 use crate::armed::Meters;
 use crate::chain::{Dir, How, Stage};
@@ -51,6 +54,14 @@ const TABLE: &[(&str, On, Read)] = &[
     ("cut", On::Streams, cut::read),
     ("delay", On::Streams, delay::read),
     ("abort", On::Streams, abort::read),
+    ("tls_plain_text", On::Streams, tls::read_plain_text),
+    ("tls_alert", On::Streams, tls::read_alert),
+    ("tls_cipher", On::Streams, tls::read_cipher),
+    ("tls_version", On::Streams, tls::read_version),
+    ("tls_certificate", On::Streams, tls::read_certificate),
+    ("tls_client_certificate", On::Streams, tls::read_clients),
+    ("tls_stall", On::Streams, tls::read_stall),
+    ("tls_truncate", On::Streams, truncate::read),
 ];
 
 /// What a fault can act on.
@@ -70,6 +81,8 @@ pub(crate) enum Act {
     Stream(Box<dyn StreamFault>),
     /// HTTP requests.
     Request(Box<dyn RequestFault>),
+    /// TLS handshakes of clients.
+    Handshake(Handshake),
 }
 
 /// A fault on the bytes of connections.
@@ -311,10 +324,11 @@ pub(crate) mod bench {
             loop {
                 match self.down.pull(now) {
                     Pull::Item(Item::Data(c)) => text.push_str(std::str::from_utf8(&c.bytes).unwrap()),
-                    Pull::Item(Item::End(How::Fin)) => text.push('.'),
+                    Pull::Item(Item::End(How::Fin | How::Bare)) => text.push('.'),
                     Pull::Item(Item::End(How::Rst)) => text.push('!'),
                     Pull::Kill(How::Fin) => return text + "<fin>",
                     Pull::Kill(How::Rst) => return text + "<rst>",
+                    Pull::Kill(How::Bare) => return text + "<bare>",
                     Pull::Wait(_) => return text,
                 }
             }
