@@ -16,5 +16,6 @@ mod nginx;
 mod postgres;
 mod redis;
 mod run;
+mod tls;
 mod toxiproxy;
 mod words;

@@ -6,6 +6,7 @@ mod need;
 mod server;
 mod statistics;
 mod terminal;
+mod tls;
 
 pub use agent::{Agent, Finished, TempDir, murphy, murphy_in};
 pub use http::{get, get_on};
@@ -13,3 +14,4 @@ pub use need::{is_root, need, program};
 pub use server::{Nginx, Postgres, PostgresClient, Redis, RedisClient, free_port};
 pub use statistics::{binomial_ok, eventually, median, median_ms};
 pub use terminal::Terminal;
+pub use tls::{NginxTls, curl, s_client};
