@@ -120,7 +120,7 @@ pub fn all() -> Value {
         json!({
             "type": "object",
             "minProperties": 1,
-            "properties": matcher_keys(),
+            "properties": Value::Object(model::matcher::schema::properties("#/components/schemas/Matcher")),
             "additionalProperties": false,
             "description": "Several keys must all hold.",
         }),
@@ -271,23 +271,6 @@ fn object(required: &[&str], properties: Value) -> Value {
 
 fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
-}
-
-fn matcher_keys() -> Value {
-    let mut out = Map::new();
-    for key in model::matcher::KEYS {
-        out.insert(
-            key.to_owned(),
-            match key {
-                "all" | "any" => json!({"type": "array", "items": reference("Matcher")}),
-                "not" => reference("Matcher"),
-                "header" => json!({"type": "object", "additionalProperties": {"type": "string"}}),
-                "method" => json!({"type": ["string", "array"]}),
-                _ => json!({"type": "string"}),
-            },
-        );
-    }
-    Value::Object(out)
 }
 
 fn injection(def: &model::FaultDef) -> Value {

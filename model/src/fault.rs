@@ -82,7 +82,7 @@ impl Fault {
             );
         }
         if let Some(when) = &self.when {
-            if let Some(word) = when.needs_requests().filter(|_| def.layer != catalogue::Layer::Requests) {
+            if let Some(word) = when.unfit_for(def.layer) {
                 out.push(
                     Problem::new(format!("{} cannot match on {word}", def.name))
                         .hint("it acts on connections, before any request is read"),

@@ -108,10 +108,7 @@ pub fn schema() -> J {
                 "node": {"const": "self"},
             }
         },
-        "matcher": closed(json!({
-            "method": {"anyOf": [text, {"type": "array", "items": text}]}, "path": text, "path_regex": text, "host": text, "header": {"type": "object"}, "client": text, "member": text,
-            "all": {"type": "array", "items": {"$ref": "#/$defs/matcher"}}, "any": {"type": "array", "items": {"$ref": "#/$defs/matcher"}}, "not": {"$ref": "#/$defs/matcher"},
-        }), &[]),
+        "matcher": closed(J::Object(crate::matcher::schema::properties("#/$defs/matcher")), &[]),
         "inject": injections(),
     });
     merge(
