@@ -1,9 +1,9 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use model::Problem;
 use model::target::Protocol;
 use model::units::{Percent, Span};
+use model::{Per, Problem};
 use std::path::PathBuf;
 
 /// What can go wrong, on demand: a fault injector for people who run services.
@@ -310,6 +310,9 @@ pub struct Arm {
     /// Hit the first n
     #[arg(long, value_name = "N", group = "share", value_parser = clap::value_parser!(u64).range(1..))]
     pub first: Option<u64>,
+    /// Let the share count for each of them by itself: client, header.NAME or cookie.NAME
+    #[arg(long, value_name = "KEY", value_parser = |text: &str| text.parse::<Per>().map_err(|p| p.to_string()))]
+    pub per: Option<Per>,
     /// What it must match: method=POST, path='/pay*', header.x-user='beta-*', client=10.0.0.0/8; any and not as JSON
     #[arg(long, value_name = "KEY=VALUE", value_parser = condition)]
     pub when: Vec<(String, String)>,

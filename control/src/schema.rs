@@ -151,7 +151,7 @@ pub fn all() -> Value {
             &["target", "inject"],
             json!({
                 "id": text(), "target": target(), "inject": reference("Injection"), "for": span(),
-                "share": reference("Share"), "when": reference("Matcher"), "ramp": reference("Ramp"), "seed": int(),
+                "share": reference("Share"), "per": {"type": "string", "description": "client, header.NAME or cookie.NAME"}, "when": reference("Matcher"), "ramp": reference("Ramp"), "seed": int(),
             }),
         ),
     );

@@ -153,6 +153,7 @@ fn fault(args: &Arm) -> Result<Fault, Problem> {
         inject,
         lasts: args.lasts,
         share,
+        per: args.per.clone(),
         when: matcher(&args.when)?,
         ramp: None,
         seed: args.seed,

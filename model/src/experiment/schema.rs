@@ -41,7 +41,7 @@ pub fn schema() -> J {
     );
     let fault = closed(
         json!({
-            "id": text, "target": text, "at": span, "after": text, "for": span, "percent": percent, "nth": positive, "first": positive,
+            "id": text, "target": text, "at": span, "after": text, "for": span, "percent": percent, "nth": positive, "first": positive, "per": {"type": "string", "pattern": "^(client|(header|cookie)\\..+)$"},
             "when": {"$ref": "#/$defs/matcher"}, "ramp": {"type": "object", "required": ["over"]}, "seed": {"type": "integer", "minimum": 0},
             "inject": {"$ref": "#/$defs/inject"}, "every": span, "times": positive,
         }),

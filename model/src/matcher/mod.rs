@@ -346,7 +346,10 @@ mod tests {
             (json!({"response_header": {"Server": "nginx*"}}), json!({"response_header": {"via": "*"}})),
             (json!({"sni": "*.example"}), json!({"sni": "example"})),
             (json!({"client": "10.0.0.0/8"}), json!({"client": "11.0.0.0/8"})),
-            (json!({"any": [{"path": "/x"}, {"method": "POST"}]}), json!({"all": [{"path": "/x"}, {"method": "POST"}]})),
+            (
+                json!({"any": [{"path": "/x"}, {"method": "POST"}]}),
+                json!({"all": [{"path": "/x"}, {"method": "POST"}]}),
+            ),
             (json!({"not": {"path": "/x"}}), json!({"not": {"method": "POST"}})),
         ] {
             assert!(holds(yes.clone()), "{yes}");

@@ -107,9 +107,9 @@ struct Hit {
 
 impl Hit {
     fn take(fault: &Arc<Armed>, facts: &dyn Facts, now: Instant) -> Option<Hit> {
-        let ordinal = fault.consider(facts)?;
-        let (takes, _) = fault.takes(ordinal, now);
-        takes.then(|| Hit { fault: fault.clone(), ordinal, applied: AtomicBool::new(false) })
+        let turn = fault.consider(facts)?;
+        let (takes, _) = fault.takes(turn.share, now);
+        takes.then(|| Hit { fault: fault.clone(), ordinal: turn.ordinal, applied: AtomicBool::new(false) })
     }
 
     /// Holds the request for as long as the fault says, or until it is over or says otherwise.
