@@ -5,7 +5,8 @@
 
 mod connections;
 mod node;
-mod requests;
+pub mod requests;
+mod websockets;
 
 use crate::problem::did_you_mean;
 use crate::target::TargetKind;
@@ -91,7 +92,7 @@ impl ParamDef {
 
 /// All faults, by layer and then in the order in which those of one layer act.
 pub fn all() -> impl Iterator<Item = &'static FaultDef> {
-    connections::FAULTS.iter().chain(requests::FAULTS).chain(node::FAULTS)
+    connections::FAULTS.iter().chain(requests::FAULTS).chain(websockets::FAULTS).chain(node::FAULTS)
 }
 
 /// The fault of that name.
