@@ -24,7 +24,10 @@ use spread::Spread;
 use crate::armed::Meters;
 use crate::chain::{Dir, How, Stage};
 use crate::conn::Take;
-use crate::http::Answer;
+use crate::http::hit::Hit;
+use crate::http::message::{Answer, RequestHead, ResponseHead};
+use crate::http::stage::BodyStage;
+use crate::http::wire::WirePlan;
 use crate::knob::Dials;
 use crate::listen::Door;
 use model::Problem;
@@ -112,15 +115,47 @@ pub(crate) enum Entry {
     Refused,
 }
 
-/// A fault on HTTP requests. Pure: the waiting is done by the layer around it.
+/// A fault on HTTP requests. Pure: the waiting, reading and writing is done by the layer around it. Each method is one
+/// point on a request's way; they are asked in the order in which they stand here.
+#[allow(dead_code)] // until the engine asks
 pub(crate) trait RequestFault: Send + Sync {
     /// How long a request is held at that point.
     fn hold(&self, _point: Point, _draw: &Draw) -> Option<Duration> {
         None
     }
 
-    /// The answer that the client gets instead of the service's.
-    fn answer(&self, _fault_id: &str) -> Option<Answer> {
+    /// The answer that the client gets instead of the service's: before that gets the request, or in place of its response.
+    fn answer(&self, _point: Point, _hit: &Hit, _known: &Known<'_>) -> Option<Answer> {
+        None
+    }
+
+    /// Changes the request's head before the service gets it; whether it did.
+    fn request(&self, _hit: &Hit, _head: &mut RequestHead) -> bool {
+        false
+    }
+
+    /// Changes the response's head before the client gets it; whether it did.
+    fn response(&self, _hit: &Hit, _request: &RequestHead, _head: &mut ResponseHead) -> bool {
+        false
+    }
+
+    /// What is done to a message that only a codec can do: `Up` the request, `Down` the response.
+    fn wire(&self, _hit: &Hit, _dir: Dir, _known: &Known<'_>) -> Option<WirePlan> {
+        None
+    }
+
+    /// The stage in a body's way, its trailers included. It says itself, by its hit, when it did something.
+    fn stage(&self, _hit: &Arc<Hit>, _dir: Dir, _known: &Known<'_>) -> Option<Box<dyn BodyStage>> {
+        None
+    }
+
+    /// Whether bodies keep their length that pass its stage. Those that do not are announced without one.
+    fn keeps_length(&self, _dir: Dir) -> bool {
+        true
+    }
+
+    /// The stage in the way of a WebSocket's frames. What it is pushed are frames, and the end.
+    fn frames(&self, _hit: &Arc<Hit>, _dir: Dir, _known: &Known<'_>) -> Option<Box<dyn BodyStage>> {
         None
     }
 
@@ -129,8 +164,23 @@ pub(crate) trait RequestFault: Send + Sync {
         false
     }
 
+    /// Whether it acts on bodies or frames, so that it also takes those that were passing when it was armed.
+    fn acts_on_bodies(&self) -> bool {
+        false
+    }
+
     /// What it measurably did, by name with its unit.
     fn measured(&self, meters: &Meters) -> BTreeMap<&'static str, f64>;
+}
+
+/// What is known of an exchange.
+#[derive(Clone, Copy)]
+#[allow(dead_code)]
+pub(crate) struct Known<'a> {
+    /// The request's head, as the client sent it but for what faults changed.
+    pub(crate) request: &'a RequestHead,
+    /// The response's head, once there is one.
+    pub(crate) response: Option<&'a ResponseHead>,
 }
 
 /// A place on a request's way.
