@@ -2,7 +2,7 @@
 
 use crate::chain::{Dir, How, Stage};
 use crate::conn::Take;
-use crate::faults::{self, Act, Entry, SharedLine};
+use crate::faults::{self, Act, Asked, Entry, SharedLine};
 use crate::knob::{Dials, Knob, moment};
 use crate::listen::Door;
 use arc_swap::ArcSwap;
@@ -154,7 +154,7 @@ impl Armed {
     /// The turn of something that matches; counts it as considered.
     pub(crate) fn consider(&self, facts: &dyn Facts) -> Option<Turn> {
         let settings = self.settings.load();
-        if !settings.matches(facts) {
+        if !settings.matches(facts) || !settings.act.is_for(facts) {
             return None;
         }
         let key = match &settings.per {
@@ -174,6 +174,14 @@ impl Armed {
             }
         };
         Some(Turn { ordinal, share })
+    }
+
+    /// What a request says that the fault needs later on.
+    pub(crate) fn note(&self, facts: &dyn Facts, ordinal: u64) -> Option<Asked> {
+        match &self.settings.load().act {
+            Act::Request(fault) => fault.note(facts, self.seed, ordinal),
+            Act::Stream(_) => None,
+        }
     }
 
     /// Whether its matcher holds.

@@ -290,6 +290,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
             "kind",
             Choice(&[
                 "chunk_size",
+                "chunk_end",
                 "no_last_chunk",
                 "length_too_large",
                 "length_too_small",
@@ -302,7 +303,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
             "what is wrong with the response",
         )],
         summary: "Sends responses that break the protocol.",
-        detail: "chunk_size: a size that is no number. no_last_chunk: the connection closes where the last chunk should be. \
+        detail: "chunk_size: a size that is no number. chunk_end: nothing between a chunk and the next. no_last_chunk: the connection closes where the last chunk should be. \
                  length_*: content-length against the body. no_colon: a header line without one. status_line: a status of \
                  letters. On HTTP/2 the stream is reset with PROTOCOL_ERROR, for its frames are not the application's.",
         ..REQUEST

@@ -5,12 +5,12 @@ use super::stage::{Link, place};
 use super::wire::WirePlan;
 use crate::armed::{Armed, Turn};
 use crate::chain::Dir;
-use crate::faults::{Act, Draw, Known, Point, RequestFault};
+use crate::faults::{Act, Asked, Draw, Known, Point, RequestFault};
 use crate::timers::Timers;
 use model::matcher::Facts;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// A fault and a request that matches it. Survives changes of the fault's settings, ends with the fault. One that the
@@ -24,6 +24,10 @@ pub(crate) struct Hit {
     pub(crate) share: u64,
     /// Whether the fault has it.
     pub(crate) taken: bool,
+    /// What it asked for itself.
+    pub(crate) asked: Option<Asked>,
+    /// What the fault counts on it.
+    pub(crate) count: AtomicU64,
     applied: AtomicBool,
 }
 
@@ -32,12 +36,15 @@ impl Hit {
     pub(crate) fn take(fault: &Arc<Armed>, facts: &dyn Facts, now: Instant) -> Option<Arc<Hit>> {
         let Turn { ordinal, share } = fault.consider(facts)?;
         let (taken, _) = fault.takes(share, now);
-        Some(Arc::new(Hit { fault: fault.clone(), ordinal, share, taken, applied: AtomicBool::new(false) }))
+        let asked = fault.note(facts, ordinal);
+        let (count, applied) = (AtomicU64::new(0), AtomicBool::new(false));
+        Some(Arc::new(Hit { fault: fault.clone(), ordinal, share, taken, asked, count, applied }))
     }
 
     /// The random numbers of this request.
-    pub(crate) fn draw(&self, now: Instant) -> Draw {
-        Draw { seed: self.fault.seed, ordinal: self.ordinal, elapsed: self.fault.elapsed(now) }
+    pub(crate) fn draw(&self, now: Instant) -> Draw<'_> {
+        let elapsed = self.fault.elapsed(now);
+        Draw { seed: self.fault.seed, ordinal: self.ordinal, elapsed, asked: self.asked.as_ref() }
     }
 
     /// Counts that the fault did something to the request, once.
