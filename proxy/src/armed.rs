@@ -242,6 +242,13 @@ impl Armed {
         }
     }
 
+    /// What was drawn for that number of the share; none when the share is not drawn.
+    pub(crate) fn drawn(&self, share: u64) -> Option<f64> {
+        let settings = self.settings.load();
+        let draws = matches!(settings.share, Share::Percent(_)) || settings.share_ramp.is_some();
+        draws.then(|| draw::unit(self.seed, draw::Lane::Share, share))
+    }
+
     /// What it has done so far.
     pub(crate) fn evidence(&self) -> Evidence {
         let measured = match &self.settings.load().act {
