@@ -85,6 +85,17 @@ pub fn schema() -> J {
         &["murphy", "targets", "stages"],
     );
     let pick = json!({"anyOf": [word(&["one", "all"]), closed(json!({"count": positive}), &["count"]), closed(json!({"percent": percent}), &["percent"])]});
+    let key_pair = closed(json!({"cert": text, "key": text}), &["cert", "key"]);
+    let alpn = json!({"type": "array", "minItems": 1, "items": word(&["h2", "http/1.1"])});
+    let tls = closed(
+        json!({
+            "downstream": word(&["terminate", "pass_through"]),
+            "certificate": key_pair,
+            "alpn": alpn,
+            "upstream": closed(json!({"sni": text, "roots": text, "certificate": key_pair, "insecure": {}, "alpn": alpn}), &[]),
+        }),
+        &[],
+    );
     let proxy = closed(
         json!({
             "listen": {"type": "string", "examples": ["127.0.0.1:8001", "127.0.0.1:7000-7009", "unix:/run/shop.sock"]},
@@ -96,6 +107,7 @@ pub fn schema() -> J {
             "proxy_protocol": closed(json!({"in": {}, "out": word(&["v1", "v2"])}), &[]),
             "connect_timeout": span,
             "keep_source": {},
+            "tls": tls,
         }),
         &["listen"],
     );

@@ -204,6 +204,15 @@ impl Matcher {
         }
     }
 
+    /// Whether it asks for the server's name that clients of TLS asked for.
+    pub fn asks_for_sni(&self) -> bool {
+        match self {
+            Matcher::All(list) | Matcher::Any(list) => list.iter().any(Matcher::asks_for_sni),
+            Matcher::Not(inner) => inner.asks_for_sni(),
+            other => matches!(other, Matcher::Sni(_)),
+        }
+    }
+
     fn first_that(&self, wanted: &dyn Fn(Asks) -> bool) -> Option<&'static str> {
         match self {
             Matcher::All(list) | Matcher::Any(list) => list.iter().find_map(|m| m.first_that(wanted)),

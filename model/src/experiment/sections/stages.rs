@@ -241,6 +241,11 @@ fn fault(
             "give the target protocol: http",
         );
     }
+    if let crate::target::TargetSpec::Proxy(proxy) = &target.spec
+        && let Some(problem) = crate::catalogue::tls_misfit(&fault, proxy)
+    {
+        return r.refuse(node.place, problem.what, problem.hint.unwrap_or_default());
+    }
     let planned = repeat(r, &f, &id, &fault)?;
     if let Some(taken) = planned.iter().find(|p| ids.contains(&p.id)) {
         return r.refuse(

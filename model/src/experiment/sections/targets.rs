@@ -1,4 +1,5 @@
 use super::names::check_name;
+use super::tls;
 use crate::target::{
     Balance, NodeSpec, Pick, ProcessSpec, Protocol, ProxyHeader, ProxyProtocol, ProxySpec, Target,
     TargetKind, TargetSpec,
@@ -88,7 +89,7 @@ fn spec(r: &Reader, node: &Node, name: &str) -> Option<TargetSpec> {
     }
 }
 
-const PROXY_KEYS: [&str; 9] = [
+const PROXY_KEYS: [&str; 10] = [
     "listen",
     "upstream",
     "upstreams",
@@ -98,6 +99,7 @@ const PROXY_KEYS: [&str; 9] = [
     "proxy_protocol",
     "connect_timeout",
     "keep_source",
+    "tls",
 ];
 
 fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
@@ -152,6 +154,10 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         Some(n) => r.boolean(n, "keep_source")?,
         None => false,
     };
+    let tls = match f.get("tls") {
+        Some(n) => Some(tls::read(r, n, what, protocol)?),
+        None => None,
+    };
     let listen = listen?;
     let unix = |address: &&str| address.starts_with("unix:");
     let services = upstreams.iter().chain([&upstream]).map(String::as_str);
@@ -179,6 +185,7 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         proxy_protocol,
         connect_timeout,
         keep_source,
+        tls,
     }))
 }
 
