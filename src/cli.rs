@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod requests;
+
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use model::target::Protocol;
 use model::units::{Percent, Span};
@@ -43,6 +45,8 @@ pub enum Verb {
     List(List),
     /// The open connections of the proxies; close or hold one by hand
     Connections(Connections),
+    /// The HTTP requests through the proxies, live; hold some by hand, see who asks most
+    Requests(requests::Requests),
     /// Take everything back and let nothing be armed until the halt is lifted
     Halt(Halt),
     /// Undo what a killed agent left behind

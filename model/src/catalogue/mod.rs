@@ -98,7 +98,8 @@ impl ParamDef {
 
 /// All faults, by layer and then in the order in which those of one layer act.
 pub fn all() -> impl Iterator<Item = &'static FaultDef> {
-    let proxy = connections::FAULTS.iter().chain(requests::FAULTS).chain(websockets::FAULTS).chain(tls::FAULTS);
+    let proxy =
+        connections::FAULTS.iter().chain(requests::FAULTS).chain(websockets::FAULTS).chain(tls::FAULTS);
     proxy.chain(node::FAULTS)
 }
 

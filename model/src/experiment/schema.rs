@@ -96,11 +96,16 @@ pub fn schema() -> J {
         }),
         &[],
     );
+    let stub = closed(
+        json!({"when": {"$ref": "#/$defs/matcher"}, "status": {"type": "integer", "minimum": 200, "maximum": 599}, "headers": {"type": "object"}, "body": text, "delay": span}),
+        &[],
+    );
     let proxy = closed(
         json!({
             "listen": {"type": "string", "examples": ["127.0.0.1:8001", "127.0.0.1:7000-7009", "unix:/run/shop.sock"]},
             "upstream": {"type": "string", "examples": ["127.0.0.1:8000", "unix:/run/db.sock", "original"]},
             "upstreams": {"type": "array", "items": text, "minItems": 1},
+            "stubs": {"type": "array", "minItems": 1, "items": stub},
             "balance": word(&["round_robin", "least_connections", "sticky"]),
             "protocol": word(&["tcp", "http", "udp"]),
             "idle_timeout": span,

@@ -73,7 +73,14 @@ impl Watch {
             clients: Top::new(made),
             routes: Top::new(made),
         };
-        Watch { target, made, awake: AtomicU64::new(0), timers, holds: Holds::default(), seen: Mutex::new(seen) }
+        Watch {
+            target,
+            made,
+            awake: AtomicU64::new(0),
+            timers,
+            holds: Holds::default(),
+            seen: Mutex::new(seen),
+        }
     }
 
     /// Whether requests must be told of.

@@ -49,7 +49,8 @@ impl Top {
     /// The first `most` of them, the most frequent first.
     pub(crate) fn list(&mut self, most: usize, now: Instant) -> Vec<Talker> {
         self.turn(now);
-        let span = now.saturating_duration_since(self.since) + if self.whole { WINDOW } else { Duration::ZERO };
+        let span =
+            now.saturating_duration_since(self.since) + if self.whole { WINDOW } else { Duration::ZERO };
         let seconds = span.as_secs_f64().max(1.0);
         let mut all: HashMap<&str, Count> = HashMap::new();
         for (key, count) in self.windows.iter().flat_map(|w| &w.0) {

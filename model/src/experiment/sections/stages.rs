@@ -367,7 +367,8 @@ fn share(r: &Reader, f: &Fields<'_>) -> Option<Share> {
     }
 }
 
-fn matcher(r: &Reader, node: &Node) -> Option<Matcher> {
+/// Reads a condition on requests or connections.
+pub(super) fn matcher(r: &Reader, node: &Node) -> Option<Matcher> {
     let Data::Map(entries) = &node.data else {
         return r.refuse(
             node.place,
