@@ -2,7 +2,7 @@
 
 use crate::chain::{Dir, How, Stage};
 use crate::conn::Take;
-use crate::faults::{self, Act, Asked, Entry, SharedLine};
+use crate::faults::{self, Act, Asked, Entry, Handshake, SharedLine};
 use crate::knob::{Dials, Knob, moment};
 use crate::listen::Door;
 use arc_swap::ArcSwap;
@@ -87,7 +87,7 @@ impl Settings {
     pub(crate) fn stage(&self, take: &Arc<Take>, dir: Dir, now: Instant) -> Option<Box<dyn Stage>> {
         match &self.act {
             Act::Stream(fault) => fault.stage(take, dir, now),
-            Act::Request(_) => None,
+            _ => None,
         }
     }
 
@@ -180,7 +180,7 @@ impl Armed {
     pub(crate) fn note(&self, facts: &dyn Facts, ordinal: u64) -> Option<Asked> {
         match &self.settings.load().act {
             Act::Request(fault) => fault.note(facts, self.seed, ordinal),
-            Act::Stream(_) => None,
+            Act::Stream(_) | Act::Handshake(_) => None,
         }
     }
 
@@ -191,7 +191,11 @@ impl Armed {
 
     /// Whether only connections concern it that come while it is on.
     pub(crate) fn is_for_new_connections(&self) -> bool {
-        matches!(&self.settings.load().act, Act::Stream(fault) if fault.is_for_new_connections())
+        match &self.settings.load().act {
+            Act::Stream(fault) => fault.is_for_new_connections(),
+            Act::Request(_) => false,
+            Act::Handshake(_) => true,
+        }
     }
 
     /// Whether it hits every new connection, so that the door itself can be shut.
@@ -205,11 +209,24 @@ impl Armed {
         }
     }
 
+    /// What it makes of a handshake that it has; none when it is not about handshakes.
+    pub(crate) fn handshake(&self) -> Option<Handshake> {
+        match &self.settings.load().act {
+            Act::Handshake(fault) => Some(*fault),
+            _ => None,
+        }
+    }
+
+    /// Whether it can be asked about a connection that has said nothing yet.
+    pub(crate) fn knows_arrivals(&self) -> bool {
+        matches!(&self.settings.load().act, Act::Stream(_))
+    }
+
     /// What it says to a new connection that it has.
     pub(crate) fn entry(&self, take: &Take, now: Instant) -> Entry {
         match &self.settings.load().act {
             Act::Stream(fault) => fault.entry(take, now),
-            Act::Request(_) => Entry::Pass,
+            _ => Entry::Pass,
         }
     }
 
@@ -217,7 +234,7 @@ impl Armed {
     pub(crate) fn afterwards(&self) -> Option<How> {
         match &self.settings.load().act {
             Act::Stream(fault) => fault.afterwards(),
-            Act::Request(_) => None,
+            _ => None,
         }
     }
 
@@ -254,6 +271,7 @@ impl Armed {
         let measured = match &self.settings.load().act {
             Act::Stream(fault) => fault.measured(&self.meters),
             Act::Request(fault) => fault.measured(&self.meters),
+            Act::Handshake(fault) => fault.measured(&self.meters),
         };
         Evidence {
             considered: self.meters.considered.load(Relaxed),

@@ -18,6 +18,7 @@
 //! relay      layer 4: one task a connection copies both ways
 //! faultio    the byte stream below HTTP, with the same chain in it
 //! http       layer 7: requests from the client's connection to the service's, through the request faults
+//! tls        TLS with clients and services, murphy's own CA
 //! faults     one file a fault
 //! timers     one timerfd for every delay of every fault
 //! exchange   question and answer, where the protocol is not known
@@ -52,6 +53,7 @@ mod relay;
 mod route;
 mod target;
 mod timers;
+pub mod tls;
 mod udp;
 mod watch;
 

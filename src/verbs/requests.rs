@@ -65,7 +65,8 @@ fn over(list: &RequestList) -> impl Iterator<Item = &RequestView> {
 async fn do_about_them(act: RequestAct) -> Outcome {
     let (output, done, said) = match act {
         RequestAct::Hold { target, when, lease, which, output } => {
-            let order = HoldOrder { target, when: matcher(&when).map_err(Failure::Usage)?, lease: Some(lease) };
+            let order =
+                HoldOrder { target, when: matcher(&when).map_err(Failure::Usage)?, lease: Some(lease) };
             let hold = client(&which)?.hold_requests(&order).await?;
             let which =
                 order.when.map_or_else(|| "all requests".to_owned(), |when| format!("requests {when}"));

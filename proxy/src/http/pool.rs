@@ -7,6 +7,7 @@ use super::body::Body;
 use super::{hop, tunnel};
 use crate::dial::Dial;
 use crate::net::Address;
+use crate::tls::Offer;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -129,7 +130,11 @@ impl Pool {
                 None => break,
             }
         }
-        let stream = self.address.dial(self.how).await.map_err(|e| Unanswered(e.to_string()))?;
+        let stream = self
+            .address
+            .dial(self.how.offering(Offer::Http1))
+            .await
+            .map_err(|e| Unanswered(e.to_string()))?;
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
             .handshake(TokioIo::new(stream))
@@ -144,7 +149,14 @@ impl Pool {
         if let Some(sender) = shared.as_ref().filter(|s| !s.is_closed()) {
             return Ok((sender.clone(), true));
         }
-        let stream = self.address.dial(self.how).await.map_err(|e| Unanswered(e.to_string()))?;
+        let stream = self
+            .address
+            .dial(self.how.offering(Offer::Http2))
+            .await
+            .map_err(|e| Unanswered(e.to_string()))?;
+        if stream.alpn().is_some_and(|chosen| chosen != b"h2") {
+            return Err(Unanswered(format!("{} does not speak HTTP/2: it chose HTTP/1.1", self.address)));
+        }
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .handshake(TokioIo::new(stream))
             .await

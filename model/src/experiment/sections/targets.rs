@@ -173,7 +173,7 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         None => false,
     };
     let tls = match f.get("tls") {
-        Some(n) => Some(tls::read(r, n, what, protocol)?),
+        Some(n) => Some(Box::new(tls::read(r, n, what, protocol)?)),
         None => None,
     };
     let listen = listen?;
