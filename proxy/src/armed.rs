@@ -1,6 +1,7 @@
 //! A fault that is on: its settings, its ordinals, and what it has done.
 
 use crate::chain::{Dir, How, Stage};
+use crate::compare::Compared;
 use crate::conn::Take;
 use crate::faults::{self, Act, Asked, Entry, Handshake, SharedLine};
 use crate::knob::{Dials, Knob, moment};
@@ -30,6 +31,8 @@ pub(crate) struct Armed {
     pub(crate) armed_at: Instant,
     /// What it did.
     pub(crate) meters: Meters,
+    /// Requests that it hit against those that it spared.
+    pub(crate) compared: Compared,
     /// What all its connections share of a bandwidth, up and down.
     pub(crate) lines: [SharedLine; 2],
     settings: ArcSwap<Settings>,
@@ -108,6 +111,7 @@ impl Armed {
             order: (rank, sequence),
             armed_at: Instant::now(),
             meters: Meters::default(),
+            compared: Compared::default(),
             lines: Default::default(),
             settings: ArcSwap::from_pointee(Settings::read(&order.fault, 0)?),
             ordinals: AtomicU64::new(0),
@@ -273,10 +277,11 @@ impl Armed {
             Act::Request(fault) => fault.measured(&self.meters),
             Act::Handshake(fault) => fault.measured(&self.meters),
         };
+        let own = measured.into_iter().map(|(name, value)| (name.to_owned(), value));
         Evidence {
             considered: self.meters.considered.load(Relaxed),
             applied: self.meters.applied.load(Relaxed),
-            measured: measured.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            measured: own.chain(self.compared.measured()).collect(),
         }
     }
 }

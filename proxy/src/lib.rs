@@ -22,6 +22,7 @@
 //! faults     one file a fault
 //! timers     one timerfd for every delay of every fault
 //! exchange   question and answer, where the protocol is not known
+//! compare    requests that a fault hit against those that it spared
 //! heads      response heads on their way through a shaped stream
 //! watch      who looks at requests and holds them by hand
 //! metrics    sharded counters and histograms, never reset
@@ -34,6 +35,7 @@ mod admission;
 mod armed;
 mod buffers;
 mod chain;
+mod compare;
 mod conn;
 mod dial;
 mod exchange;
