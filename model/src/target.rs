@@ -1,6 +1,7 @@
 //! What can be broken: a kind, a name, and what stands behind the name.
 
 use crate::problem::{Problem, did_you_mean};
+use crate::stub::Stub;
 use crate::units::{Percent, Span};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -193,6 +194,9 @@ pub struct ProxySpec {
     /// Where several services are that do the same; each client gets one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upstreams: Vec<String>,
+    /// With `http`: answers that are given in the service's place. Without `upstream` every request gets one of them, or 404.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stubs: Vec<Stub>,
     /// How one of several is chosen.
     #[serde(default, skip_serializing_if = "Balance::is_default")]
     pub balance: Balance,
@@ -312,10 +316,15 @@ impl ProxySpec {
         ProxySpec { listen: listen.into(), upstream: upstream.into(), ..ProxySpec::default() }
     }
 
+    /// Whether it leads nowhere and answers everything itself.
+    pub fn is_stub(&self) -> bool {
+        self.upstream.is_empty() && self.upstreams.is_empty() && !self.stubs.is_empty()
+    }
+
     /// All services it leads to.
     pub fn services(&self) -> Vec<&str> {
         if self.upstreams.is_empty() {
-            return vec![&self.upstream];
+            return if self.is_stub() { vec![] } else { vec![&self.upstream] };
         }
         self.upstreams.iter().map(String::as_str).collect()
     }

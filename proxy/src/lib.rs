@@ -22,7 +22,9 @@
 //! faults     one file a fault
 //! timers     one timerfd for every delay of every fault
 //! exchange   question and answer, where the protocol is not known
+//! compare    requests that a fault hit against those that it spared
 //! heads      response heads on their way through a shaped stream
+//! watch      who looks at requests and holds them by hand
 //! metrics    sharded counters and histograms, never reset
 //! ```
 // One call needs it, in `timers`.
@@ -33,12 +35,15 @@ mod admission;
 mod armed;
 mod buffers;
 mod chain;
+mod compare;
 mod conn;
 mod dial;
 mod exchange;
 mod faultio;
 mod faults;
 mod heads;
+// The engine that uses all of it comes next.
+#[allow(dead_code)]
 mod http;
 mod injector;
 mod knob;
@@ -52,5 +57,7 @@ mod target;
 mod timers;
 pub mod tls;
 mod udp;
+mod watch;
 
 pub use injector::{Close, HOLD_LEASE, ProxyInjector};
+pub use watch::{Hold, NoSuchHold, TopBy};

@@ -14,6 +14,7 @@ use crate::route::{Chosen, Route};
 use crate::timers::Timers;
 use crate::tls::{self, Authority, Downstream, Mint, Terminator};
 use crate::udp;
+use crate::watch::Watch;
 use arc_swap::ArcSwap;
 use inject::{Order, Refusal};
 use model::catalogue::Layer;
@@ -47,6 +48,7 @@ pub(crate) struct Target {
     listeners: Mutex<Vec<Arc<Listener>>>,
     metrics: Arc<Metrics>,
     timers: Timers,
+    watch: Arc<Watch>,
     registry: Mutex<Registry>,
     /// The faults on requests, in the order in which they act.
     requests: ArcSwap<Vec<Arc<Armed>>>,
@@ -137,6 +139,7 @@ impl Target {
             listeners: Mutex::new(listeners.clone()),
             metrics: Arc::new(Metrics::new()),
             timers: timers.clone(),
+            watch: Arc::new(Watch::new(TargetRef::new(TargetKind::Proxy, name), timers.clone())),
             registry: Mutex::default(),
             requests: ArcSwap::default(),
             acceptors: Mutex::default(),
@@ -179,6 +182,11 @@ impl Target {
     pub(crate) fn abandon(&self) {
         self.lock_acceptors().abort_all();
         self.lock_listeners().clear();
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// As it is now, for lists.
@@ -232,6 +240,11 @@ impl Target {
     pub(crate) fn totals(&self) -> Sample {
         let open = self.lock().conns.len() as u64;
         self.metrics.totals(open)
+    }
+
+    /// Who looks at its requests.
+    pub(crate) fn watch(&self) -> &Arc<Watch> {
+        &self.watch
     }
 
     /// The clock of all delays.

@@ -5,8 +5,9 @@
 
 mod connections;
 mod node;
-mod requests;
+pub mod requests;
 mod tls;
+mod websockets;
 
 pub use tls::misfit as tls_misfit;
 
@@ -97,7 +98,9 @@ impl ParamDef {
 
 /// All faults, by layer and then in the order in which those of one layer act.
 pub fn all() -> impl Iterator<Item = &'static FaultDef> {
-    connections::FAULTS.iter().chain(requests::FAULTS).chain(tls::FAULTS).chain(node::FAULTS)
+    let proxy =
+        connections::FAULTS.iter().chain(requests::FAULTS).chain(websockets::FAULTS).chain(tls::FAULTS);
+    proxy.chain(node::FAULTS)
 }
 
 /// The fault of that name.

@@ -41,7 +41,7 @@ pub fn schema() -> J {
     );
     let fault = closed(
         json!({
-            "id": text, "target": text, "at": span, "after": text, "for": span, "percent": percent, "nth": positive, "first": positive,
+            "id": text, "target": text, "at": span, "after": text, "for": span, "percent": percent, "nth": positive, "first": positive, "per": {"type": "string", "pattern": "^(client|(header|cookie)\\..+)$"},
             "when": {"$ref": "#/$defs/matcher"}, "ramp": {"type": "object", "required": ["over"]}, "seed": {"type": "integer", "minimum": 0},
             "inject": {"$ref": "#/$defs/inject"}, "every": span, "times": positive,
         }),
@@ -96,11 +96,16 @@ pub fn schema() -> J {
         }),
         &[],
     );
+    let stub = closed(
+        json!({"when": {"$ref": "#/$defs/matcher"}, "status": {"type": "integer", "minimum": 200, "maximum": 599}, "headers": {"type": "object"}, "body": text, "delay": span}),
+        &[],
+    );
     let proxy = closed(
         json!({
             "listen": {"type": "string", "examples": ["127.0.0.1:8001", "127.0.0.1:7000-7009", "unix:/run/shop.sock"]},
             "upstream": {"type": "string", "examples": ["127.0.0.1:8000", "unix:/run/db.sock", "original"]},
             "upstreams": {"type": "array", "items": text, "minItems": 1},
+            "stubs": {"type": "array", "minItems": 1, "items": stub},
             "balance": word(&["round_robin", "least_connections", "sticky"]),
             "protocol": word(&["tcp", "http", "udp"]),
             "idle_timeout": span,
@@ -120,10 +125,7 @@ pub fn schema() -> J {
                 "node": {"const": "self"},
             }
         },
-        "matcher": closed(json!({
-            "method": {"anyOf": [text, {"type": "array", "items": text}]}, "path": text, "path_regex": text, "host": text, "header": {"type": "object"}, "client": text, "member": text, "sni": text,
-            "all": {"type": "array", "items": {"$ref": "#/$defs/matcher"}}, "any": {"type": "array", "items": {"$ref": "#/$defs/matcher"}}, "not": {"$ref": "#/$defs/matcher"},
-        }), &[]),
+        "matcher": closed(J::Object(crate::matcher::schema::properties("#/$defs/matcher")), &[]),
         "inject": injections(),
     });
     merge(

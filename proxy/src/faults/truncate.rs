@@ -1,230 +1,146 @@
-//! `tls_truncate`: ends TLS sessions without close_notify.
+//! `truncate`: bodies end early.
 
-use super::{Act, StreamFault};
+use super::through::{Pass, Through};
+use super::{Act, Known, RequestFault, Ways};
 use crate::armed::Meters;
-use crate::chain::{Chunk, Dir, Held, How, Item, Pull, Stage};
-use crate::conn::Take;
-use crate::knob::{Dials, moment};
-use crate::tls::{ALERT, APPLICATION_DATA, HEADER};
-use bytes::{Bytes, BytesMut};
-use model::{Problem, Value};
-use std::collections::BTreeMap;
+use crate::chain::Dir;
+use crate::http::hit::Hit;
+use crate::http::message::Piece;
+use crate::http::stage::BodyStage;
+use crate::http::wire::Ending;
+use crate::knob::Dials;
+use http::Version;
+use model::Problem;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// A close_notify of TLS 1.3 is as long as this: two bytes, the content type, the tag. TLS 1.2 shows that it is an alert.
-const ENCRYPTED_ALERT: usize = 2 + 1 + 16;
+/// RST_STREAM's code for an exchange that is given up (RFC 9113, section 7).
+pub(super) const CANCEL: u32 = 8;
 
 struct Truncate {
-    after: Option<Duration>,
-    bytes: Option<u64>,
+    after: u64,
+    how: How,
+    ways: Ways,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum How {
+    Close,
+    Reset,
+    Clean,
 }
 
 pub(super) fn read(dials: &Dials<'_>) -> Result<Act, Problem> {
-    let (after, bytes) = match dials.fixed().get("when") {
-        Some(Value::Size(size)) => (None, Some(size.0)),
-        Some(Value::Span(span)) => (Some(span.0), None),
-        _ => (None, None),
+    let given = dials.fixed();
+    let how = match given.text("how") {
+        Some("reset") => How::Reset,
+        Some("clean") => How::Clean,
+        _ => How::Close,
     };
-    Ok(Act::Stream(Box::new(Truncate { after, bytes })))
+    let after = given.size("after").map_or(0, |s| s.0);
+    Ok(Act::Request(Box::new(Truncate { after, how, ways: Ways::read(dials) })))
 }
 
-impl StreamFault for Truncate {
-    fn stage(&self, take: &Arc<Take>, dir: Dir, now: Instant) -> Option<Box<dyn Stage>> {
-        let at = self.after.and_then(|span| moment(take.since(now), span));
-        (dir == Dir::Down).then(|| {
-            Box::new(Shears {
-                take: take.clone(),
-                at,
-                most: self.bytes,
-                held: Held::default(),
-                sealed: take.sealed.then(Records::default),
-            }) as Box<dyn Stage>
-        })
+impl RequestFault for Truncate {
+    fn stage(&self, hit: &Arc<Hit>, dir: Dir, known: &Known<'_>) -> Option<Box<dyn BodyStage>> {
+        if !self.ways.has(dir) {
+            return None;
+        }
+        let ending = match self.how {
+            How::Clean => None,
+            _ if known.request.version == Version::HTTP_2 => Some(Ending::Reset(CANCEL)),
+            How::Close => Some(Ending::Fin),
+            How::Reset => Some(Ending::Rst),
+        };
+        Through::stage(Short { left: self.after, ending, hit: hit.clone() })
+    }
+
+    fn keeps_length(&self, dir: Dir) -> bool {
+        // Otherwise the receiver waits for what never comes, which is what the other ways of ending are for.
+        self.how != How::Clean || !self.ways.has(dir)
+    }
+
+    fn acts_on_bodies(&self) -> bool {
+        true
     }
 
     fn measured(&self, meters: &Meters) -> BTreeMap<&'static str, f64> {
-        BTreeMap::from([("sessions_truncated", meters.applied.load(Relaxed) as f64)])
+        BTreeMap::from([("bodies_cut", meters.applied.load(Relaxed) as f64)])
     }
 }
 
-struct Shears {
-    take: Arc<Take>,
-    at: Option<Instant>,
-    most: Option<u64>,
-    held: Held,
-    /// For sessions that pass through: what may be the service's close_notify waits until more comes.
-    sealed: Option<Records>,
+struct Short {
+    left: u64,
+    ending: Option<Ending>,
+    hit: Arc<Hit>,
 }
 
-impl Stage for Shears {
-    fn push(&mut self, item: Item, at: Instant) {
-        match (&mut self.sealed, item) {
-            (Some(records), Item::Data(chunk)) => {
-                let arrived = chunk.arrived;
-                if let Some(bytes) = records.pass(&chunk.bytes) {
-                    self.held.push(Item::Data(Chunk { bytes, arrived }), at);
-                }
-            }
-            (_, item) => self.held.push(item, at),
-        }
-    }
-
-    fn pull(&mut self, now: Instant) -> Pull {
-        let left = match self.most {
-            None => usize::MAX,
-            Some(most) => {
-                let left = most.saturating_sub(self.take.spent[Dir::Down as usize].load(Relaxed));
-                if left == 0 {
-                    self.take.apply();
-                    return Pull::Kill(How::Bare);
-                }
-                usize::try_from(left).unwrap_or(usize::MAX)
-            }
+impl Pass for Short {
+    fn pass(&mut self, piece: Piece, _now: Instant, out: &mut VecDeque<Piece>) -> Result<(), Ending> {
+        let Piece::Data(mut bytes) = piece else {
+            out.push_back(piece);
+            return Ok(());
         };
-        match self.held.pop_bytes(left) {
-            Some((Item::End(How::Fin | How::Bare), _)) => {
-                self.take.apply();
-                Pull::Kill(How::Bare)
-            }
-            Some((item, _)) => {
-                self.take.spent[Dir::Down as usize].fetch_add(item.len() as u64, Relaxed);
-                Pull::Item(item)
-            }
-            None => Pull::Wait(self.at.filter(|at| *at > now)),
+        if bytes.len() as u64 <= self.left {
+            self.left -= bytes.len() as u64;
+            out.push_back(Piece::Data(bytes));
+            return Ok(());
         }
-    }
-
-    fn room(&self) -> bool {
-        self.held.room()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.held.is_empty()
-    }
-
-    fn release(&mut self) -> Vec<(Item, Instant)> {
-        let mut all = self.held.take();
-        if let Some(bytes) = self.sealed.as_mut().and_then(Records::release) {
-            let now = Instant::now();
-            let at = all.iter().position(|(item, _)| matches!(item, Item::End(_))).unwrap_or(all.len());
-            all.insert(at, (Item::Data(Chunk { bytes, arrived: now }), now));
+        bytes.truncate(self.left as usize);
+        self.left = 0;
+        if !bytes.is_empty() {
+            out.push_back(Piece::Data(bytes));
         }
-        all
-    }
-
-    fn deadline(&self) -> Option<(Instant, How)> {
-        self.at.map(|at| (at, How::Bare))
-    }
-
-    fn strike(&mut self) {
-        self.take.apply();
-    }
-}
-
-/// Finds the boundaries of records in a stream of them, beginning anywhere.
-#[derive(Default)]
-struct Records {
-    /// The beginning of a record, or a whole one that may be a close_notify.
-    kept: BytesMut,
-    /// What is to come of a record that may pass.
-    left: usize,
-}
-
-impl Records {
-    /// What may pass now.
-    fn pass(&mut self, bytes: &[u8]) -> Option<Bytes> {
-        let mut rest = bytes;
-        let mut out = BytesMut::new();
-        loop {
-            let n = self.left.min(rest.len());
-            out.extend_from_slice(&rest[..n]);
-            self.left -= n;
-            rest = &rest[n..];
-            if rest.is_empty() {
-                break;
-            }
-            // Something comes after what was kept whole: it was no close_notify.
-            if self.kept.len() >= HEADER && self.kept.len() == HEADER + self.announced() {
-                out.extend_from_slice(&self.kept.split());
-            }
-            let want = if self.kept.len() < HEADER { HEADER } else { HEADER + self.announced() };
-            let n = (want - self.kept.len()).min(rest.len());
-            self.kept.extend_from_slice(&rest[..n]);
-            rest = &rest[n..];
-            if self.kept.len() >= HEADER && !self.may_be_the_end() {
-                self.left = HEADER + self.announced() - self.kept.len();
-                out.extend_from_slice(&self.kept.split());
+        self.hit.apply();
+        match self.ending {
+            Some(ending) => Err(ending),
+            None => {
+                out.push_back(Piece::End);
+                Ok(())
             }
         }
-        (!out.is_empty()).then(|| out.freeze())
-    }
-
-    fn announced(&self) -> usize {
-        usize::from(u16::from_be_bytes([self.kept[3], self.kept[4]]))
-    }
-
-    fn may_be_the_end(&self) -> bool {
-        let short = self.announced() == ENCRYPTED_ALERT;
-        // Alerts of TLS 1.2 are short, too; what is longer is none, whatever it says.
-        (self.kept[0] == APPLICATION_DATA && short) || (self.kept[0] == ALERT && self.announced() <= 64)
-    }
-
-    fn release(&mut self) -> Option<Bytes> {
-        (!self.kept.is_empty()).then(|| self.kept.split().freeze())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::bench::{Bench, armed};
+    use super::super::through::bench::{Exchange, data, drain};
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
-    fn the_end_comes_without_a_word() {
-        let fault = armed("tls_truncate", 0);
-        let mut bench = Bench::new(&[&fault]);
-        bench.push_down(0, "hello");
-        assert_eq!(bench.pull_down(0), "hello");
-        bench.end_down(1, How::Fin);
-        assert_eq!(bench.pull_down(1), "<bare>");
-        assert_eq!(fault.evidence().applied, 1);
-        let mut bench = Bench::new(&[&armed("tls_truncate when=3B", 0)]);
-        bench.push_down(0, "hello");
-        assert_eq!(bench.pull_down(0), "hel<bare>");
-        let mut bench = Bench::new(&[&armed("tls_truncate when=1s", 0)]);
-        bench.push_down(0, "hello");
-        assert_eq!(bench.pull_down(0), "hello");
-        let late = bench.at(1000);
-        assert_eq!(bench.down.strike(late), Some(How::Bare));
-    }
-
-    fn record(kind: u8, n: usize) -> Vec<u8> {
-        let mut out = vec![kind, 3, 3, 0, n as u8];
-        out.extend(std::iter::repeat_n(7, n));
-        out
-    }
-
-    #[test]
-    fn only_the_last_is_lost() {
-        let all = [record(23, 19), record(23, 40), record(21, 26), record(22, 9), record(23, 19)].concat();
-        for size in 1..all.len() {
-            let mut records = Records::default();
-            let passed: Vec<u8> = all.chunks(size).filter_map(|part| records.pass(part)).flatten().collect();
-            assert_eq!(passed, all[..all.len() - 24], "in parts of {size}");
-            assert_eq!(records.release().unwrap(), all[all.len() - 24..]);
+    fn a_body_ends_where_it_is_cut() {
+        for (words, want) in [
+            ("truncate after=3B", "abc<Fin>"),
+            ("truncate after=4B how=reset", "abcd<Rst>"),
+            ("truncate after=5B how=clean", "abcde."),
+            ("truncate after=0B", "<Fin>"),
+        ] {
+            let x = Exchange::new(words);
+            let mut stage = x.stage(Dir::Down);
+            [data("ab"), data("cdef"), data("g"), Piece::End]
+                .into_iter()
+                .for_each(|p| stage.push(p, x.start));
+            assert_eq!((drain(&mut *stage, x.start).as_str(), x.applied()), (want, 1.0), "{words}");
         }
     }
 
-    proptest! {
-        #[test]
-        fn nothing_is_lost_or_doubled(bytes in prop::collection::vec(any::<u8>(), 0..500), size in 1_usize..60) {
-            let mut records = Records::default();
-            let mut passed: Vec<u8> = bytes.chunks(size).filter_map(|part| records.pass(part)).flatten().collect();
-            passed.extend(records.release().unwrap_or_default());
-            prop_assert_eq!(passed, bytes);
-        }
+    #[test]
+    fn shorter_ones_pass() {
+        let x = Exchange::new("truncate after=2B");
+        let mut stage = x.stage(Dir::Down);
+        [data("ab"), Piece::End].into_iter().for_each(|p| stage.push(p, x.start));
+        assert_eq!((drain(&mut *stage, x.start).as_str(), x.applied()), ("ab.", 0.0));
+        assert!(x.with(|f, known| f.stage(&x.hit, Dir::Up, known)).is_none());
+    }
+
+    #[test]
+    fn http2_streams_are_reset() {
+        let mut x = Exchange::new("truncate after=1B");
+        x.request.version = Version::HTTP_2;
+        let mut stage = x.stage(Dir::Down);
+        stage.push(data("ab"), x.start);
+        assert_eq!(drain(&mut *stage, x.start), "a<Reset(8)>");
     }
 }

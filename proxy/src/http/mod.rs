@@ -2,9 +2,15 @@
 
 mod body;
 pub(crate) mod headers;
+pub(crate) mod hit;
+pub(crate) mod hop;
+pub(crate) mod message;
 mod pool;
+pub(crate) mod seams;
 mod service;
+pub(crate) mod stage;
 mod tunnel;
+pub(crate) mod wire;
 
 pub(crate) use pool::Pool;
 
@@ -13,33 +19,10 @@ use crate::conn::{Open, Phase};
 use crate::faultio::FaultIo;
 use crate::net::Stream;
 use crate::target::Target;
-use ::http::{HeaderMap, Response, StatusCode};
-use body::Body;
-use bytes::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use service::Front;
 use std::sync::Arc;
-
-/// An answer that the proxy gives by itself.
-#[derive(Debug, Clone)]
-pub(crate) struct Answer {
-    /// Its status.
-    pub(crate) status: StatusCode,
-    /// Its headers but those that frame the message.
-    pub(crate) headers: HeaderMap,
-    /// Its body.
-    pub(crate) body: Bytes,
-}
-
-impl Answer {
-    fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(Body::full(self.body));
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
-        response
-    }
-}
 
 /// Serves one client's connection until it ends.
 pub(crate) async fn serve(target: Arc<Target>, open: Open, socket: Stream, pool: Arc<Pool>) {

@@ -4,7 +4,7 @@
 //! service had closed it meanwhile, goes to another: a fault (or the service) that breaks a connection must be seen.
 
 use super::body::Body;
-use super::{headers, tunnel};
+use super::{hop, tunnel};
 use crate::dial::Dial;
 use crate::net::Address;
 use crate::tls::Offer;
@@ -75,7 +75,7 @@ impl Pool {
         self: &Arc<Self>,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Unanswered> {
-        let changes_over = headers::for_service(&mut request, &self.address.host());
+        let changes_over = hop::for_service(&mut request, &self.address.host());
         if request.version() == Version::HTTP_2 {
             return self.send_http2(request).await;
         }
@@ -95,7 +95,7 @@ impl Pool {
                         tunnel::join(client_side, hyper::upgrade::on(&mut response));
                         return Ok(response.map(|body| Body::of_service(body, None)));
                     }
-                    headers::strip(response.headers_mut());
+                    hop::strip(response.headers_mut());
                     *response.version_mut() = Version::HTTP_11;
                     let lease = Lease { sender, pool: self.clone() };
                     return Ok(response.map(|body| Body::of_service(body, Some(lease))));

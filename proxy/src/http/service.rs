@@ -1,28 +1,28 @@
 //! One request's way: through the faults that take it, to the service, and back.
 
+use super::Pool;
 use super::body::Body;
-use super::{Answer, Pool};
-use crate::armed::Armed;
+use super::hit::Hit;
+use super::message::{Answer, RequestHead};
 use crate::conn::Conn;
-use crate::faults::{Act, Draw, Point};
+use crate::faults::{Known, Point};
 use crate::metrics::Outcome;
 use crate::target::Target;
 use crate::timers::Timers;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::service::Service;
 use model::matcher::Facts;
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Says why the service gave no answer.
-const ERROR: HeaderName = HeaderName::from_static("x-murphy-error");
+const ERROR: &str = "x-murphy-error";
 
 /// What stands at the front of one client's connection.
 pub(super) struct Front(Arc<Context>);
@@ -65,7 +65,7 @@ impl Context {
         let mut answer = None;
         for hit in &hits {
             under_way.hold(hit, Point::Request, self.target.timers()).await;
-            answer = hit.answer();
+            answer = hit.answer(Point::Request, &Known { request: &RequestHead::default(), response: None });
             if answer.is_some() {
                 break;
             }
@@ -73,7 +73,7 @@ impl Context {
         let response = match answer {
             Some(answer) => {
                 swallow(request);
-                answer.into_response()
+                into_response(answer)
             }
             None => match self.pool.send(request).await {
                 Ok(response) => response,
@@ -93,76 +93,8 @@ impl Context {
         for hit in &hits {
             under_way.hold(hit, Point::Response, self.target.timers()).await;
         }
-        under_way.answered(response.status(), hits.iter().any(Hit::was_applied));
+        under_way.answered(response.status(), hits.iter().any(|hit| hit.was_applied()));
         response
-    }
-}
-
-/// A fault that takes a request.
-struct Hit {
-    fault: Arc<Armed>,
-    ordinal: u64,
-    applied: AtomicBool,
-}
-
-impl Hit {
-    fn take(fault: &Arc<Armed>, facts: &dyn Facts, now: Instant) -> Option<Hit> {
-        let ordinal = fault.consider(facts)?;
-        let (takes, _) = fault.takes(ordinal, now);
-        takes.then(|| Hit { fault: fault.clone(), ordinal, applied: AtomicBool::new(false) })
-    }
-
-    /// Holds the request for as long as the fault says, or until it is over or says otherwise.
-    async fn hold(&self, point: Point, timers: &Timers) -> Duration {
-        let begun = Instant::now();
-        let draw = Draw { seed: self.fault.seed, ordinal: self.ordinal, elapsed: self.fault.elapsed(begun) };
-        let mut held = false;
-        loop {
-            let mut changed = pin!(self.fault.changed());
-            changed.as_mut().enable();
-            let settings = self.fault.settings();
-            let span = match &settings.act {
-                Act::Request(fault) if !self.fault.is_off() => fault.hold(point, &draw),
-                _ => None,
-            };
-            drop(settings);
-            let due = span.and_then(|span| begun.checked_add(span)).filter(|due| *due > begun);
-            let Some(due) = due else { break };
-            // Counted when it is held and not when it goes on: who looks meanwhile sees that something is.
-            held = true;
-            self.apply();
-            tokio::select! {
-                () = timers.sleep_until(due) => break,
-                () = changed => {}
-            }
-        }
-        if !held {
-            return Duration::ZERO;
-        }
-        let late = begun.elapsed();
-        self.fault.meters.add_late(late);
-        late
-    }
-
-    fn answer(&self) -> Option<Answer> {
-        if self.fault.is_off() {
-            return None;
-        }
-        let settings = self.fault.settings();
-        let Act::Request(fault) = &settings.act else { return None };
-        let answer = fault.answer(&self.fault.id)?;
-        self.apply();
-        Some(answer)
-    }
-
-    fn apply(&self) {
-        if !self.applied.swap(true, Relaxed) {
-            self.fault.meters.applied.fetch_add(1, Relaxed);
-        }
-    }
-
-    fn was_applied(&self) -> bool {
-        self.applied.load(Relaxed)
     }
 }
 
@@ -206,11 +138,16 @@ impl Drop for UnderWay<'_> {
 
 fn bad_gateway(why: &str) -> Response<Body> {
     let printable: String = why.chars().map(|c| if c.is_ascii_graphic() { c } else { ' ' }).collect();
-    let mut headers = HeaderMap::new();
-    headers.insert(ERROR, HeaderValue::from_str(&printable).unwrap_or(HeaderValue::from_static("?")));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    let headers = [(ERROR, &*printable), ("content-type", "text/plain; charset=utf-8")].into_iter().collect();
     let body = Bytes::from(format!("murphy: {why}\n"));
-    Answer { status: StatusCode::BAD_GATEWAY, headers, body }.into_response()
+    into_response(Answer { status: StatusCode::BAD_GATEWAY, headers, body, trailers: None })
+}
+
+fn into_response(answer: Answer) -> Response<Body> {
+    let mut response = Response::new(Body::full(answer.body));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers.to_map();
+    response
 }
 
 /// Reads a body that nobody wants, so that the connection stays usable.
