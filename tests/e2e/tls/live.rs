@@ -70,7 +70,7 @@ fn a_stalled_handshake_can_be_closed_by_hand() {
         let id = id.unwrap().to_string();
         assert_eq!(murphy(agent.dir.path(), &["connections", "close", &id, "--rst"]).code, 0);
         let done = held.join().unwrap();
-        assert!(done.code == 35, "{done:?}");
+        assert!(done.code != 0 && done.code != 28, "{done:?}");
     });
 }
 
