@@ -66,7 +66,7 @@ pub fn all() -> Value {
                         "balance": {"enum": ["round_robin", "least_connections", "sticky"]},
                         "protocol": {"enum": ["tcp", "http", "udp"]}, "idle_timeout": text(),
                         "proxy_protocol": {"type": "object"}, "connect_timeout": text(),
-                        "keep_source": {"type": "boolean"},
+                        "keep_source": {"type": "boolean"}, "upstream_http": {"enum": ["auto", "1", "2"]},
                     }),
                 ),
                 "process": object(

@@ -212,6 +212,34 @@ pub struct ProxySpec {
     /// service's answers back to us.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_source: bool,
+    /// With `http`: the version that is spoken with the service.
+    #[serde(default, skip_serializing_if = "HttpVersion::is_default")]
+    pub upstream_http: HttpVersion,
+}
+
+/// The version of HTTP that is spoken with a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum HttpVersion {
+    /// The client's.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// HTTP/1.1.
+    #[serde(rename = "1")]
+    Http1,
+    /// HTTP/2, also where TLS does not negotiate it (prior knowledge).
+    #[serde(rename = "2")]
+    Http2,
+}
+
+impl HttpVersion {
+    /// All versions with their words.
+    pub const WORDS: [(&str, HttpVersion); 3] =
+        [("auto", HttpVersion::Auto), ("1", HttpVersion::Http1), ("2", HttpVersion::Http2)];
+
+    fn is_default(&self) -> bool {
+        *self == HttpVersion::default()
+    }
 }
 
 impl ProxySpec {

@@ -173,9 +173,17 @@ impl Armed {
 
     /// Whether it can take requests that were already with the service when it was armed.
     pub(crate) fn takes_late_requests(&self) -> bool {
-        let settings = self.settings.load();
-        let acts = matches!(&settings.act, Act::Request(fault) if fault.acts_on_responses());
-        acts && !settings.when.as_ref().is_some_and(asks_for_headers)
+        matches!(&self.settings.load().act, Act::Request(fault) if fault.acts_on_responses())
+    }
+
+    /// Whether it can take requests whose bodies were already passing when it was armed.
+    pub(crate) fn acts_on_bodies(&self) -> bool {
+        matches!(&self.settings.load().act, Act::Request(fault) if fault.acts_on_bodies())
+    }
+
+    /// Whether its matcher asks for what only the response tells, so that it decides when there is one.
+    pub(crate) fn asks_for_response(&self) -> bool {
+        self.settings.load().when.as_ref().is_some_and(asks_for_response)
     }
 
     /// Whether ordinal `n` has the fault now, and when that changes by itself.
@@ -206,11 +214,10 @@ impl Armed {
     }
 }
 
-fn asks_for_headers(matcher: &Matcher) -> bool {
+fn asks_for_response(matcher: &Matcher) -> bool {
     match matcher {
-        Matcher::All(list) | Matcher::Any(list) => list.iter().any(asks_for_headers),
-        Matcher::Not(inner) => asks_for_headers(inner),
-        Matcher::Header(..) => true,
+        Matcher::All(list) | Matcher::Any(list) => list.iter().any(asks_for_response),
+        Matcher::Not(inner) => asks_for_response(inner),
         _ => false,
     }
 }

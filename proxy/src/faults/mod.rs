@@ -117,7 +117,6 @@ pub(crate) enum Entry {
 
 /// A fault on HTTP requests. Pure: the waiting, reading and writing is done by the layer around it. Each method is one
 /// point on a request's way; they are asked in the order in which they stand here.
-#[allow(dead_code)] // until the engine asks
 pub(crate) trait RequestFault: Send + Sync {
     /// How long a request is held at that point.
     fn hold(&self, _point: Point, _draw: &Draw) -> Option<Duration> {
@@ -175,7 +174,7 @@ pub(crate) trait RequestFault: Send + Sync {
 
 /// What is known of an exchange.
 #[derive(Clone, Copy)]
-#[allow(dead_code)]
+#[allow(dead_code)] // until a fault asks
 pub(crate) struct Known<'a> {
     /// The request's head, as the client sent it but for what faults changed.
     pub(crate) request: &'a RequestHead,

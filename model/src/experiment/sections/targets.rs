@@ -1,7 +1,7 @@
 use super::names::check_name;
 use crate::target::{
-    Balance, NodeSpec, Pick, ProcessSpec, Protocol, ProxyHeader, ProxyProtocol, ProxySpec, Target,
-    TargetKind, TargetSpec,
+    Balance, HttpVersion, NodeSpec, Pick, ProcessSpec, Protocol, ProxyHeader, ProxyProtocol, ProxySpec,
+    Target, TargetKind, TargetSpec,
 };
 use crate::units::Span;
 use crate::yaml::{Fields, Node, Reader};
@@ -88,7 +88,7 @@ fn spec(r: &Reader, node: &Node, name: &str) -> Option<TargetSpec> {
     }
 }
 
-const PROXY_KEYS: [&str; 9] = [
+const PROXY_KEYS: [&str; 10] = [
     "listen",
     "upstream",
     "upstreams",
@@ -98,6 +98,7 @@ const PROXY_KEYS: [&str; 9] = [
     "proxy_protocol",
     "connect_timeout",
     "keep_source",
+    "upstream_http",
 ];
 
 fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
@@ -152,6 +153,17 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         Some(n) => r.boolean(n, "keep_source")?,
         None => false,
     };
+    let upstream_http = match f.get("upstream_http") {
+        Some(n) if protocol != Protocol::Http => {
+            return r.refuse(
+                n.place,
+                format!("{what}: upstream_http is for requests, and only bytes pass here"),
+                "leave it out, or give the target protocol: http",
+            );
+        }
+        Some(n) => r.choice(n, "upstream_http", &HttpVersion::WORDS)?,
+        None => HttpVersion::default(),
+    };
     let listen = listen?;
     let unix = |address: &&str| address.starts_with("unix:");
     let services = upstreams.iter().chain([&upstream]).map(String::as_str);
@@ -179,6 +191,7 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         proxy_protocol,
         connect_timeout,
         keep_source,
+        upstream_http,
     }))
 }
 
