@@ -10,6 +10,7 @@ use crate::conn::{Birth, Conn, Open};
 use crate::dial::may_keep_source;
 use crate::http::message::{Answer, RequestHead};
 use crate::http::seams::{Observer, Stub};
+use crate::http::stubs::Stubs;
 use crate::listen::{Door, Listener, Place};
 use crate::metrics::Metrics;
 use crate::route::{Chosen, Route};
@@ -28,7 +29,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
@@ -60,7 +61,7 @@ pub(crate) struct Target {
     requests_version: AtomicU64,
     requests_changed: Notify,
     observer: ArcSwapOption<Box<dyn Observer>>,
-    stubs: ArcSwapOption<Box<dyn Stub>>,
+    stubs: Option<Stubs>,
     acceptors: Mutex<JoinSet<()>>,
 }
 
@@ -107,6 +108,10 @@ impl Target {
             })
         };
         let place: Place = spec.listen.parse().map_err(subject)?;
+        let stubs = match spec.stubs.is_empty() {
+            true => None,
+            false => Some(Stubs::new(&spec.stubs, spec.is_stub()).map_err(subject)?),
+        };
         let route = Route::read(spec, place.ports()).map_err(subject)?;
         check(spec, &place).map_err(subject)?;
         let tls = downstream(spec, ca).map_err(subject)?;
@@ -157,10 +162,10 @@ impl Target {
             watch: Arc::new(Watch::new(TargetRef::new(TargetKind::Proxy, name), timers.clone())),
             registry: Mutex::default(),
             requests: ArcSwap::default(),
-            requests_version: AtomicU64::new(0),
+            requests_version: AtomicU64::new(if spec.stubs.is_empty() { 0 } else { STUBBED }),
             requests_changed: Notify::new(),
             observer: ArcSwapOption::empty(),
-            stubs: ArcSwapOption::empty(),
+            stubs,
             acceptors: Mutex::default(),
         });
         let mut acceptors = target.lock_acceptors();
@@ -387,7 +392,7 @@ impl Target {
         let next = (self.requests_version.load(Relaxed) & !FLAGS) + FLAGS + 1;
         let flags = flag(!self.requests.load().is_empty(), ARMED)
             | flag(self.observer.load().is_some(), WATCHED)
-            | flag(self.stubs.load().is_some(), STUBBED);
+            | flag(self.stubs.is_some(), STUBBED);
         self.requests_version.store(next | flags, Release);
         self.requests_changed.notify_waiters();
     }
@@ -418,27 +423,36 @@ impl Target {
     }
 
     /// The answer that is given in the service's place, and how long that takes.
-    pub(crate) fn stub(&self, head: &RequestHead) -> Option<(Duration, Answer)> {
+    pub(crate) fn stub(&self, conn: &Conn, head: &RequestHead) -> Option<(Duration, Answer)> {
         if self.requests_version() & STUBBED == 0 {
             return None;
         }
-        self.stubs.load_full().and_then(|stub| stub.answer(head))
+        self.stubs.as_ref().and_then(|stubs| stubs.answer(conn, head))
     }
 
-    /// Has somebody watch requests from now on, or nobody.
-    #[allow(dead_code)] // the requests view calls it
-    pub(crate) fn watch_requests(&self, observer: Option<Box<dyn Observer>>) {
+    /// Somebody looks at requests: they are told of until nobody has looked for a while.
+    pub(crate) fn look(self: &Arc<Target>) -> &Watch {
         let registry = self.lock();
-        self.observer.store(observer.map(Arc::new));
-        self.requests_news(&registry);
+        let asleep = self.observer.load().is_none();
+        self.watch.look(Instant::now(), asleep);
+        if asleep {
+            self.observer.store(Some(Arc::new(Box::new(self.watch.clone()))));
+            self.requests_news(&registry);
+            drop(registry);
+            tokio::spawn(until_nobody_looks(Arc::downgrade(self)));
+        }
+        &self.watch
     }
 
-    /// Has some requests answered in the service's place from now on, or none.
-    #[allow(dead_code)] // the stubs call it
-    pub(crate) fn answer_instead(&self, stub: Option<Box<dyn Stub>>) {
+    /// Whether somebody still looks; if not, requests are told of no more.
+    fn is_looked_at(&self) -> bool {
         let registry = self.lock();
-        self.stubs.store(stub.map(Arc::new));
-        self.requests_news(&registry);
+        let awake = self.watch.is_awake(Instant::now());
+        if !awake {
+            self.observer.store(None);
+            self.requests_news(&registry);
+        }
+        awake
     }
 
     /// Numbers a new connection and offers it to what is armed.
@@ -510,6 +524,18 @@ fn ca_problem(e: &tls::CaError) -> Problem {
     }
 }
 
+/// Ends with the target, or when nobody has looked for a while.
+async fn until_nobody_looks(target: Weak<Target>) {
+    loop {
+        let Some(span) = target.upgrade().map(|t| t.watch.stays_awake(Instant::now())) else { return };
+        tokio::time::sleep(span).await;
+        match target.upgrade() {
+            Some(target) if target.is_looked_at() => {}
+            _ => return,
+        }
+    }
+}
+
 /// What cannot go together.
 fn check(spec: &ProxySpec, place: &Place) -> Result<(), Problem> {
     if let Some(problem) = spec.tls_problem() {
@@ -529,6 +555,9 @@ fn check(spec: &ProxySpec, place: &Place) -> Result<(), Problem> {
         (Protocol::Udp, _) if proxied => {
             Err(Problem::new("the PROXY protocol is for connections, not datagrams")
                 .hint("leave proxy_protocol out"))
+        }
+        (Protocol::Tcp | Protocol::Udp, _) if !spec.stubs.is_empty() => {
+            Err(Problem::new("stubs answer requests").hint("give the target protocol: http"))
         }
         (Protocol::Http, _) if spec.proxy_protocol.outbound.is_some() => Err(Problem::new(
             "requests of several clients share connections to the service, so no header fits them",

@@ -77,7 +77,7 @@ impl<C: Client> Way<'_, C> {
     async fn request(&mut self, heads: &mut Heads, now: Instant) -> Result<Upstream, Over> {
         if let Some(gate) = self.flow.begin(&heads.request, now) {
             self.attentive(gate).await?;
-            self.flow.outcome.added += now.elapsed();
+            self.flow.released(now.elapsed());
         }
         let mut answer = None;
         for at in 0..self.flow.hits.len() {
@@ -95,7 +95,8 @@ impl<C: Client> Way<'_, C> {
         for hit in &self.flow.hits {
             hit.request(&mut heads.request);
         }
-        if let Some((after, answer)) = self.flow.context.target.stub(&heads.request) {
+        if let Some((after, answer)) = self.flow.context.target.stub(&self.flow.context.conn, &heads.request)
+        {
             let due = now.checked_add(after).unwrap_or(now);
             self.attentive(self.timers.sleep_until(due)).await?;
             self.nobody_reads(&heads.request);

@@ -12,7 +12,6 @@ pub(crate) struct Asked<'a> {
     /// Its head.
     pub(crate) request: &'a RequestHead,
     /// The response's head.
-    #[allow(dead_code)] // until matchers ask for it
     pub(crate) response: Option<&'a ResponseHead>,
 }
 
@@ -37,7 +36,31 @@ impl Facts for Asked<'_> {
         self.request.host()
     }
 
+    fn sni(&self) -> Option<&str> {
+        self.conn.sni()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.request.query()
+    }
+
     fn header(&self, name: &str) -> Option<&str> {
+        // What HTTP/2 says beside its headers.
+        if name == ":protocol" {
+            return Some(&*self.request.protocol).filter(|p| !p.is_empty());
+        }
         self.request.headers.text(name)
+    }
+
+    fn body_size(&self) -> Option<u64> {
+        self.request.headers.text("content-length")?.trim().parse().ok()
+    }
+
+    fn status(&self) -> Option<u16> {
+        self.response.map(|r| r.status.as_u16())
+    }
+
+    fn response_header(&self, name: &str) -> Option<&str> {
+        self.response?.headers.text(name)
     }
 }

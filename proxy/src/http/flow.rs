@@ -172,7 +172,19 @@ impl<'a> Flow<'a> {
         let observer = self.target().observer()?;
         let id = super::next_number();
         self.watched = Some((id, now));
-        observer.begun(id, self.conn(), request, now)
+        let gate = observer.begun(id, self.conn(), request, now);
+        observer.looked_at(id, &self.hits);
+        gate
+    }
+
+    /// It was held by hand for so long, and goes on.
+    pub(super) fn released(&mut self, waited: Duration) {
+        self.outcome.added += waited;
+        if let Some((id, _)) = self.watched
+            && let Some(observer) = self.target().observer()
+        {
+            observer.released(id, waited);
+        }
     }
 
     /// Its response is about to leave.
@@ -187,10 +199,21 @@ impl<'a> Flow<'a> {
         self.status = Some(head.status);
         let now = Instant::now();
         heads.hand_over(self.outcome, now, &self.conn().metrics);
+        self.compare(Some(now));
         if let Some((id, _)) = self.watched
             && let Some(observer) = self.target().observer()
         {
             observer.answered(id, head, now);
+        }
+    }
+}
+
+impl Flow<'_> {
+    /// Tells each fault that it matches what came of it: those that have it and those that spared it.
+    fn compare(&self, answered: Option<Instant>) {
+        let latency = answered.map(|now| now.saturating_duration_since(self.outcome.started));
+        for hit in &self.hits {
+            hit.fault.compared.count(hit.taken, latency, self.outcome.failed);
         }
     }
 }
@@ -202,6 +225,7 @@ impl Drop for Flow<'_> {
                 || self.conn().heads().is_shaped()
                 || self.conn().killed().is_some();
             self.conn().metrics.request(&self.outcome, None);
+            self.compare(None);
         }
         if let Some((id, begun)) = self.watched
             && let Some(observer) = self.target().observer()
