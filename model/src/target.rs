@@ -219,6 +219,34 @@ pub struct ProxySpec {
     /// TLS with clients, with the service, or both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Box<TlsSpec>>,
+    /// With `http`: the version that is spoken with the service.
+    #[serde(default, skip_serializing_if = "HttpVersion::is_default")]
+    pub upstream_http: HttpVersion,
+}
+
+/// The version of HTTP that is spoken with a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum HttpVersion {
+    /// The client's.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// HTTP/1.1.
+    #[serde(rename = "1")]
+    Http1,
+    /// HTTP/2, also where TLS does not negotiate it (prior knowledge).
+    #[serde(rename = "2")]
+    Http2,
+}
+
+impl HttpVersion {
+    /// All versions with their words.
+    pub const WORDS: [(&str, HttpVersion); 3] =
+        [("auto", HttpVersion::Auto), ("1", HttpVersion::Http1), ("2", HttpVersion::Http2)];
+
+    fn is_default(&self) -> bool {
+        *self == HttpVersion::default()
+    }
 }
 
 /// TLS on the two sides of a proxy.

@@ -244,9 +244,17 @@ impl Armed {
 
     /// Whether it can take requests that were already with the service when it was armed.
     pub(crate) fn takes_late_requests(&self) -> bool {
-        let settings = self.settings.load();
-        let acts = matches!(&settings.act, Act::Request(fault) if fault.acts_on_responses());
-        acts && settings.when.as_ref().and_then(Matcher::needs_headers).is_none()
+        matches!(&self.settings.load().act, Act::Request(fault) if fault.acts_on_responses())
+    }
+
+    /// Whether it can take requests whose bodies were already passing when it was armed.
+    pub(crate) fn acts_on_bodies(&self) -> bool {
+        matches!(&self.settings.load().act, Act::Request(fault) if fault.acts_on_bodies())
+    }
+
+    /// Whether its matcher asks for what only the response tells, so that it decides when there is one.
+    pub(crate) fn asks_for_response(&self) -> bool {
+        self.settings.load().when.as_ref().and_then(Matcher::needs_response).is_some()
     }
 
     /// Whether the one with that number for the share has the fault now, and when that changes by itself.

@@ -42,8 +42,6 @@ mod exchange;
 mod faultio;
 mod faults;
 mod heads;
-// The engine that uses all of it comes next.
-#[allow(dead_code)]
 mod http;
 mod injector;
 mod knob;

@@ -8,6 +8,9 @@ use crate::armed::Armed;
 use crate::chain::How;
 use crate::conn::{Birth, Conn, Open};
 use crate::dial::may_keep_source;
+use crate::http::message::{Answer, RequestHead};
+use crate::http::seams::{Observer, Stub};
+use crate::http::stubs::Stubs;
 use crate::listen::{Door, Listener, Place};
 use crate::metrics::Metrics;
 use crate::route::{Chosen, Route};
@@ -15,7 +18,7 @@ use crate::timers::Timers;
 use crate::tls::{self, Authority, Downstream, Mint, Terminator};
 use crate::udp;
 use crate::watch::Watch;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use inject::{Order, Refusal};
 use model::catalogue::Layer;
 use model::sample::TargetState;
@@ -25,10 +28,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::task::JoinSet;
 
 /// How long closing waits for connections to end, which they do by themselves.
@@ -52,8 +57,19 @@ pub(crate) struct Target {
     registry: Mutex<Registry>,
     /// The faults on requests, in the order in which they act.
     requests: ArcSwap<Vec<Arc<Armed>>>,
+    /// Changes with them: their count of changes, and what requests must look at.
+    requests_version: AtomicU64,
+    requests_changed: Notify,
+    observer: ArcSwapOption<Box<dyn Observer>>,
+    stubs: Option<Stubs>,
     acceptors: Mutex<JoinSet<()>>,
 }
+
+/// In the version of requests: there are faults on them; somebody watches; some are answered in the service's place.
+const ARMED: u64 = 1;
+const WATCHED: u64 = 2;
+const STUBBED: u64 = 4;
+const FLAGS: u64 = ARMED | WATCHED | STUBBED;
 
 /// The numbers of connections, the same for all targets.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -92,6 +108,10 @@ impl Target {
             })
         };
         let place: Place = spec.listen.parse().map_err(subject)?;
+        let stubs = match spec.stubs.is_empty() {
+            true => None,
+            false => Some(Stubs::new(&spec.stubs, spec.is_stub()).map_err(subject)?),
+        };
         let route = Route::read(spec, place.ports()).map_err(subject)?;
         check(spec, &place).map_err(subject)?;
         let tls = downstream(spec, ca).map_err(subject)?;
@@ -142,6 +162,10 @@ impl Target {
             watch: Arc::new(Watch::new(TargetRef::new(TargetKind::Proxy, name), timers.clone())),
             registry: Mutex::default(),
             requests: ArcSwap::default(),
+            requests_version: AtomicU64::new(if spec.stubs.is_empty() { 0 } else { STUBBED }),
+            requests_changed: Notify::new(),
+            observer: ArcSwapOption::empty(),
+            stubs,
             acceptors: Mutex::default(),
         });
         let mut acceptors = target.lock_acceptors();
@@ -169,6 +193,7 @@ impl Target {
                 registry.each(|conn| conn.withdraw(&fault));
             }
             self.requests.store(Arc::default());
+            self.requests_news(&registry);
             registry.conns.values().cloned().collect()
         };
         conns.iter().for_each(|conn| conn.kill(How::Fin));
@@ -296,7 +321,7 @@ impl Target {
         fault.adjust(changed)?;
         self.shut(&registry);
         let woken = match fault.def.layer {
-            Layer::Requests => Vec::new(),
+            Layer::Requests => self.publish(&registry),
             _ => {
                 let new_only = fault.is_for_new_connections();
                 registry.each(|conn| (!new_only || conn.has(fault)) && conn.offer(fault))
@@ -354,11 +379,80 @@ impl Target {
         self.lock().conns.remove(&conn);
     }
 
-    /// Shows requests what is armed. They look for themselves, so nobody has to be woken.
+    /// Shows requests what is armed. Those that are under way and wait for such news look for themselves.
     fn publish(&self, registry: &Registry) -> Vec<Arc<Conn>> {
         let requests = registry.armed.iter().filter(|f| f.def.layer == Layer::Requests);
         self.requests.store(Arc::new(requests.cloned().collect()));
+        self.requests_news(registry);
         Vec::new()
+    }
+
+    fn requests_news(&self, _locked: &Registry) {
+        let flag = |on: bool, flag| if on { flag } else { 0 };
+        let next = (self.requests_version.load(Relaxed) & !FLAGS) + FLAGS + 1;
+        let flags = flag(!self.requests.load().is_empty(), ARMED)
+            | flag(self.observer.load().is_some(), WATCHED)
+            | flag(self.stubs.is_some(), STUBBED);
+        self.requests_version.store(next | flags, Release);
+        self.requests_changed.notify_waiters();
+    }
+
+    /// A number that changes whenever the faults on requests do, or their settings, or who watches.
+    pub(crate) fn requests_version(&self) -> u64 {
+        self.requests_version.load(Acquire)
+    }
+
+    /// Whether that number says that there are faults on requests.
+    pub(crate) fn has_requests(version: u64) -> bool {
+        version & ARMED != 0
+    }
+
+    /// Whether that number says that somebody watches.
+    pub(crate) fn is_watched(version: u64) -> bool {
+        version & WATCHED != 0
+    }
+
+    /// Waits until it changes. Polled once before looking, it misses nothing.
+    pub(crate) fn requests_change(&self) -> Notified<'_> {
+        self.requests_changed.notified()
+    }
+
+    /// Who watches requests.
+    pub(crate) fn observer(&self) -> Option<Arc<Box<dyn Observer>>> {
+        self.observer.load_full()
+    }
+
+    /// The answer that is given in the service's place, and how long that takes.
+    pub(crate) fn stub(&self, conn: &Conn, head: &RequestHead) -> Option<(Duration, Answer)> {
+        if self.requests_version() & STUBBED == 0 {
+            return None;
+        }
+        self.stubs.as_ref().and_then(|stubs| stubs.answer(conn, head))
+    }
+
+    /// Somebody looks at requests: they are told of until nobody has looked for a while.
+    pub(crate) fn look(self: &Arc<Target>) -> &Watch {
+        let registry = self.lock();
+        let asleep = self.observer.load().is_none();
+        self.watch.look(Instant::now(), asleep);
+        if asleep {
+            self.observer.store(Some(Arc::new(Box::new(self.watch.clone()))));
+            self.requests_news(&registry);
+            drop(registry);
+            tokio::spawn(until_nobody_looks(Arc::downgrade(self)));
+        }
+        &self.watch
+    }
+
+    /// Whether somebody still looks; if not, requests are told of no more.
+    fn is_looked_at(&self) -> bool {
+        let registry = self.lock();
+        let awake = self.watch.is_awake(Instant::now());
+        if !awake {
+            self.observer.store(None);
+            self.requests_news(&registry);
+        }
+        awake
     }
 
     /// Numbers a new connection and offers it to what is armed.
@@ -430,6 +524,18 @@ fn ca_problem(e: &tls::CaError) -> Problem {
     }
 }
 
+/// Ends with the target, or when nobody has looked for a while.
+async fn until_nobody_looks(target: Weak<Target>) {
+    loop {
+        let Some(span) = target.upgrade().map(|t| t.watch.stays_awake(Instant::now())) else { return };
+        tokio::time::sleep(span).await;
+        match target.upgrade() {
+            Some(target) if target.is_looked_at() => {}
+            _ => return,
+        }
+    }
+}
+
 /// What cannot go together.
 fn check(spec: &ProxySpec, place: &Place) -> Result<(), Problem> {
     if let Some(problem) = spec.tls_problem() {
@@ -449,6 +555,9 @@ fn check(spec: &ProxySpec, place: &Place) -> Result<(), Problem> {
         (Protocol::Udp, _) if proxied => {
             Err(Problem::new("the PROXY protocol is for connections, not datagrams")
                 .hint("leave proxy_protocol out"))
+        }
+        (Protocol::Tcp | Protocol::Udp, _) if !spec.stubs.is_empty() => {
+            Err(Problem::new("stubs answer requests").hint("give the target protocol: http"))
         }
         (Protocol::Http, _) if spec.proxy_protocol.outbound.is_some() => Err(Problem::new(
             "requests of several clients share connections to the service, so no header fits them",

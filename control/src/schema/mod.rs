@@ -70,6 +70,7 @@ pub fn all() -> Value {
                         "protocol": {"enum": ["tcp", "http", "udp"]}, "idle_timeout": text(),
                         "proxy_protocol": {"type": "object"}, "connect_timeout": text(),
                         "keep_source": {"type": "boolean"}, "stubs": list(reference("Stub")),
+                        "keep_source": {"type": "boolean"}, "upstream_http": {"enum": ["auto", "1", "2"]},
                     }),
                 ),
                 "process": object(

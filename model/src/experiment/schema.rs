@@ -113,6 +113,7 @@ pub fn schema() -> J {
             "connect_timeout": span,
             "keep_source": {},
             "tls": tls,
+            "upstream_http": {"enum": ["auto", "1", "2", 1, 2]},
         }),
         &["listen"],
     );

@@ -175,7 +175,6 @@ pub(crate) enum Entry {
 
 /// A fault on HTTP requests. Pure: the waiting, reading and writing is done by the layer around it. Each method is one
 /// point on a request's way; they are asked in the order in which they stand here.
-#[allow(dead_code)] // until the engine asks
 pub(crate) trait RequestFault: Send + Sync {
     /// Whether a request that matches is one that it can be done to at all; others are not counted either.
     fn is_for(&self, _facts: &dyn Facts) -> bool {
@@ -248,7 +247,7 @@ pub(crate) trait RequestFault: Send + Sync {
 
 /// What is known of an exchange.
 #[derive(Clone, Copy)]
-#[allow(dead_code)]
+#[allow(dead_code)] // until a fault asks
 pub(crate) struct Known<'a> {
     /// The request's head, as the client sent it but for what faults changed.
     pub(crate) request: &'a RequestHead,

@@ -48,6 +48,11 @@ impl Headers {
         self.fields.clear();
     }
 
+    /// How many bytes it keeps room for.
+    pub(super) fn room(&self) -> usize {
+        self.text.capacity() + self.fields.capacity() * size_of::<Field>()
+    }
+
     /// Names and values, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.iter().map(|f| (self.name_of(f), self.value_of(f)))
@@ -146,10 +151,41 @@ impl Headers {
         renamed
     }
 
+    /// Takes over lines that are to be read; gives where they begin.
+    pub(super) fn start(&mut self, lines: &[u8]) -> usize {
+        let base = self.text.len();
+        self.text.extend_from_slice(lines);
+        base
+    }
+
+    /// Adds a field of the text: where its line begins, and of that the end of the name, the value, and the line's length.
+    pub(super) fn field(&mut self, start: usize, name: usize, value: usize, length: usize, line: usize) {
+        self.fields.push(Field {
+            start: start as u32,
+            name: name as u16,
+            value: value as u16,
+            length: length as u32,
+            line: line as u32,
+        });
+    }
+
     /// Writes the lines of those for which it is true, as they came.
     pub(crate) fn write_if(&self, out: &mut Vec<u8>, mut wanted: impl FnMut(&str, &[u8]) -> bool) {
         for field in &self.fields {
             if wanted(self.name_of(field), self.value_of(field)) {
+                out.extend_from_slice(self.line_of(field));
+            }
+        }
+    }
+
+    /// Writes the lines of those for which it is true, as they came; in the place of others whatever it writes itself.
+    pub(crate) fn write_each(
+        &self,
+        out: &mut Vec<u8>,
+        mut wanted: impl FnMut(&mut Vec<u8>, &str, &[u8]) -> bool,
+    ) {
+        for field in &self.fields {
+            if wanted(out, self.name_of(field), self.value_of(field)) {
                 out.extend_from_slice(self.line_of(field));
             }
         }

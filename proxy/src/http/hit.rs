@@ -117,6 +117,11 @@ impl Hit {
         self.with(|fault| fault.keeps_length(dir)) != Some(false)
     }
 
+    /// Whether the fault is not over.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.fault.is_off()
+    }
+
     /// The version of the fault's settings now; none when it is over.
     pub(crate) fn version(&self) -> Option<u64> {
         (self.taken && !self.fault.is_off()).then(|| self.fault.settings().version)

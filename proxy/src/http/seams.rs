@@ -53,5 +53,5 @@ pub(crate) struct Record<'a> {
 /// Answers in the service's place.
 pub(crate) trait Stub: Send + Sync {
     /// The answer and how long it takes; none when the request is for the service.
-    fn answer(&self, head: &RequestHead) -> Option<(Duration, Answer)>;
+    fn answer(&self, conn: &Conn, head: &RequestHead) -> Option<(Duration, Answer)>;
 }

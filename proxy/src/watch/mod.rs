@@ -83,15 +83,22 @@ impl Watch {
         }
     }
 
-    /// Whether requests must be told of.
+    /// Whether requests are told of.
     pub(crate) fn is_awake(&self, now: Instant) -> bool {
         let until = self.awake.load(Relaxed);
         until != 0 && (self.since_made(now) < until || self.holds.are_on(now))
     }
 
+    /// How long it stays awake if nobody looks again.
+    pub(crate) fn stays_awake(&self, now: Instant) -> Duration {
+        let left = self.awake.load(Relaxed).saturating_sub(self.since_made(now));
+        // Holds may go on for longer: look again then.
+        Duration::from_millis(left.max(1000))
+    }
+
     /// The requests under way and the last ones that are over, oldest first.
     pub(crate) fn requests(&self) -> Vec<RequestView> {
-        let now = self.look();
+        let now = Instant::now();
         let seen = self.lock();
         let mut all: Vec<_> =
             seen.over.iter().chain(seen.under_way.values()).map(|e| e.view(&self.target, now)).collect();
@@ -101,7 +108,7 @@ impl Watch {
 
     /// The most frequent clients or routes since somebody looks, of the last 20 s at most.
     pub(crate) fn top(&self, by: TopBy, most: usize) -> Vec<Talker> {
-        let now = self.look();
+        let now = Instant::now();
         let mut seen = self.lock();
         match by {
             TopBy::Client => seen.clients.list(most, now),
@@ -111,7 +118,7 @@ impl Watch {
 
     /// Holds requests that match from now on, until the lease is over.
     pub(crate) fn hold(&self, when: Option<Matcher>, lease: Duration) -> Hold {
-        let now = self.look();
+        let now = Instant::now();
         self.holds.add(when, now.checked_add(lease).unwrap_or(now))
     }
 
@@ -135,9 +142,9 @@ impl Watch {
         self.holds.list(Instant::now())
     }
 
-    fn look(&self) -> Instant {
-        let now = Instant::now();
-        if !self.is_awake(now) {
+    /// Somebody looks; `asleep` when nobody did before.
+    pub(crate) fn look(&self, now: Instant, asleep: bool) {
+        if asleep {
             // What was seen when somebody looked last is old.
             let mut seen = self.lock();
             seen.under_way.clear();
@@ -146,7 +153,6 @@ impl Watch {
         }
         let until = self.since_made(now) + AWAKE.as_millis() as u64;
         self.awake.fetch_max(until.max(1), Relaxed);
-        now
     }
 
     fn since_made(&self, now: Instant) -> u64 {
@@ -158,7 +164,7 @@ impl Watch {
     }
 }
 
-impl Observer for Watch {
+impl Observer for Arc<Watch> {
     fn begun(&self, id: u64, conn: &Conn, head: &RequestHead, at: Instant) -> Option<Gate> {
         let gate = self.holds.gate(id, conn, head, at, &self.timers);
         let mut seen = self.lock();

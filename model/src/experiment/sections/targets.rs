@@ -3,8 +3,8 @@ use super::stages::matcher;
 use super::tls;
 use crate::stub::Stub;
 use crate::target::{
-    Balance, NodeSpec, Pick, ProcessSpec, Protocol, ProxyHeader, ProxyProtocol, ProxySpec, Target,
-    TargetKind, TargetSpec,
+    Balance, HttpVersion, NodeSpec, Pick, ProcessSpec, Protocol, ProxyHeader, ProxyProtocol, ProxySpec,
+    Target, TargetKind, TargetSpec,
 };
 use crate::units::Span;
 use crate::yaml::{Fields, Node, Reader};
@@ -92,7 +92,7 @@ fn spec(r: &Reader, node: &Node, name: &str) -> Option<TargetSpec> {
     }
 }
 
-const PROXY_KEYS: [&str; 11] = [
+const PROXY_KEYS: [&str; 12] = [
     "listen",
     "upstream",
     "upstreams",
@@ -104,6 +104,7 @@ const PROXY_KEYS: [&str; 11] = [
     "connect_timeout",
     "keep_source",
     "tls",
+    "upstream_http",
 ];
 
 fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
@@ -176,6 +177,17 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         Some(n) => Some(Box::new(tls::read(r, n, what, protocol)?)),
         None => None,
     };
+    let upstream_http = match f.get("upstream_http") {
+        Some(n) if protocol != Protocol::Http => {
+            return r.refuse(
+                n.place,
+                format!("{what}: upstream_http is for requests, and only bytes pass here"),
+                "leave it out, or give the target protocol: http",
+            );
+        }
+        Some(n) => r.choice(n, "upstream_http", &HttpVersion::WORDS)?,
+        None => HttpVersion::default(),
+    };
     let listen = listen?;
     let unix = |address: &&str| address.starts_with("unix:");
     let services = upstreams.iter().chain([&upstream]).map(String::as_str);
@@ -205,6 +217,7 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         connect_timeout,
         keep_source,
         tls,
+        upstream_http,
     }))
 }
 
