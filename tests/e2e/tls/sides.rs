@@ -27,6 +27,20 @@ fn both_versions_of_http_by_alpn() {
     assert!(list.contains("http tls, tls to the service"), "{list}");
 }
 
+#[test]
+fn a_service_that_has_only_one_version_is_spoken_to_in_that() {
+    // This one does not offer HTTP/2 by ALPN; it also wants a certificate.
+    let words = "http,tls,roots=DIR/ca.pem,client-cert=DIR/client.pem,client-key=DIR/client.key";
+    let Some(ground) = Ground::with(words, |n| n.demanding) else { return };
+    for (flag, version) in [("--http2", "2 200"), ("--http2", "2 200"), ("--http1.1", "1.1 200")] {
+        let seen = curl("shop.test", ground.port, &ground.root, &[flag]);
+        assert_eq!((seen.code, seen.out.as_str()), (0, version), "{seen:?}");
+    }
+    // Without TLS nothing says what a service speaks, so clients are offered what all do.
+    let Some(ground) = Ground::with("http,tls", |n| n.plain) else { return };
+    assert_eq!(curl("shop.test", ground.port, &ground.root, &["--http2"]).out, "1.1 200");
+}
+
 /// What a client gets through a proxy in front of nginx, by the words of its TLS.
 fn through(ground: &Ground, words: &str, upstream: u16) -> (u16, String) {
     let port = free_port();

@@ -53,14 +53,18 @@ impl Upstream {
         ask: &Ask<'_>,
     ) -> Result<Upstream, Unanswered> {
         let http2 = match speak {
-            HttpVersion::Auto => ask.head.version == Version::HTTP_2,
+            HttpVersion::Auto => ask.head.version == Version::HTTP_2 && !pool.chose_http1(),
             HttpVersion::Http1 => false,
             HttpVersion::Http2 => true,
         };
         if http2 {
             let upgrades = ask.hop.upgrade || !ask.head.protocol.is_empty();
             loop {
-                let (share, kept) = pool.share().await?;
+                let (share, kept) = match pool.share().await {
+                    // Nothing was asked yet: it speaks the other one.
+                    Err(_) if speak == HttpVersion::Auto && pool.chose_http1() => break,
+                    share => share?,
+                };
                 if upgrades && !share.extends() && speak == HttpVersion::Auto {
                     break;
                 }

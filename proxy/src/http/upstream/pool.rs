@@ -7,10 +7,10 @@ use super::shared::{Share, Shared};
 use super::transport::Transport;
 use crate::dial::Dial;
 use crate::http::h1::H1;
-use crate::net::Address;
+use crate::net::{Address, Stream};
 use crate::tls::Offer;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use tokio::runtime::Handle;
@@ -28,6 +28,7 @@ pub(crate) struct Pool {
     shared: Mutex<Vec<Arc<Shared>>>,
     dialling: tokio::sync::Mutex<()>,
     reaper: OnceLock<Waker>,
+    chose_http1: AtomicBool,
 }
 
 /// Why the service gave no answer, as a sentence.
@@ -47,6 +48,7 @@ impl Pool {
             shared: Mutex::default(),
             dialling: tokio::sync::Mutex::default(),
             reaper: OnceLock::new(),
+            chose_http1: AtomicBool::new(false),
         })
     }
 
@@ -58,6 +60,11 @@ impl Pool {
     /// Where the service is, for sentences.
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Whether the service was offered HTTP/2 by ALPN and chose the older one.
+    pub(crate) fn chose_http1(&self) -> bool {
+        self.chose_http1.load(Acquire)
     }
 
     /// The host of requests that name none.
@@ -84,8 +91,14 @@ impl Pool {
     async fn dial(&self, offer: Offer) -> Result<Transport, Unanswered> {
         let how = self.how.offering(offer);
         let stream = self.address.dial(how).await.map_err(|e| Unanswered(e.to_string()))?;
-        if offer == Offer::Http2 && stream.alpn().is_some_and(|chosen| chosen != b"h2") {
-            return Err(Unanswered(format!("{} does not speak HTTP/2: it chose HTTP/1.1", self.address)));
+        // Over TLS HTTP/2 is spoken only when it was agreed on (RFC 9113, section 3.2).
+        let tls = matches!(stream, Stream::Tls(_));
+        if offer == Offer::Http2 && tls && stream.alpn() != Some(b"h2") {
+            self.chose_http1.store(true, Release);
+            return Err(Unanswered(format!(
+                "{} does not speak HTTP/2: it did not choose it by ALPN",
+                self.address
+            )));
         }
         Ok(Transport::Plain(stream))
     }
