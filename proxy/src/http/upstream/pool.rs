@@ -10,7 +10,7 @@ use crate::http::h1::H1;
 use crate::net::Address;
 use crate::tls::Offer;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use tokio::runtime::Handle;
@@ -27,6 +27,8 @@ pub(crate) struct Pool {
     /// Of HTTP/2, where requests share connections.
     shared: Mutex<Vec<Arc<Shared>>>,
     dialling: tokio::sync::Mutex<()>,
+    /// The service was spoken to in HTTP/2 and did not understand.
+    only_http1: AtomicBool,
     reaper: OnceLock<Waker>,
 }
 
@@ -46,6 +48,7 @@ impl Pool {
             idle: Mutex::default(),
             shared: Mutex::default(),
             dialling: tokio::sync::Mutex::default(),
+            only_http1: AtomicBool::new(false),
             reaper: OnceLock::new(),
         })
     }
@@ -83,8 +86,14 @@ impl Pool {
 
     async fn dial(&self, offer: Offer) -> Result<Transport, Unanswered> {
         let how = self.how.offering(offer);
-        let stream = self.address.dial(how).await.map_err(|e| Unanswered(e.to_string()))?;
+        let stream = self.address.dial(how).await.map_err(|e| {
+            if e.to_string().contains("NoApplicationProtocol") {
+                self.only_http1.store(true, Release);
+            }
+            Unanswered(e.to_string())
+        })?;
         if offer == Offer::Http2 && stream.alpn().is_some_and(|chosen| chosen != b"h2") {
+            self.only_http1.store(true, Release);
             return Err(Unanswered(format!("{} does not speak HTTP/2: it chose HTTP/1.1", self.address)));
         }
         Ok(Transport::Plain(stream))
@@ -125,13 +134,20 @@ impl Pool {
             return Ok((share, true));
         }
         let transport = self.dial(Offer::Http2).await?;
-        let shared = Shared::handshake(transport)
-            .await
-            .map_err(|why| Unanswered(format!("{} does not speak HTTP/2 to us: {why}", self.address)))?;
+        let shared = Shared::handshake(transport).await.map_err(|why| {
+            self.only_http1.store(true, Release);
+            Unanswered(format!("{} does not speak HTTP/2 to us: {why}", self.address))
+        })?;
+        self.only_http1.store(false, Release);
         let mut all = self.lock_shared();
         all.retain(|s| !s.is_closed());
         all.push(shared.clone());
         Ok((Share::of(shared), false))
+    }
+
+    /// Whether the service was found not to speak HTTP/2, so that the client's version is not tried again.
+    pub(crate) fn speaks_only_http1(&self) -> bool {
+        self.only_http1.load(Acquire)
     }
 
     fn shared_with_room(&self) -> Option<Share> {
