@@ -1,9 +1,11 @@
 //! The command line.
 
+pub mod requests;
+
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use model::Problem;
 use model::target::Protocol;
 use model::units::{Percent, Span};
+use model::{Per, Problem};
 use std::path::PathBuf;
 
 /// What can go wrong, on demand: a fault injector for people who run services.
@@ -43,6 +45,8 @@ pub enum Verb {
     List(List),
     /// The open connections of the proxies; close or hold one by hand
     Connections(Connections),
+    /// The HTTP requests through the proxies, live; hold some by hand, see who asks most
+    Requests(requests::Requests),
     /// Take everything back and let nothing be armed until the halt is lifted
     Halt(Halt),
     /// Undo what a killed agent left behind
@@ -310,6 +314,9 @@ pub struct Arm {
     /// Hit the first n
     #[arg(long, value_name = "N", group = "share", value_parser = clap::value_parser!(u64).range(1..))]
     pub first: Option<u64>,
+    /// Let the share count for each of them by itself: client, header.NAME or cookie.NAME
+    #[arg(long, value_name = "KEY", value_parser = |text: &str| text.parse::<Per>().map_err(|p| p.to_string()))]
+    pub per: Option<Per>,
     /// What it must match: method=POST, path='/pay*', header.x-user='beta-*', client=10.0.0.0/8; any and not as JSON
     #[arg(long, value_name = "KEY=VALUE", value_parser = condition)]
     pub when: Vec<(String, String)>,

@@ -250,7 +250,7 @@ impl House {
                 });
             }
         }
-        let service = Arc::new(EngineService::new(agent.clone(), lease, proxies));
+        let service = Arc::new(EngineService::new(agent.clone(), lease, &proxies));
         let options = control::Options {
             socket: Some(SocketOptions { group: opening.group, ..SocketOptions::new(&socket) }),
             tcp: opening.tcp,

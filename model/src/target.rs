@@ -1,6 +1,7 @@
 //! What can be broken: a kind, a name, and what stands behind the name.
 
 use crate::problem::{Problem, did_you_mean};
+use crate::stub::Stub;
 use crate::units::{Percent, Span};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -193,6 +194,9 @@ pub struct ProxySpec {
     /// Where several services are that do the same; each client gets one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upstreams: Vec<String>,
+    /// With `http`: answers that are given in the service's place. Without `upstream` every request gets one of them, or 404.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stubs: Vec<Stub>,
     /// How one of several is chosen.
     #[serde(default, skip_serializing_if = "Balance::is_default")]
     pub balance: Balance,
@@ -215,6 +219,98 @@ pub struct ProxySpec {
     /// With `http`: the version that is spoken with the service.
     #[serde(default, skip_serializing_if = "HttpVersion::is_default")]
     pub upstream_http: HttpVersion,
+    /// TLS with clients, with the service, or both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
+}
+
+/// TLS on the two sides of a proxy.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSpec {
+    /// What becomes of the clients' TLS; none: clients speak plainly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downstream: Option<Downstream>,
+    /// What is shown to clients; made for each name by murphy's CA when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<KeyPair>,
+    /// What clients may choose by ALPN, the best first. With `protocol: http` both when empty, else nothing is chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alpn: Vec<Alpn>,
+    /// TLS with the service; none: the service is spoken to plainly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<OriginateSpec>,
+}
+
+/// What becomes of the clients' TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Downstream {
+    /// It ends here.
+    Terminate,
+    /// Its bytes go on to the service; only the handshake's records are looked at.
+    PassThrough,
+}
+
+impl Downstream {
+    /// All ways with their words.
+    pub const WORDS: [(&str, Downstream); 2] =
+        [("terminate", Downstream::Terminate), ("pass_through", Downstream::PassThrough)];
+}
+
+/// A certificate with its chain and its private key, in PEM files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyPair {
+    /// The file of the certificate and its chain.
+    pub cert: String,
+    /// The file of the private key.
+    pub key: String,
+}
+
+/// A protocol above TLS, as ALPN names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Alpn {
+    /// HTTP/2.
+    #[serde(rename = "h2")]
+    H2,
+    /// HTTP/1.1.
+    #[serde(rename = "http/1.1")]
+    Http1,
+}
+
+impl Alpn {
+    /// All with their words, the best first.
+    pub const WORDS: [(&str, Alpn); 2] = [("h2", Alpn::H2), ("http/1.1", Alpn::Http1)];
+
+    /// Its name on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Alpn::H2 => "h2",
+            Alpn::Http1 => "http/1.1",
+        }
+    }
+}
+
+/// How TLS with the service is made.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OriginateSpec {
+    /// The name that is asked for and checked; the upstream's host when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sni: Option<String>,
+    /// A PEM file with the roots that are trusted; the system's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roots: Option<String>,
+    /// The certificate that is shown to the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<KeyPair>,
+    /// The service's certificate is not checked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure: bool,
+    /// What is offered to the service by ALPN; what the request needs when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alpn: Vec<Alpn>,
 }
 
 /// The version of HTTP that is spoken with a service.
@@ -248,12 +344,39 @@ impl ProxySpec {
         ProxySpec { listen: listen.into(), upstream: upstream.into(), ..ProxySpec::default() }
     }
 
+    /// Whether it leads nowhere and answers everything itself.
+    pub fn is_stub(&self) -> bool {
+        self.upstream.is_empty() && self.upstreams.is_empty() && !self.stubs.is_empty()
+    }
+
     /// All services it leads to.
     pub fn services(&self) -> Vec<&str> {
         if self.upstreams.is_empty() {
-            return vec![&self.upstream];
+            return if self.is_stub() { vec![] } else { vec![&self.upstream] };
         }
         self.upstreams.iter().map(String::as_str).collect()
+    }
+
+    /// What becomes of the clients' TLS.
+    pub fn downstream_tls(&self) -> Option<Downstream> {
+        self.tls.as_ref()?.downstream
+    }
+
+    /// What is spoken on either side, in words: `tls → http`, `http over tls (not verified)`.
+    pub fn speaks(&self) -> String {
+        let mut words = self.protocol.word().to_owned();
+        let Some(tls) = &self.tls else { return words };
+        match tls.downstream {
+            Some(Downstream::Terminate) => words.push_str(" tls"),
+            Some(Downstream::PassThrough) => words.push_str(" tls passes through"),
+            None => {}
+        }
+        match &tls.upstream {
+            Some(up) if up.insecure => words.push_str(", tls to the service NOT VERIFIED (insecure)"),
+            Some(_) => words.push_str(", tls to the service"),
+            None => {}
+        }
+        words
     }
 }
 

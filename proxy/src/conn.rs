@@ -68,8 +68,9 @@ pub(crate) enum Phase {
 pub(crate) struct Take {
     /// The fault.
     pub(crate) fault: Arc<Armed>,
-    /// The connection's ordinal among those that match.
+    /// The connection's ordinal among those that match, and the number by which the share decides.
     pub(crate) ordinal: u64,
+    share: u64,
     /// Bytes that the fault has counted on this connection, up and down.
     pub(crate) spent: [AtomicU64; 2],
     /// When the first bytes came after the fault took it.
@@ -85,7 +86,7 @@ pub(crate) struct Take {
 impl Take {
     /// Whether the fault has the connection now, and when that changes by itself.
     pub(crate) fn active(&self, now: Instant) -> (bool, Option<Instant>) {
-        if self.fault.is_off() { (false, None) } else { self.fault.takes(self.ordinal, now) }
+        if self.fault.is_off() { (false, None) } else { self.fault.takes(self.share, now) }
     }
 
     /// When the fault first had the connection; `now` when that is now.
@@ -151,10 +152,11 @@ impl Conn {
             Some(at) if !fault.matches(self) => self.give_up(&takes.remove(at)),
             Some(_) => {}
             None => {
-                let Some(ordinal) = fault.consider(self) else { return false };
+                let Some(turn) = fault.consider(self) else { return false };
                 let take = Take {
                     fault: fault.clone(),
-                    ordinal,
+                    ordinal: turn.ordinal,
+                    share: turn.share,
                     spent: Default::default(),
                     begun: OnceLock::new(),
                     datagrams: self.birth.datagrams,
@@ -190,7 +192,7 @@ impl Conn {
         self.version.fetch_add(1, AcqRel);
         // One that the share never gave to the fault holds nothing of it. Asked of the share and not only of `since`: the
         // data path may be about to make a stage at this moment.
-        take.since.get().is_some() || fault.takes(take.ordinal, Instant::now()) != (false, None)
+        take.since.get().is_some() || fault.takes(take.share, Instant::now()) != (false, None)
     }
 
     fn give_up(&self, take: &Take) {

@@ -6,13 +6,17 @@ use crate::conn::Conn;
 use crate::faults;
 use crate::target::Target as Open;
 use crate::timers::Timers;
+use crate::watch::{Hold, TopBy};
 use inject::{
     Armed, BoxFuture, InjectError, Injector, Order, Outcomes, Plan, Recovered, Refusal, UndoLog, UndoRecord,
 };
 use model::catalogue::Layer;
 use model::sample::TargetState;
 use model::target::{Protocol, ProxySpec};
-use model::{ConnectionView, Evidence, Fault, Problem, Sample, Target, TargetKind, TargetRef, TargetSpec};
+use model::{
+    ConnectionView, Evidence, Fault, Matcher, Problem, RequestView, Sample, Talker, Target, TargetKind,
+    TargetRef, TargetSpec,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -100,6 +104,54 @@ impl ProxyInjector {
     /// Lets a held connection go on. False when it was not held.
     pub fn release_connection(&self, id: u64) -> bool {
         self.connection(id).is_some_and(|conn| conn.release())
+    }
+
+    /// The requests of all targets that speak HTTP: those under way and the last ones that are over, oldest first.
+    pub fn requests(&self) -> Vec<RequestView> {
+        let mut all: Vec<_> = self.http().iter().flat_map(|open| open.watch().requests()).collect();
+        all.sort_by_key(|view| view.id);
+        all
+    }
+
+    /// What holds requests by hand, with the name of its target.
+    pub fn holds(&self) -> Vec<(String, Hold)> {
+        let of = |open: &Arc<Open>| {
+            let name = open.name().to_owned();
+            open.watch().holds().into_iter().map(move |hold| (name.clone(), hold))
+        };
+        self.http().iter().flat_map(of).collect()
+    }
+
+    /// Holds the target's requests that match, before the service gets them, until they are released or the lease is over.
+    /// None when there is no such target, or it does not speak HTTP.
+    pub fn hold_requests(&self, target: &str, when: Option<Matcher>, lease: Duration) -> Option<Hold> {
+        let open = self.find(target).filter(|open| open.spec.protocol == Protocol::Http)?;
+        Some(open.watch().hold(when, lease.min(LONGEST_HOLD)))
+    }
+
+    /// Ends a hold; what it held goes on. False when there is none of that number.
+    pub fn end_hold(&self, id: u64) -> bool {
+        self.http().iter().any(|open| open.watch().end_hold(id))
+    }
+
+    /// Lets one held request go on. False when it was not held.
+    pub fn release_request(&self, id: u64) -> bool {
+        self.http().iter().any(|open| open.watch().release(id))
+    }
+
+    /// Holds no requests any more, and lets everything go on that was held.
+    pub fn release_requests(&self) {
+        self.http().iter().for_each(|open| open.watch().release_all());
+    }
+
+    /// Who asks most of a target, or for what. None when there is no such target, or it does not speak HTTP.
+    pub fn top(&self, target: &str, by: TopBy, most: usize) -> Option<Vec<Talker>> {
+        let open = self.find(target).filter(|open| open.spec.protocol == Protocol::Http)?;
+        Some(open.watch().top(by, most))
+    }
+
+    fn http(&self) -> Vec<Arc<Open>> {
+        self.all().into_iter().filter(|open| open.spec.protocol == Protocol::Http).collect()
     }
 
     fn connection(&self, id: u64) -> Option<Arc<Conn>> {

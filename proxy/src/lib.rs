@@ -22,6 +22,7 @@
 //! timers     one timerfd for every delay of every fault
 //! exchange   question and answer, where the protocol is not known
 //! heads      response heads on their way through a shaped stream
+//! watch      who looks at requests and holds them by hand
 //! metrics    sharded counters and histograms, never reset
 //! ```
 // One call needs it, in `timers`.
@@ -50,5 +51,7 @@ mod route;
 mod target;
 mod timers;
 mod udp;
+mod watch;
 
 pub use injector::{Close, HOLD_LEASE, ProxyInjector};
+pub use watch::{Hold, NoSuchHold, TopBy};

@@ -9,12 +9,13 @@ use crate::chain::How;
 use crate::conn::{Birth, Conn, Open};
 use crate::dial::may_keep_source;
 use crate::http::message::{Answer, RequestHead};
-use crate::http::seams::{Observer, Stub};
+use crate::http::seams::Stub;
 use crate::listen::{Door, Listener, Place};
 use crate::metrics::Metrics;
 use crate::route::{Chosen, Route};
 use crate::timers::Timers;
 use crate::udp;
+use crate::watch::Watch;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use inject::{Order, Refusal};
 use model::catalogue::Layer;
@@ -47,22 +48,21 @@ pub(crate) struct Target {
     listeners: Mutex<Vec<Arc<Listener>>>,
     metrics: Arc<Metrics>,
     timers: Timers,
+    watch: Arc<Watch>,
     registry: Mutex<Registry>,
     /// The faults on requests, in the order in which they act.
     requests: ArcSwap<Vec<Arc<Armed>>>,
     /// Changes with them: their count of changes, and what requests must look at.
     requests_version: AtomicU64,
     requests_changed: Notify,
-    observer: ArcSwapOption<Box<dyn Observer>>,
     stubs: ArcSwapOption<Box<dyn Stub>>,
     acceptors: Mutex<JoinSet<()>>,
 }
 
-/// In the version of requests: there are faults on them; somebody watches; some are answered in the service's place.
+/// In the version of requests: there are faults on them; some are answered in the service's place.
 const ARMED: u64 = 1;
-const WATCHED: u64 = 2;
-const STUBBED: u64 = 4;
-const FLAGS: u64 = ARMED | WATCHED | STUBBED;
+const STUBBED: u64 = 2;
+const FLAGS: u64 = ARMED | STUBBED;
 
 /// The numbers of connections, the same for all targets.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -141,11 +141,11 @@ impl Target {
             listeners: Mutex::new(listeners.clone()),
             metrics: Arc::new(Metrics::new()),
             timers: timers.clone(),
+            watch: Arc::new(Watch::new(TargetRef::new(TargetKind::Proxy, name), timers.clone())),
             registry: Mutex::default(),
             requests: ArcSwap::default(),
             requests_version: AtomicU64::new(0),
             requests_changed: Notify::new(),
-            observer: ArcSwapOption::empty(),
             stubs: ArcSwapOption::empty(),
             acceptors: Mutex::default(),
         });
@@ -188,6 +188,11 @@ impl Target {
     pub(crate) fn abandon(&self) {
         self.lock_acceptors().abort_all();
         self.lock_listeners().clear();
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// As it is now, for lists.
@@ -236,6 +241,11 @@ impl Target {
     pub(crate) fn totals(&self) -> Sample {
         let open = self.lock().conns.len() as u64;
         self.metrics.totals(open)
+    }
+
+    /// Who looks at its requests.
+    pub(crate) fn watch(&self) -> &Arc<Watch> {
+        &self.watch
     }
 
     /// The clock of all delays.
@@ -356,14 +366,13 @@ impl Target {
     fn requests_news(&self, _locked: &Registry) {
         let flag = |on: bool, flag| if on { flag } else { 0 };
         let next = (self.requests_version.load(Relaxed) & !FLAGS) + FLAGS + 1;
-        let flags = flag(!self.requests.load().is_empty(), ARMED)
-            | flag(self.observer.load().is_some(), WATCHED)
-            | flag(self.stubs.load().is_some(), STUBBED);
+        let flags =
+            flag(!self.requests.load().is_empty(), ARMED) | flag(self.stubs.load().is_some(), STUBBED);
         self.requests_version.store(next | flags, Release);
         self.requests_changed.notify_waiters();
     }
 
-    /// A number that changes whenever the faults on requests do, or their settings, or who watches.
+    /// A number that changes whenever the faults on requests do, or their settings.
     pub(crate) fn requests_version(&self) -> u64 {
         self.requests_version.load(Acquire)
     }
@@ -373,19 +382,9 @@ impl Target {
         version & ARMED != 0
     }
 
-    /// Whether that number says that somebody watches.
-    pub(crate) fn is_watched(version: u64) -> bool {
-        version & WATCHED != 0
-    }
-
     /// Waits until it changes. Polled once before looking, it misses nothing.
     pub(crate) fn requests_change(&self) -> Notified<'_> {
         self.requests_changed.notified()
-    }
-
-    /// Who watches requests.
-    pub(crate) fn observer(&self) -> Option<Arc<Box<dyn Observer>>> {
-        self.observer.load_full()
     }
 
     /// The answer that is given in the service's place, and how long that takes.
@@ -394,14 +393,6 @@ impl Target {
             return None;
         }
         self.stubs.load_full().and_then(|stub| stub.answer(head))
-    }
-
-    /// Has somebody watch requests from now on, or nobody.
-    #[allow(dead_code)] // the requests view calls it
-    pub(crate) fn watch_requests(&self, observer: Option<Box<dyn Observer>>) {
-        let registry = self.lock();
-        self.observer.store(observer.map(Arc::new));
-        self.requests_news(&registry);
     }
 
     /// Has some requests answered in the service's place from now on, or none.

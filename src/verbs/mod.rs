@@ -11,6 +11,7 @@ mod faults;
 mod halt;
 mod list;
 mod recover;
+mod requests;
 mod run;
 mod toxiproxy;
 mod tui;
@@ -85,6 +86,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Disarm(args) => house::block_on(disarm::disarm(args)),
         Verb::List(args) => house::block_on(list::list(args)),
         Verb::Connections(args) => house::block_on(connections::connections(args)),
+        Verb::Requests(args) => house::block_on(requests::requests(args)),
         Verb::Halt(args) => house::block_on(halt::halt(args)),
         Verb::Recover(args) => house::block_on(recover::recover(args)),
         Verb::Watch(args) => house::block_on(watch::watch(args)),

@@ -5,7 +5,7 @@ use control::wire::PlanView;
 use model::catalogue::Layer;
 use model::units::{Percent, Span};
 use model::value::ParamType;
-use model::{Fault, FaultDef, Injection, Matcher, ParamDef, Problem, Share, TargetRef};
+use model::{Fault, FaultDef, Injection, Matcher, ParamDef, Per, Problem, Share, TargetRef};
 use std::collections::BTreeMap;
 use tui_input::Input;
 
@@ -185,9 +185,9 @@ impl Form {
                 Err(e) => wrong.push((line(Asks::For), Problem::new(e.to_string()))),
             }
         }
-        let share = share(self.text(Asks::Share)).unwrap_or_else(|p| {
+        let (share, per) = share(self.text(Asks::Share)).unwrap_or_else(|p| {
             wrong.push((line(Asks::Share), p));
-            Share::All
+            (Share::All, None)
         });
         let when = match self.text(Asks::When) {
             "" => None,
@@ -204,8 +204,17 @@ impl Form {
             return Err(wrong);
         }
         let inject = Injection::new(def, params).map_err(|p| vec![(0, p)])?;
-        let fault =
-            Fault { id: None, target: target.clone(), inject, lasts, share, when, ramp: None, seed: None };
+        let fault = Fault {
+            id: None,
+            target: target.clone(),
+            inject,
+            lasts,
+            share,
+            per,
+            when,
+            ramp: None,
+            seed: None,
+        };
         let problems = fault.problems();
         if problems.is_empty() {
             return Ok(fault);
@@ -289,11 +298,20 @@ pub fn no_target(def: &FaultDef) -> Problem {
 }
 
 /// Reads `all`, `30%`, `every 3`, `first 10`.
-pub fn share(text: &str) -> Result<Share, Problem> {
+pub fn share(text: &str) -> Result<(Share, Option<Per>), Problem> {
+    match text.split_once(" per ") {
+        Some((share, per)) => Ok((share_alone(share)?, Some(per.trim().parse()?))),
+        None => Ok((share_alone(text)?, None)),
+    }
+}
+
+fn share_alone(text: &str) -> Result<Share, Problem> {
     let text = text.trim();
     let count = |n: &str| n.trim().trim_end_matches('.').parse::<u64>().ok().filter(|n| *n > 0);
-    let wrong =
-        || Problem::new(format!("{text:?} is not a share")).hint("write all, 30%, every 3 or first 10");
+    let wrong = || {
+        Problem::new(format!("{text:?} is not a share"))
+            .hint("write all, 30%, every 3, first 10 or first 10 per client")
+    };
     match text {
         "" | "all" => Ok(Share::All),
         _ if text.starts_with("every") => count(&text[5..]).map(Share::Nth).ok_or_else(wrong),

@@ -5,7 +5,11 @@
 
 mod connections;
 mod node;
-mod requests;
+pub mod requests;
+mod tls;
+mod websockets;
+
+pub use tls::misfit as tls_misfit;
 
 use crate::problem::did_you_mean;
 use crate::target::TargetKind;
@@ -47,19 +51,22 @@ pub enum Layer {
     Connections,
     /// HTTP requests through a proxy.
     Requests,
+    /// TLS with the clients of a proxy.
+    Tls,
     /// Processes and the machine's resources.
     Node,
 }
 
 impl Layer {
     /// All layers in the order they are listed.
-    pub const ALL: [Layer; 3] = [Layer::Connections, Layer::Requests, Layer::Node];
+    pub const ALL: [Layer; 4] = [Layer::Connections, Layer::Requests, Layer::Tls, Layer::Node];
 
     /// Its heading.
     pub fn title(self) -> &'static str {
         match self {
             Layer::Connections => "Connections",
             Layer::Requests => "Requests",
+            Layer::Tls => "TLS",
             Layer::Node => "Node and processes",
         }
     }
@@ -91,7 +98,9 @@ impl ParamDef {
 
 /// All faults, by layer and then in the order in which those of one layer act.
 pub fn all() -> impl Iterator<Item = &'static FaultDef> {
-    connections::FAULTS.iter().chain(requests::FAULTS).chain(node::FAULTS)
+    let proxy =
+        connections::FAULTS.iter().chain(requests::FAULTS).chain(websockets::FAULTS).chain(tls::FAULTS);
+    proxy.chain(node::FAULTS)
 }
 
 /// The fault of that name.

@@ -5,20 +5,32 @@ mod bandwidth;
 mod blackhole;
 mod chance;
 mod corrupt;
+mod corrupt_body;
 mod cut;
 mod delay;
 mod drop;
 mod entry;
+mod given;
+mod grpc;
+mod header_driven;
 mod latency;
 mod limit_data;
+mod patch;
 #[cfg(test)]
 mod properties;
 mod reorder;
+mod replace;
+mod shape;
 mod slice;
 mod slow_close;
 mod spread;
+mod throttle;
+mod through;
+mod truncate;
+mod websocket;
 
 pub(crate) use bandwidth::SharedLine;
+pub(crate) use header_driven::Asked;
 use spread::Spread;
 
 use crate::armed::Meters;
@@ -31,6 +43,7 @@ use crate::http::wire::WirePlan;
 use crate::knob::Dials;
 use crate::listen::Door;
 use model::Problem;
+use model::matcher::Facts;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,8 +65,24 @@ const TABLE: &[(&str, On, Read)] = &[
     ("slow_close", On::Streams, slow_close::read_slow_close),
     ("half_open", On::Streams, slow_close::read_half_open),
     ("cut", On::Streams, cut::read),
+    ("header_driven", On::Streams, header_driven::read),
     ("delay", On::Streams, delay::read),
     ("abort", On::Streams, abort::read),
+    ("stub", On::Streams, abort::read),
+    ("replace", On::Streams, replace::read),
+    ("patch", On::Streams, patch::read),
+    ("corrupt_body", On::Streams, corrupt_body::read),
+    ("throttle", On::Streams, throttle::read),
+    ("truncate", On::Streams, truncate::read),
+    ("grpc_status", On::Streams, grpc::read),
+    ("slow_headers", On::Streams, shape::read_slow_headers),
+    ("malformed", On::Streams, shape::read_malformed),
+    ("h2_reset", On::Streams, shape::read_reset),
+    ("h2_goaway", On::Streams, shape::read_goaway),
+    ("websocket_delay", On::Streams, websocket::read_delay),
+    ("websocket_drop", On::Streams, websocket::read_drop),
+    ("websocket_corrupt", On::Streams, websocket::read_corrupt),
+    ("websocket_close", On::Streams, websocket::read_close),
 ];
 
 /// What a fault can act on.
@@ -73,6 +102,22 @@ pub(crate) enum Act {
     Stream(Box<dyn StreamFault>),
     /// HTTP requests.
     Request(Box<dyn RequestFault>),
+}
+
+impl Act {
+    /// Whether it can be done to a request with these facts.
+    pub(crate) fn is_for(&self, facts: &dyn Facts) -> bool {
+        match self {
+            Act::Stream(_) => true,
+            Act::Request(fault) => fault.is_for(facts) && (!fault.is_for_sockets() || asks_for_socket(facts)),
+        }
+    }
+}
+
+/// Whether a request asks for a WebSocket: by Upgrade, or on HTTP/2 by an extended CONNECT (RFC 8441).
+fn asks_for_socket(facts: &dyn Facts) -> bool {
+    facts.header("upgrade").is_some_and(|v| v.trim().eq_ignore_ascii_case("websocket"))
+        || facts.header(":protocol") == Some("websocket")
 }
 
 /// A fault on the bytes of connections.
@@ -118,8 +163,23 @@ pub(crate) enum Entry {
 /// A fault on HTTP requests. Pure: the waiting, reading and writing is done by the layer around it. Each method is one
 /// point on a request's way; they are asked in the order in which they stand here.
 pub(crate) trait RequestFault: Send + Sync {
+    /// Whether a request that matches is one that it can be done to at all; others are not counted either.
+    fn is_for(&self, _facts: &dyn Facts) -> bool {
+        true
+    }
+
+    /// Whether it is for WebSockets alone: requests that are none are not counted.
+    fn is_for_sockets(&self) -> bool {
+        false
+    }
+
+    /// What the request says that the fault needs later on.
+    fn note(&self, _facts: &dyn Facts, _seed: u64, _ordinal: u64) -> Option<Asked> {
+        None
+    }
+
     /// How long a request is held at that point.
-    fn hold(&self, _point: Point, _draw: &Draw) -> Option<Duration> {
+    fn hold(&self, _point: Point, _draw: &Draw<'_>) -> Option<Duration> {
         None
     }
 
@@ -193,13 +253,15 @@ pub(crate) enum Point {
 
 /// The random numbers of one ordinal, and the time.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Draw {
+pub(crate) struct Draw<'a> {
     /// The fault's seed.
     pub(crate) seed: u64,
     /// The ordinal among what matches.
     pub(crate) ordinal: u64,
     /// Time since the fault was armed.
     pub(crate) elapsed: Duration,
+    /// What the request asked for.
+    pub(crate) asked: Option<&'a Asked>,
 }
 
 /// Reads the parameters of the fault of that name.

@@ -12,7 +12,6 @@ pub(crate) struct Asked<'a> {
     /// Its head.
     pub(crate) request: &'a RequestHead,
     /// The response's head.
-    #[allow(dead_code)] // until matchers ask for it
     pub(crate) response: Option<&'a ResponseHead>,
 }
 
@@ -33,11 +32,35 @@ impl Facts for Asked<'_> {
         Some(self.request.path())
     }
 
+    fn query(&self) -> Option<&str> {
+        self.request.query()
+    }
+
+    fn sni(&self) -> Option<&str> {
+        self.conn.sni()
+    }
+
     fn host(&self) -> Option<&str> {
         self.request.host()
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        self.request.headers.text(name)
+        match name {
+            // HTTP/2's way to ask for a WebSocket (RFC 8441).
+            ":protocol" => Some(&*self.request.protocol).filter(|p| !p.is_empty()),
+            _ => self.request.headers.text(name),
+        }
+    }
+
+    fn body_size(&self) -> Option<u64> {
+        self.request.headers.text("content-length")?.parse().ok()
+    }
+
+    fn status(&self) -> Option<u16> {
+        self.response.map(|head| head.status.as_u16())
+    }
+
+    fn response_header(&self, name: &str) -> Option<&str> {
+        self.response?.headers.text(name)
     }
 }

@@ -3,36 +3,48 @@
 use super::message::{Answer, RequestHead, ResponseHead};
 use super::stage::{Link, place};
 use super::wire::WirePlan;
-use crate::armed::Armed;
+use crate::armed::{Armed, Turn};
 use crate::chain::Dir;
-use crate::faults::{Act, Draw, Known, Point, RequestFault};
+use crate::faults::{Act, Asked, Draw, Known, Point, RequestFault};
 use crate::timers::Timers;
 use model::matcher::Facts;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// A fault and a request that it has. Survives changes of the fault's settings, ends with the fault.
+/// A fault and a request that matches it. Survives changes of the fault's settings, ends with the fault. One that the
+/// share gave to the others does nothing: it is there to be compared with.
 pub(crate) struct Hit {
     /// The fault.
     pub(crate) fault: Arc<Armed>,
     /// The request's ordinal among those that match.
     pub(crate) ordinal: u64,
+    /// What the share was decided by.
+    pub(crate) share: u64,
+    /// Whether the fault has it.
+    pub(crate) taken: bool,
+    /// What it asked for itself.
+    pub(crate) asked: Option<Asked>,
+    /// What the fault counts on it.
+    pub(crate) count: AtomicU64,
     applied: AtomicBool,
 }
 
 impl Hit {
-    /// Considers a request; none when the fault does not take it.
+    /// Considers a request; none when it does not match.
     pub(crate) fn take(fault: &Arc<Armed>, facts: &dyn Facts, now: Instant) -> Option<Arc<Hit>> {
-        let ordinal = fault.consider(facts)?;
-        let (takes, _) = fault.takes(ordinal, now);
-        takes.then(|| Arc::new(Hit { fault: fault.clone(), ordinal, applied: AtomicBool::new(false) }))
+        let Turn { ordinal, share } = fault.consider(facts)?;
+        let (taken, _) = fault.takes(share, now);
+        let asked = fault.note(facts, ordinal);
+        let (count, applied) = (AtomicU64::new(0), AtomicBool::new(false));
+        Some(Arc::new(Hit { fault: fault.clone(), ordinal, share, taken, asked, count, applied }))
     }
 
     /// The random numbers of this request.
-    pub(crate) fn draw(&self, now: Instant) -> Draw {
-        Draw { seed: self.fault.seed, ordinal: self.ordinal, elapsed: self.fault.elapsed(now) }
+    pub(crate) fn draw(&self, now: Instant) -> Draw<'_> {
+        let elapsed = self.fault.elapsed(now);
+        Draw { seed: self.fault.seed, ordinal: self.ordinal, elapsed, asked: self.asked.as_ref() }
     }
 
     /// Counts that the fault did something to the request, once.
@@ -112,12 +124,12 @@ impl Hit {
 
     /// The version of the fault's settings now; none when it is over.
     pub(crate) fn version(&self) -> Option<u64> {
-        (!self.fault.is_off()).then(|| self.fault.settings().version)
+        (self.taken && !self.fault.is_off()).then(|| self.fault.settings().version)
     }
 
     /// The stage for one direction's body, or for its WebSocket frames.
     pub(crate) fn stage(self: &Arc<Hit>, dir: Dir, frames: bool, known: &Known<'_>) -> Option<Link> {
-        if self.fault.is_off() {
+        if !self.taken || self.fault.is_off() {
             return None;
         }
         let settings = self.fault.settings();
@@ -128,7 +140,7 @@ impl Hit {
     }
 
     fn with<T>(&self, does: impl FnOnce(&dyn RequestFault) -> T) -> Option<T> {
-        if self.fault.is_off() {
+        if !self.taken || self.fault.is_off() {
             return None;
         }
         let settings = self.fault.settings();

@@ -14,6 +14,12 @@ pub(crate) trait Observer: Send + Sync {
     /// how requests are held by hand. `id` is its number.
     fn begun(&self, id: u64, conn: &Conn, head: &RequestHead, at: Instant) -> Option<Gate>;
 
+    /// It was held and goes on; whether it was released or its lease is over makes no difference.
+    fn released(&self, id: u64, waited: Duration);
+
+    /// The faults that it matches are known, those that have it and those that it is compared with.
+    fn looked_at(&self, id: u64, hits: &[Arc<Hit>]);
+
     /// Its response's head is known, after what faults made of it.
     fn answered(&self, id: u64, head: &ResponseHead, at: Instant);
 
@@ -40,7 +46,7 @@ pub(crate) struct Record<'a> {
     pub(crate) bytes: [u64; 2],
     /// Whether both messages came to their ends.
     pub(crate) complete: bool,
-    /// The faults that had it, in the order in which they act.
+    /// The faults that it matched, in the order in which they act.
     pub(crate) hits: &'a [Arc<Hit>],
 }
 

@@ -154,5 +154,5 @@ fn fault(line: &str) -> model::Fault {
     }
     let inject = Injection::from_pairs(name, params).unwrap();
     let when = if when.is_empty() { None } else { Some(Matcher::All(when)) };
-    model::Fault { id: None, target, inject, lasts, share, when, ramp: None, seed }
+    model::Fault { id: None, target, inject, lasts, share, per: None, when, ramp: None, seed }
 }

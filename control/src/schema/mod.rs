@@ -1,5 +1,7 @@
 //! JSON Schemas of the wire types, for the OpenAPI description. The faults' part is made from the catalogue.
 
+mod requests;
+
 use model::catalogue;
 use model::value::ParamType;
 use serde_json::{Map, Value, json};
@@ -66,7 +68,7 @@ pub fn all() -> Value {
                         "balance": {"enum": ["round_robin", "least_connections", "sticky"]},
                         "protocol": {"enum": ["tcp", "http", "udp"]}, "idle_timeout": text(),
                         "proxy_protocol": {"type": "object"}, "connect_timeout": text(),
-                        "keep_source": {"type": "boolean"}, "upstream_http": {"enum": ["auto", "1", "2"]},
+                        "keep_source": {"type": "boolean"}, "upstream_http": {"enum": ["auto", "1", "2"]}, "stubs": list(reference("Stub")),
                     }),
                 ),
                 "process": object(
@@ -86,6 +88,7 @@ pub fn all() -> Value {
         ),
     );
     add("Targets", list(reference("TargetState")));
+    requests::add_all(&mut add);
     add(
         "Connections",
         object(
@@ -120,7 +123,7 @@ pub fn all() -> Value {
         json!({
             "type": "object",
             "minProperties": 1,
-            "properties": matcher_keys(),
+            "properties": Value::Object(model::matcher::schema::properties("#/components/schemas/Matcher")),
             "additionalProperties": false,
             "description": "Several keys must all hold.",
         }),
@@ -151,7 +154,7 @@ pub fn all() -> Value {
             &["target", "inject"],
             json!({
                 "id": text(), "target": target(), "inject": reference("Injection"), "for": span(),
-                "share": reference("Share"), "when": reference("Matcher"), "ramp": reference("Ramp"), "seed": int(),
+                "share": reference("Share"), "per": {"type": "string", "description": "client, header.NAME or cookie.NAME"}, "when": reference("Matcher"), "ramp": reference("Ramp"), "seed": int(),
             }),
         ),
     );
@@ -271,23 +274,6 @@ fn object(required: &[&str], properties: Value) -> Value {
 
 fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
-}
-
-fn matcher_keys() -> Value {
-    let mut out = Map::new();
-    for key in model::matcher::KEYS {
-        out.insert(
-            key.to_owned(),
-            match key {
-                "all" | "any" => json!({"type": "array", "items": reference("Matcher")}),
-                "not" => reference("Matcher"),
-                "header" => json!({"type": "object", "additionalProperties": {"type": "string"}}),
-                "method" => json!({"type": ["string", "array"]}),
-                _ => json!({"type": "string"}),
-            },
-        );
-    }
-    Value::Object(out)
 }
 
 fn injection(def: &model::FaultDef) -> Value {
@@ -482,6 +468,60 @@ mod tests {
             faults: vec![model::ConnectionFault { id: "a".into(), fault: "latency".into(), applied: true }],
         };
         let connections = crate::ConnectionList { total: 1, held: 1, connections: vec![connection] };
+        let when: model::Matcher = serde_json::from_value(json!({"path": "/a*"})).unwrap();
+        let hold = crate::HoldView {
+            id: 1,
+            target: fault().target,
+            when: Some(when.clone()),
+            left: Span::secs(60),
+            requests: 1,
+        };
+        let order =
+            crate::HoldOrder { target: fault().target, when: Some(when.clone()), lease: Some(Span::secs(1)) };
+        let request = model::RequestView {
+            id: 1,
+            target: fault().target,
+            connection: 1,
+            client: Some("a:1".into()),
+            at_ms: 1,
+            method: "GET".into(),
+            path: "/a".into(),
+            host: Some("a".into()),
+            http: "2".into(),
+            state: model::RequestState::Held,
+            status: Some(200),
+            total_ms: 1.0,
+            injected_ms: 1.0,
+            upstream_ms: Some(1.0),
+            bytes_up: 1,
+            bytes_down: 1,
+            error: Some("a".into()),
+            faults: vec![model::RequestFault {
+                id: "a".into(),
+                fault: "abort".into(),
+                ordinal: 1,
+                draw: Some(0.5),
+                taken: true,
+                applied: true,
+            }],
+        };
+        let requests = crate::RequestList { total: 1, held: 1, requests: vec![request], holds: vec![hold] };
+        let talker = model::Talker {
+            key: "a".into(),
+            requests: 1,
+            per_second: 1.0,
+            errors: 1,
+            bytes_down: 1,
+            at_most_over: 1,
+        };
+        let stub = model::Stub {
+            when: Some(when),
+            status: 201,
+            headers: [("a".to_owned(), "b".to_owned())].into(),
+            body: "a".into(),
+            delay: Some(Span::secs(1)),
+        };
+        let stubs = model::StubServer { name: "a".into(), listen: "a:1".into(), stubs: vec![stub] };
         let proxy =
             json!({"name": "cart", "proxy": {"listen": "a:1", "upstream": "b:2", "protocol": "http"}});
         let proxy: model::Target = serde_json::from_value(proxy).unwrap();
@@ -501,6 +541,10 @@ mod tests {
             ("Checks", of(&vec![check_row])),
             ("Targets", of(&vec![target])),
             ("Connections", of(&connections)),
+            ("Requests", of(&requests)),
+            ("Talkers", of(&vec![talker])),
+            ("HoldOrder", of(&order)),
+            ("StubServer", of(&stubs)),
             ("Target", of(&proxy)),
             ("Fault", of(&fault())),
             ("Catalogue", of(&CatalogueEntry::all())),
