@@ -156,7 +156,8 @@ fn state_dirs() -> Vec<PathBuf> {
         .into_iter()
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.is_dir())
+        // Beside them lies murphy's CA, which is nobody's state.
+        .filter(|path| path.is_dir() && !path.ends_with("ca"))
         .collect();
     dirs.sort();
     dirs

@@ -221,7 +221,7 @@ pub struct ProxySpec {
     pub upstream_http: HttpVersion,
     /// TLS with clients, with the service, or both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TlsSpec>,
+    pub tls: Option<Box<TlsSpec>>,
 }
 
 /// TLS on the two sides of a proxy.
@@ -360,6 +360,46 @@ impl ProxySpec {
     /// What becomes of the clients' TLS.
     pub fn downstream_tls(&self) -> Option<Downstream> {
         self.tls.as_ref()?.downstream
+    }
+
+    /// What about its TLS cannot be.
+    pub fn tls_problem(&self) -> Option<Problem> {
+        let tls = self.tls.as_ref()?;
+        let refuse = |what: &str, hint: &str| Some(Problem::new(format!("tls: {what}")).hint(hint));
+        let passes = tls.downstream == Some(Downstream::PassThrough);
+        if self.protocol == Protocol::Udp {
+            return refuse(
+                "it is for connections, not datagrams",
+                "leave it out, or use protocol: tcp or http",
+            );
+        }
+        if tls.downstream != Some(Downstream::Terminate)
+            && (tls.certificate.is_some() || !tls.alpn.is_empty())
+        {
+            return refuse(
+                "certificate and alpn are for clients whose TLS ends here",
+                "write downstream: terminate, or leave them out",
+            );
+        }
+        if passes && tls.upstream.is_some() {
+            return refuse(
+                "what passes through is encrypted already",
+                "write downstream: terminate, or leave upstream out",
+            );
+        }
+        if passes && self.protocol == Protocol::Http {
+            return refuse(
+                "no request can be read in TLS that passes through",
+                "write downstream: terminate, or protocol: tcp",
+            );
+        }
+        if tls.upstream.as_ref().is_some_and(|up| up.insecure && up.roots.is_some()) {
+            return refuse("with insecure nothing is checked, also not against roots", "keep one of them");
+        }
+        if tls.downstream.is_none() && tls.upstream.is_none() {
+            return refuse("it says nothing", "write downstream: terminate or pass_through, or upstream: {}");
+        }
+        None
     }
 
     /// What is spoken on either side, in words: `tls → http`, `http over tls (not verified)`.

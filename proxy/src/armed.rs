@@ -1,8 +1,9 @@
 //! A fault that is on: its settings, its ordinals, and what it has done.
 
 use crate::chain::{Dir, How, Stage};
+use crate::compare::Compared;
 use crate::conn::Take;
-use crate::faults::{self, Act, Asked, Entry, SharedLine};
+use crate::faults::{self, Act, Asked, Entry, Handshake, SharedLine};
 use crate::knob::{Dials, Knob, moment};
 use crate::listen::Door;
 use arc_swap::ArcSwap;
@@ -30,6 +31,8 @@ pub(crate) struct Armed {
     pub(crate) armed_at: Instant,
     /// What it did.
     pub(crate) meters: Meters,
+    /// Requests that it hit against those that it spared.
+    pub(crate) compared: Compared,
     /// What all its connections share of a bandwidth, up and down.
     pub(crate) lines: [SharedLine; 2],
     settings: ArcSwap<Settings>,
@@ -87,7 +90,7 @@ impl Settings {
     pub(crate) fn stage(&self, take: &Arc<Take>, dir: Dir, now: Instant) -> Option<Box<dyn Stage>> {
         match &self.act {
             Act::Stream(fault) => fault.stage(take, dir, now),
-            Act::Request(_) => None,
+            _ => None,
         }
     }
 
@@ -108,6 +111,7 @@ impl Armed {
             order: (rank, sequence),
             armed_at: Instant::now(),
             meters: Meters::default(),
+            compared: Compared::default(),
             lines: Default::default(),
             settings: ArcSwap::from_pointee(Settings::read(&order.fault, 0)?),
             ordinals: AtomicU64::new(0),
@@ -180,7 +184,7 @@ impl Armed {
     pub(crate) fn note(&self, facts: &dyn Facts, ordinal: u64) -> Option<Asked> {
         match &self.settings.load().act {
             Act::Request(fault) => fault.note(facts, self.seed, ordinal),
-            Act::Stream(_) => None,
+            Act::Stream(_) | Act::Handshake(_) => None,
         }
     }
 
@@ -191,7 +195,11 @@ impl Armed {
 
     /// Whether only connections concern it that come while it is on.
     pub(crate) fn is_for_new_connections(&self) -> bool {
-        matches!(&self.settings.load().act, Act::Stream(fault) if fault.is_for_new_connections())
+        match &self.settings.load().act {
+            Act::Stream(fault) => fault.is_for_new_connections(),
+            Act::Request(_) => false,
+            Act::Handshake(_) => true,
+        }
     }
 
     /// Whether it hits every new connection, so that the door itself can be shut.
@@ -205,11 +213,24 @@ impl Armed {
         }
     }
 
+    /// What it makes of a handshake that it has; none when it is not about handshakes.
+    pub(crate) fn handshake(&self) -> Option<Handshake> {
+        match &self.settings.load().act {
+            Act::Handshake(fault) => Some(*fault),
+            _ => None,
+        }
+    }
+
+    /// Whether it can be asked about a connection that has said nothing yet.
+    pub(crate) fn knows_arrivals(&self) -> bool {
+        matches!(&self.settings.load().act, Act::Stream(_))
+    }
+
     /// What it says to a new connection that it has.
     pub(crate) fn entry(&self, take: &Take, now: Instant) -> Entry {
         match &self.settings.load().act {
             Act::Stream(fault) => fault.entry(take, now),
-            Act::Request(_) => Entry::Pass,
+            _ => Entry::Pass,
         }
     }
 
@@ -217,7 +238,7 @@ impl Armed {
     pub(crate) fn afterwards(&self) -> Option<How> {
         match &self.settings.load().act {
             Act::Stream(fault) => fault.afterwards(),
-            Act::Request(_) => None,
+            _ => None,
         }
     }
 
@@ -262,11 +283,13 @@ impl Armed {
         let measured = match &self.settings.load().act {
             Act::Stream(fault) => fault.measured(&self.meters),
             Act::Request(fault) => fault.measured(&self.meters),
+            Act::Handshake(fault) => fault.measured(&self.meters),
         };
+        let own = measured.into_iter().map(|(name, value)| (name.to_owned(), value));
         Evidence {
             considered: self.meters.considered.load(Relaxed),
             applied: self.meters.applied.load(Relaxed),
-            measured: measured.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            measured: own.chain(self.compared.measured()).collect(),
         }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Birth {
     pub(crate) member: Option<Arc<str>>,
     /// It carries datagrams and not a stream.
     pub(crate) datagrams: bool,
+    /// It carries TLS that passes through.
+    pub(crate) sealed: bool,
 }
 
 /// An open connection.
@@ -51,6 +53,7 @@ pub(crate) struct Conn {
     born: Instant,
     phase: AtomicU8,
     hold: Mutex<Option<Instant>>,
+    sni: OnceLock<String>,
 }
 
 /// What a connection is doing by itself.
@@ -77,6 +80,8 @@ pub(crate) struct Take {
     pub(crate) begun: OnceLock<Instant>,
     /// The connection carries datagrams.
     pub(crate) datagrams: bool,
+    /// The connection carries TLS that passes through.
+    pub(crate) sealed: bool,
     /// Chunks that the fault has seen, up and down: the ordinals of what it draws per chunk.
     pub(crate) chunks: [AtomicU64; 2],
     since: OnceLock<Instant>,
@@ -129,6 +134,7 @@ impl Conn {
             born: Instant::now(),
             phase: AtomicU8::new(Phase::Dialling as u8),
             hold: Mutex::default(),
+            sni: OnceLock::new(),
         }
     }
 
@@ -160,6 +166,7 @@ impl Conn {
                     spent: Default::default(),
                     begun: OnceLock::new(),
                     datagrams: self.birth.datagrams,
+                    sealed: self.birth.sealed,
                     chunks: Default::default(),
                     since: OnceLock::new(),
                     applied: AtomicBool::new(false),
@@ -217,6 +224,7 @@ impl Conn {
         let word = match how {
             How::Fin => 1,
             How::Rst => 2,
+            How::Bare => 3,
         };
         let _ = self.kill.compare_exchange(0, word, AcqRel, Acquire);
     }
@@ -226,7 +234,16 @@ impl Conn {
         match self.kill.load(Acquire) {
             0 => None,
             1 => Some(How::Fin),
+            3 => Some(How::Bare),
             _ => Some(How::Rst),
+        }
+    }
+
+    /// Keeps the name that the client asked for in its TLS handshake.
+    pub(crate) fn learn(&self, sni: Option<String>) {
+        if let Some(name) = sni {
+            // A connection has one handshake.
+            let _ = self.sni.set(name);
         }
     }
 
@@ -367,5 +384,9 @@ impl Facts for Conn {
 
     fn member(&self) -> Option<&str> {
         self.birth.member.as_deref()
+    }
+
+    fn sni(&self) -> Option<&str> {
+        self.sni.get().map(String::as_str)
     }
 }

@@ -217,7 +217,7 @@ impl AsyncRead for FaultIo {
                 return Poll::Ready(Ok(()));
             }
             match this.read_end {
-                Some(How::Fin) => return Poll::Ready(Ok(())),
+                Some(How::Fin | How::Bare) => return Poll::Ready(Ok(())),
                 Some(How::Rst) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
                 None => {}
             }

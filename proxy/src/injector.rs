@@ -19,6 +19,7 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ pub struct ProxyInjector {
     gate: tokio::sync::Mutex<Option<Timers>>,
     /// The faults that are on, and the last ones that were: their evidence is asked for afterwards, too.
     faults: Mutex<VecDeque<Arc<Live>>>,
+    /// Where murphy's CA is, or will be when it is needed.
+    ca: PathBuf,
 }
 
 /// How a connection is ended by hand.
@@ -73,7 +76,14 @@ impl ProxyInjector {
             open: Mutex::default(),
             gate: tokio::sync::Mutex::default(),
             faults: Mutex::default(),
+            ca: crate::tls::Authority::default_dir(),
         }
+    }
+
+    /// With murphy's CA in that directory.
+    pub fn with_ca(mut self, dir: impl Into<PathBuf>) -> ProxyInjector {
+        self.ca = dir.into();
+        self
     }
 
     /// The open connections of all targets, in the order in which they came.
@@ -208,7 +218,7 @@ impl ProxyInjector {
                 gate.insert(timers).clone()
             }
         };
-        let open = Open::open(&target.name, spec, &timers).await?;
+        let open = Open::open(&target.name, spec, &timers, &self.ca).await?;
         let state = open.state();
         self.lock().insert(target.name.clone(), open);
         Ok(state)
@@ -220,7 +230,7 @@ impl ProxyInjector {
         let def = fault.inject.def();
         let name = &order.target.name;
         match def.layer {
-            Layer::Connections => {
+            Layer::Connections | Layer::Tls => {
                 let datagrams = spec.protocol == Protocol::Udp;
                 if !faults::fits(def.name, datagrams) {
                     let (passes, needs) = if datagrams { ("datagrams", "tcp") } else { ("streams", "udp") };
@@ -243,6 +253,10 @@ impl ProxyInjector {
                     "`murphy faults` lists the targets of each fault",
                 ));
             }
+        }
+        if let Some(problem) = model::catalogue::tls_misfit(fault, spec) {
+            let what = format!("proxy:{name}: {}", problem.what);
+            return Err(Refusal(Problem { what, ..problem }));
         }
         if let Some(open) = self.find(name)
             && open.spec != *spec

@@ -14,6 +14,7 @@ use crate::listen::{Door, Listener, Place};
 use crate::metrics::Metrics;
 use crate::route::{Chosen, Route};
 use crate::timers::Timers;
+use crate::tls::{self, Authority, Downstream, Mint, Terminator};
 use crate::udp;
 use crate::watch::Watch;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -25,6 +26,7 @@ use model::{ConnectionView, Fault, Problem, Sample, TargetKind, TargetRef};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -44,6 +46,8 @@ pub(crate) struct Target {
     /// As it really is, with the port that the kernel chose.
     listen: String,
     route: Route,
+    /// What is done about the clients' TLS.
+    tls: Option<Downstream>,
     /// None once it is closed: what is open keeps the target and must not keep the port.
     listeners: Mutex<Vec<Arc<Listener>>>,
     metrics: Arc<Metrics>,
@@ -87,7 +91,12 @@ impl Registry {
 
 impl Target {
     /// Opens the listener and begins to accept.
-    pub(crate) async fn open(name: &str, spec: &ProxySpec, timers: &Timers) -> Result<Arc<Target>, Refusal> {
+    pub(crate) async fn open(
+        name: &str,
+        spec: &ProxySpec,
+        timers: &Timers,
+        ca: &Path,
+    ) -> Result<Arc<Target>, Refusal> {
         let subject = |e: Problem| {
             let problem = Problem::new(format!("proxy:{name}: {}", e.what));
             Refusal(match e.hint {
@@ -98,6 +107,7 @@ impl Target {
         let place: Place = spec.listen.parse().map_err(subject)?;
         let route = Route::read(spec, place.ports()).map_err(subject)?;
         check(spec, &place).map_err(subject)?;
+        let tls = downstream(spec, ca).map_err(subject)?;
         if spec.keep_source {
             may_keep_source().map_err(|e| {
                 Refusal::new(
@@ -126,7 +136,7 @@ impl Target {
         if spec.protocol == Protocol::Udp {
             sockets = udp::bind(&place).await.map_err(refused)?.into_iter().map(Arc::new).collect();
         } else {
-            let transparent = matches!(route, Route::Original);
+            let transparent = matches!(route, Route::Original(_));
             listeners = place.listen(transparent).await.map_err(refused)?.into_iter().map(Arc::new).collect();
         }
         let address = match place.ports() {
@@ -138,6 +148,7 @@ impl Target {
             name: name.to_owned(),
             listen: address,
             route,
+            tls,
             listeners: Mutex::new(listeners.clone()),
             metrics: Arc::new(Metrics::new()),
             timers: timers.clone(),
@@ -199,7 +210,7 @@ impl Target {
     pub(crate) fn state(&self) -> TargetState {
         TargetState {
             target: self.reference(),
-            about: format!("{} → {} {}", self.listen, self.route, self.spec.protocol.word()),
+            about: format!("{} → {} {}", self.listen, self.route, self.spec.speaks()),
             up: true,
             listen: Some(self.listen.clone()),
             http: self.spec.protocol == Protocol::Http,
@@ -225,6 +236,11 @@ impl Target {
     /// How services are found.
     pub(crate) fn route(&self) -> &Route {
         &self.route
+    }
+
+    /// What is done about the clients' TLS.
+    pub(crate) fn tls(&self) -> Option<&Downstream> {
+        self.tls.as_ref()
     }
 
     /// The service for a client that came to the port with that index.
@@ -412,9 +428,10 @@ impl Target {
             client,
             member: chosen.as_ref().map(|c| c.name.clone()),
             datagrams: self.spec.protocol == Protocol::Udp,
+            sealed: self.spec.downstream_tls() == Some(model::target::Downstream::PassThrough),
         };
         let conn = Arc::new(Conn::new(birth, self.metrics.clone()));
-        for fault in registry.armed.iter().filter(|f| f.def.layer == Layer::Connections) {
+        for fault in registry.armed.iter().filter(|f| f.knows_arrivals()) {
             conn.offer(fault);
         }
         if registry.closed {
@@ -423,6 +440,16 @@ impl Target {
         registry.conns.insert(id, conn.clone());
         self.metrics.accepted();
         Open::new(conn, self.clone(), chosen)
+    }
+
+    /// A connection has said which name it wants: it is offered to the faults that ask for it, and to those on handshakes.
+    pub(crate) fn learned(&self, open: &Open) {
+        let registry = self.lock();
+        let conn = open.share();
+        for fault in registry.armed.iter().filter(|f| f.def.layer != Layer::Requests) {
+            // The connection itself asks, so it need not be woken.
+            conn.offer(fault);
+        }
     }
 
     fn lock_listeners(&self) -> MutexGuard<'_, Vec<Arc<Listener>>> {
@@ -439,8 +466,33 @@ impl Target {
     }
 }
 
+/// Sets up the clients' TLS; finds murphy's CA, or makes it, when certificates will have to be made.
+fn downstream(spec: &ProxySpec, ca: &Path) -> Result<Option<Downstream>, Problem> {
+    let Some(given) = &spec.tls else { return Ok(None) };
+    Ok(match given.downstream {
+        None => None,
+        Some(model::target::Downstream::PassThrough) => Some(Downstream::PassThrough),
+        Some(model::target::Downstream::Terminate) => {
+            let mint = Authority::open(ca).and_then(|(authority, _)| Mint::new(authority));
+            let mint = mint.map_err(|e| ca_problem(&e))?;
+            Some(Downstream::Terminate(Box::new(Terminator::new(spec, given, mint)?)))
+        }
+    })
+}
+
+fn ca_problem(e: &tls::CaError) -> Problem {
+    let text = e.to_string();
+    match text.split_once("; ") {
+        Some((what, hint)) => Problem::new(what).hint(hint),
+        None => Problem::new(text),
+    }
+}
+
 /// What cannot go together.
 fn check(spec: &ProxySpec, place: &Place) -> Result<(), Problem> {
+    if let Some(problem) = spec.tls_problem() {
+        return Err(problem);
+    }
     let proxied = spec.proxy_protocol != ProxyProtocol::default();
     let unix = matches!(place, Place::Unix(_)) || spec.services().iter().any(|s| s.starts_with("unix:"));
     if spec.keep_source && (unix || spec.protocol == Protocol::Udp) {

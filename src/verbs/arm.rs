@@ -190,7 +190,7 @@ fn target(args: &Arm, reference: &TargetRef) -> Result<Option<Target>, Problem> 
         if reference.kind != TargetKind::Proxy {
             return Err(Problem::new("--listen and --upstream are for proxies").hint("leave them out"));
         }
-        let spec = target_proxy(&reference.name, listen, upstream, args.protocol)?;
+        let spec = target_proxy(&reference.name, listen, upstream, args.protocol, args.tls.as_ref())?;
         return Ok(Some(Target { name: reference.name.clone(), spec: TargetSpec::Proxy(spec) }));
     }
     Ok(crate::service::implied(reference))

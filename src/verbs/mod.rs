@@ -2,6 +2,7 @@
 
 mod agent;
 mod arm;
+mod ca;
 mod check;
 mod connections;
 mod demo;
@@ -64,6 +65,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Check(args) => check::check(&args),
         Verb::Schema => print(&(pretty(&model::experiment::schema()) + "\n")),
         Verb::Faults(args) => faults::faults(&args),
+        Verb::Ca(args) => ca::ca(args),
         Verb::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "murphy", &mut out);

@@ -65,6 +65,7 @@ pub fn all() -> Value {
                     &["listen"],
                     json!({
                         "listen": text(), "upstream": text(), "upstreams": {"type": "array", "items": text()},
+                        "tls": {"type": "object", "description": "downstream: terminate or pass_through; certificate: {cert, key}; alpn; upstream: {sni, roots, certificate, insecure, alpn}"},
                         "balance": {"enum": ["round_robin", "least_connections", "sticky"]},
                         "protocol": {"enum": ["tcp", "http", "udp"]}, "idle_timeout": text(),
                         "proxy_protocol": {"type": "object"}, "connect_timeout": text(),

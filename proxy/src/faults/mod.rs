@@ -26,12 +26,15 @@ mod slow_close;
 mod spread;
 mod throttle;
 mod through;
+mod tls;
+mod tls_truncate;
 mod truncate;
 mod websocket;
 
 pub(crate) use bandwidth::SharedLine;
 pub(crate) use header_driven::Asked;
 use spread::Spread;
+pub(crate) use tls::Handshake;
 
 use crate::armed::Meters;
 use crate::chain::{Dir, How, Stage};
@@ -83,6 +86,14 @@ const TABLE: &[(&str, On, Read)] = &[
     ("websocket_drop", On::Streams, websocket::read_drop),
     ("websocket_corrupt", On::Streams, websocket::read_corrupt),
     ("websocket_close", On::Streams, websocket::read_close),
+    ("tls_plain_text", On::Streams, tls::read_plain_text),
+    ("tls_alert", On::Streams, tls::read_alert),
+    ("tls_cipher", On::Streams, tls::read_cipher),
+    ("tls_version", On::Streams, tls::read_version),
+    ("tls_certificate", On::Streams, tls::read_certificate),
+    ("tls_client_certificate", On::Streams, tls::read_clients),
+    ("tls_stall", On::Streams, tls::read_stall),
+    ("tls_truncate", On::Streams, tls_truncate::read),
 ];
 
 /// What a fault can act on.
@@ -102,13 +113,15 @@ pub(crate) enum Act {
     Stream(Box<dyn StreamFault>),
     /// HTTP requests.
     Request(Box<dyn RequestFault>),
+    /// TLS handshakes of clients.
+    Handshake(Handshake),
 }
 
 impl Act {
     /// Whether it can be done to a request with these facts.
     pub(crate) fn is_for(&self, facts: &dyn Facts) -> bool {
         match self {
-            Act::Stream(_) => true,
+            Act::Stream(_) | Act::Handshake(_) => true,
             Act::Request(fault) => fault.is_for(facts) && (!fault.is_for_sockets() || asks_for_socket(facts)),
         }
     }
@@ -422,10 +435,11 @@ pub(crate) mod bench {
             loop {
                 match self.down.pull(now) {
                     Pull::Item(Item::Data(c)) => text.push_str(std::str::from_utf8(&c.bytes).unwrap()),
-                    Pull::Item(Item::End(How::Fin)) => text.push('.'),
+                    Pull::Item(Item::End(How::Fin | How::Bare)) => text.push('.'),
                     Pull::Item(Item::End(How::Rst)) => text.push('!'),
                     Pull::Kill(How::Fin) => return text + "<fin>",
                     Pull::Kill(How::Rst) => return text + "<rst>",
+                    Pull::Kill(How::Bare) => return text + "<bare>",
                     Pull::Wait(_) => return text,
                 }
             }

@@ -120,7 +120,7 @@ pub(super) mod bench {
             let known = Known { request: &self.request, response: Some(&self.response) };
             match &self.fault.settings().act {
                 Act::Request(fault) => does(&**fault, &known),
-                Act::Stream(_) => panic!("not about requests"),
+                Act::Stream(_) | Act::Handshake(_) => panic!("not about requests"),
             }
         }
 

@@ -194,6 +194,13 @@ impl<'a> Flow<'a> {
         }
     }
 
+    /// Counts it for every fault that it matches, on the side of those that have the fault or of those that were spared.
+    fn compare(&self, latency: Option<Duration>) {
+        for hit in &self.hits {
+            hit.fault.compared.count(hit.taken, latency, self.outcome.failed);
+        }
+    }
+
     /// Its response is about to leave.
     pub(super) fn answered(&mut self, head: &ResponseHead) {
         if self.answered {
@@ -206,6 +213,7 @@ impl<'a> Flow<'a> {
         self.status = Some(head.status);
         let now = Instant::now();
         heads.hand_over(self.outcome, now, &self.conn().metrics);
+        self.compare(Some(now.saturating_duration_since(self.outcome.started)));
         if let Some((id, _)) = self.watched {
             self.target().watch().answered(id, head, now);
         }
@@ -219,6 +227,7 @@ impl Drop for Flow<'_> {
                 || self.conn().heads().is_shaped()
                 || self.conn().killed().is_some();
             self.conn().metrics.request(&self.outcome, None);
+            self.compare(None);
         }
         if let Some((id, begun)) = self.watched {
             let record = Record {

@@ -146,7 +146,7 @@ impl Hit {
         let settings = self.fault.settings();
         match &settings.act {
             Act::Request(fault) => Some(does(&**fault)),
-            Act::Stream(_) => None,
+            Act::Stream(_) | Act::Handshake(_) => None,
         }
     }
 }

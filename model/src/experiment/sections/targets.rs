@@ -185,7 +185,7 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         None => HttpVersion::default(),
     };
     let tls = match f.get("tls") {
-        Some(n) => Some(tls::read(r, n, what, protocol)?),
+        Some(n) => Some(Box::new(tls::read(r, n, what, protocol)?)),
         None => None,
     };
     let listen = listen?;

@@ -4,10 +4,10 @@
 //! service had closed it meanwhile, goes to another: a fault (or the service) that breaks a connection must be seen.
 
 use super::shared::{Share, Shared};
-use super::transport::Transport;
 use crate::dial::Dial;
 use crate::http::h1::H1;
-use crate::net::Address;
+use crate::net::{Address, Stream};
+use crate::tls::Offer;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -22,7 +22,7 @@ pub(crate) struct Pool {
     address: Address,
     how: Dial,
     host: String,
-    idle: Mutex<Vec<H1<Transport>>>,
+    idle: Mutex<Vec<H1<Stream>>>,
     /// Of HTTP/2, where requests share connections.
     shared: Mutex<Vec<Arc<Shared>>>,
     dialling: tokio::sync::Mutex<()>,
@@ -65,7 +65,7 @@ impl Pool {
     }
 
     /// A kept connection of HTTP/1.1, if there is one that the service has not closed.
-    pub(crate) fn kept(&self) -> Option<H1<Transport>> {
+    pub(crate) fn kept(&self) -> Option<H1<Stream>> {
         loop {
             let mut side = self.lock().pop()?;
             let alive = is_quiet(&mut side, &mut Context::from_waker(Waker::noop()));
@@ -76,17 +76,16 @@ impl Pool {
     }
 
     /// A new connection of HTTP/1.1.
-    pub(crate) async fn fresh(&self) -> Result<H1<Transport>, Unanswered> {
-        self.dial().await.map(H1::new)
+    pub(crate) async fn fresh(&self) -> Result<H1<Stream>, Unanswered> {
+        self.dial(Offer::Http1).await.map(H1::new)
     }
 
-    async fn dial(&self) -> Result<Transport, Unanswered> {
-        let stream = self.address.dial(self.how).await.map_err(|e| Unanswered(e.to_string()))?;
-        Ok(Transport::Plain(stream))
+    async fn dial(&self, offer: Offer) -> Result<Stream, Unanswered> {
+        self.address.dial(self.how.offering(offer)).await.map_err(|e| Unanswered(e.to_string()))
     }
 
     /// Takes a connection back.
-    pub(crate) fn give_back(self: &Arc<Pool>, mut side: H1<Transport>) {
+    pub(crate) fn give_back(self: &Arc<Pool>, mut side: H1<Stream>) {
         let reaper = self.reaper.get_or_init(|| {
             let pool = Arc::downgrade(self);
             Arc::new(Reaper { pool, runtime: Handle::current(), called: AtomicBool::new(false) }).into()
@@ -119,8 +118,11 @@ impl Pool {
         if let Some(share) = self.shared_with_room() {
             return Ok((share, true));
         }
-        let transport = self.dial().await?;
-        let shared = Shared::handshake(transport)
+        let stream = self.dial(Offer::Http2).await?;
+        if stream.alpn().is_some_and(|chosen| chosen != b"h2") {
+            return Err(Unanswered(format!("{} does not speak HTTP/2: it chose HTTP/1.1", self.address)));
+        }
+        let shared = Shared::handshake(stream)
             .await
             .map_err(|why| Unanswered(format!("{} does not speak HTTP/2 to us: {why}", self.address)))?;
         let mut all = self.lock_shared();
@@ -134,7 +136,7 @@ impl Pool {
         all.iter().find(|s| !s.is_closed() && s.has_room()).cloned().map(Share::of)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<H1<Transport>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<H1<Stream>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -144,7 +146,7 @@ impl Pool {
 }
 
 /// Whether the service has neither closed the connection nor sent something unasked.
-fn is_quiet(side: &mut H1<Transport>, cx: &mut Context<'_>) -> bool {
+fn is_quiet(side: &mut H1<Stream>, cx: &mut Context<'_>) -> bool {
     let quiet = matches!(side.poll_more(cx), Poll::Pending);
     side.put_by();
     quiet
