@@ -99,7 +99,9 @@ impl Client for InStream {
 
     fn respond(&mut self, request: &RequestHead, head: &ResponseHead, body: Body, how: &Respond) {
         let over = body != Body::Tunnel
-            && (body == Body::None || has_no_body(head.status) || request.method == Method::HEAD);
+            && (matches!(body, Body::None | Body::Length(0)) && !how.relength
+                || has_no_body(head.status)
+                || request.method == Method::HEAD);
         self.malformed = how.malformed;
         match self.responder.send_response(heads::response(head, how.relength), over) {
             Ok(stream) => self.going = Some(Going::new(stream, over)),

@@ -4,12 +4,10 @@ mod own;
 mod pool;
 mod shared;
 mod stream;
-mod transport;
 
 pub(crate) use own::Own;
 pub(crate) use pool::{Pool, Unanswered};
 pub(crate) use stream::OutStream;
-pub(crate) use transport::Transport;
 
 use super::h1::H1;
 use super::h1::framing::Body;
@@ -17,6 +15,7 @@ use super::hop::Hop;
 use super::message::{Piece, RequestHead, ResponseHead};
 use super::side::{Broken, Raw, Side};
 use super::wire::{Ending, Malformed};
+use crate::net::Stream;
 use http::{Method, Version};
 use model::target::HttpVersion;
 use std::sync::Arc;
@@ -25,7 +24,7 @@ use std::task::{Context, Poll, ready};
 /// Who answers.
 pub(crate) enum Upstream {
     /// The service, on a connection of its own; `true` when that has served others before.
-    H1(Box<H1<Transport>>, Arc<Pool>, bool),
+    H1(Box<H1<Stream>>, Arc<Pool>, bool),
     /// The service, on a shared connection.
     H2(Box<OutStream>),
     /// We do.

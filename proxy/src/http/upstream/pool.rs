@@ -4,10 +4,9 @@
 //! service had closed it meanwhile, goes to another: a fault (or the service) that breaks a connection must be seen.
 
 use super::shared::{Share, Shared};
-use super::transport::Transport;
 use crate::dial::Dial;
 use crate::http::h1::H1;
-use crate::net::Address;
+use crate::net::{Address, Stream};
 use crate::tls::Offer;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
@@ -23,7 +22,7 @@ pub(crate) struct Pool {
     address: Address,
     how: Dial,
     host: String,
-    idle: Mutex<Vec<H1<Transport>>>,
+    idle: Mutex<Vec<H1<Stream>>>,
     /// Of HTTP/2, where requests share connections.
     shared: Mutex<Vec<Arc<Shared>>>,
     dialling: tokio::sync::Mutex<()>,
@@ -69,7 +68,7 @@ impl Pool {
     }
 
     /// A kept connection of HTTP/1.1, if there is one that the service has not closed.
-    pub(crate) fn kept(&self) -> Option<H1<Transport>> {
+    pub(crate) fn kept(&self) -> Option<H1<Stream>> {
         loop {
             let mut side = self.lock().pop()?;
             let alive = is_quiet(&mut side, &mut Context::from_waker(Waker::noop()));
@@ -80,11 +79,11 @@ impl Pool {
     }
 
     /// A new connection of HTTP/1.1.
-    pub(crate) async fn fresh(&self) -> Result<H1<Transport>, Unanswered> {
+    pub(crate) async fn fresh(&self) -> Result<H1<Stream>, Unanswered> {
         self.dial(Offer::Http1).await.map(H1::new)
     }
 
-    async fn dial(&self, offer: Offer) -> Result<Transport, Unanswered> {
+    async fn dial(&self, offer: Offer) -> Result<Stream, Unanswered> {
         let how = self.how.offering(offer);
         let stream = self.address.dial(how).await.map_err(|e| {
             if e.to_string().contains("NoApplicationProtocol") {
@@ -96,11 +95,11 @@ impl Pool {
             self.only_http1.store(true, Release);
             return Err(Unanswered(format!("{} does not speak HTTP/2: it chose HTTP/1.1", self.address)));
         }
-        Ok(Transport::Plain(stream))
+        Ok(stream)
     }
 
     /// Takes a connection back.
-    pub(crate) fn give_back(self: &Arc<Pool>, mut side: H1<Transport>) {
+    pub(crate) fn give_back(self: &Arc<Pool>, mut side: H1<Stream>) {
         let reaper = self.reaper.get_or_init(|| {
             let pool = Arc::downgrade(self);
             Arc::new(Reaper { pool, runtime: Handle::current(), called: AtomicBool::new(false) }).into()
@@ -155,7 +154,7 @@ impl Pool {
         all.iter().find(|s| !s.is_closed() && s.has_room()).cloned().map(Share::of)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<H1<Transport>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<H1<Stream>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -165,7 +164,7 @@ impl Pool {
 }
 
 /// Whether the service has neither closed the connection nor sent something unasked.
-fn is_quiet(side: &mut H1<Transport>, cx: &mut Context<'_>) -> bool {
+fn is_quiet(side: &mut H1<Stream>, cx: &mut Context<'_>) -> bool {
     let quiet = matches!(side.poll_more(cx), Poll::Pending);
     side.put_by();
     quiet
