@@ -118,7 +118,7 @@ impl ProxyInjector {
 
     /// The requests of all targets that speak HTTP: those under way and the last ones that are over, oldest first.
     pub fn requests(&self) -> Vec<RequestView> {
-        let mut all: Vec<_> = self.http().iter().flat_map(|open| open.look().requests()).collect();
+        let mut all: Vec<_> = self.http().iter().flat_map(|open| open.watch().requests()).collect();
         all.sort_by_key(|view| view.id);
         all
     }
@@ -136,7 +136,7 @@ impl ProxyInjector {
     /// None when there is no such target, or it does not speak HTTP.
     pub fn hold_requests(&self, target: &str, when: Option<Matcher>, lease: Duration) -> Option<Hold> {
         let open = self.find(target).filter(|open| open.spec.protocol == Protocol::Http)?;
-        Some(open.look().hold(when, lease.min(LONGEST_HOLD)))
+        Some(open.watch().hold(when, lease.min(LONGEST_HOLD)))
     }
 
     /// Ends a hold; what it held goes on. False when there is none of that number.
@@ -157,7 +157,7 @@ impl ProxyInjector {
     /// Who asks most of a target, or for what. None when there is no such target, or it does not speak HTTP.
     pub fn top(&self, target: &str, by: TopBy, most: usize) -> Option<Vec<Talker>> {
         let open = self.find(target).filter(|open| open.spec.protocol == Protocol::Http)?;
-        Some(open.look().top(by, most))
+        Some(open.watch().top(by, most))
     }
 
     fn http(&self) -> Vec<Arc<Open>> {

@@ -9,7 +9,7 @@ use crate::chain::How;
 use crate::conn::{Birth, Conn, Open};
 use crate::dial::may_keep_source;
 use crate::http::message::{Answer, RequestHead};
-use crate::http::seams::{Observer, Stub};
+use crate::http::seams::Stub;
 use crate::http::stubs::Stubs;
 use crate::listen::{Door, Listener, Place};
 use crate::metrics::Metrics;
@@ -18,7 +18,7 @@ use crate::timers::Timers;
 use crate::tls::{self, Authority, Downstream, Mint, Terminator};
 use crate::udp;
 use crate::watch::Watch;
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use inject::{Order, Refusal};
 use model::catalogue::Layer;
 use model::sample::TargetState;
@@ -29,7 +29,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
@@ -60,16 +60,14 @@ pub(crate) struct Target {
     /// Changes with them: their count of changes, and what requests must look at.
     requests_version: AtomicU64,
     requests_changed: Notify,
-    observer: ArcSwapOption<Box<dyn Observer>>,
     stubs: Option<Stubs>,
     acceptors: Mutex<JoinSet<()>>,
 }
 
-/// In the version of requests: there are faults on them; somebody watches; some are answered in the service's place.
+/// In the version of requests: there are faults on them; some are answered in the service's place.
 const ARMED: u64 = 1;
-const WATCHED: u64 = 2;
-const STUBBED: u64 = 4;
-const FLAGS: u64 = ARMED | WATCHED | STUBBED;
+const STUBBED: u64 = 2;
+const FLAGS: u64 = ARMED | STUBBED;
 
 /// The numbers of connections, the same for all targets.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -164,7 +162,6 @@ impl Target {
             requests: ArcSwap::default(),
             requests_version: AtomicU64::new(if spec.stubs.is_empty() { 0 } else { STUBBED }),
             requests_changed: Notify::new(),
-            observer: ArcSwapOption::empty(),
             stubs,
             acceptors: Mutex::default(),
         });
@@ -390,14 +387,12 @@ impl Target {
     fn requests_news(&self, _locked: &Registry) {
         let flag = |on: bool, flag| if on { flag } else { 0 };
         let next = (self.requests_version.load(Relaxed) & !FLAGS) + FLAGS + 1;
-        let flags = flag(!self.requests.load().is_empty(), ARMED)
-            | flag(self.observer.load().is_some(), WATCHED)
-            | flag(self.stubs.is_some(), STUBBED);
+        let flags = flag(!self.requests.load().is_empty(), ARMED) | flag(self.stubs.is_some(), STUBBED);
         self.requests_version.store(next | flags, Release);
         self.requests_changed.notify_waiters();
     }
 
-    /// A number that changes whenever the faults on requests do, or their settings, or who watches.
+    /// A number that changes whenever the faults on requests do, or their settings.
     pub(crate) fn requests_version(&self) -> u64 {
         self.requests_version.load(Acquire)
     }
@@ -407,19 +402,9 @@ impl Target {
         version & ARMED != 0
     }
 
-    /// Whether that number says that somebody watches.
-    pub(crate) fn is_watched(version: u64) -> bool {
-        version & WATCHED != 0
-    }
-
     /// Waits until it changes. Polled once before looking, it misses nothing.
     pub(crate) fn requests_change(&self) -> Notified<'_> {
         self.requests_changed.notified()
-    }
-
-    /// Who watches requests.
-    pub(crate) fn observer(&self) -> Option<Arc<Box<dyn Observer>>> {
-        self.observer.load_full()
     }
 
     /// The answer that is given in the service's place, and how long that takes.
@@ -428,31 +413,6 @@ impl Target {
             return None;
         }
         self.stubs.as_ref().and_then(|stubs| stubs.answer(conn, head))
-    }
-
-    /// Somebody looks at requests: they are told of until nobody has looked for a while.
-    pub(crate) fn look(self: &Arc<Target>) -> &Watch {
-        let registry = self.lock();
-        let asleep = self.observer.load().is_none();
-        self.watch.look(Instant::now(), asleep);
-        if asleep {
-            self.observer.store(Some(Arc::new(Box::new(self.watch.clone()))));
-            self.requests_news(&registry);
-            drop(registry);
-            tokio::spawn(until_nobody_looks(Arc::downgrade(self)));
-        }
-        &self.watch
-    }
-
-    /// Whether somebody still looks; if not, requests are told of no more.
-    fn is_looked_at(&self) -> bool {
-        let registry = self.lock();
-        let awake = self.watch.is_awake(Instant::now());
-        if !awake {
-            self.observer.store(None);
-            self.requests_news(&registry);
-        }
-        awake
     }
 
     /// Numbers a new connection and offers it to what is armed.
@@ -521,18 +481,6 @@ fn ca_problem(e: &tls::CaError) -> Problem {
     match text.split_once("; ") {
         Some((what, hint)) => Problem::new(what).hint(hint),
         None => Problem::new(text),
-    }
-}
-
-/// Ends with the target, or when nobody has looked for a while.
-async fn until_nobody_looks(target: Weak<Target>) {
-    loop {
-        let Some(span) = target.upgrade().map(|t| t.watch.stays_awake(Instant::now())) else { return };
-        tokio::time::sleep(span).await;
-        match target.upgrade() {
-            Some(target) if target.is_looked_at() => {}
-            _ => return,
-        }
     }
 }
 

@@ -15,6 +15,7 @@ mod live;
 mod nginx;
 mod postgres;
 mod redis;
+mod requests;
 mod run;
 mod tls;
 mod toxiproxy;

@@ -69,8 +69,7 @@ pub fn all() -> Value {
                         "balance": {"enum": ["round_robin", "least_connections", "sticky"]},
                         "protocol": {"enum": ["tcp", "http", "udp"]}, "idle_timeout": text(),
                         "proxy_protocol": {"type": "object"}, "connect_timeout": text(),
-                        "keep_source": {"type": "boolean"}, "stubs": list(reference("Stub")),
-                        "keep_source": {"type": "boolean"}, "upstream_http": {"enum": ["auto", "1", "2"]},
+                        "keep_source": {"type": "boolean"}, "upstream_http": {"enum": ["auto", "1", "2"]}, "stubs": list(reference("Stub")),
                     }),
                 ),
                 "process": object(

@@ -241,6 +241,11 @@ pub(crate) trait RequestFault: Send + Sync {
         false
     }
 
+    /// Whether it acts on nothing before there is a response, so that its matcher may ask for one.
+    fn can_ask_for_responses(&self) -> bool {
+        self.acts_on_responses() || self.acts_on_bodies()
+    }
+
     /// What it measurably did, by name with its unit.
     fn measured(&self, meters: &Meters) -> BTreeMap<&'static str, f64>;
 }

@@ -35,8 +35,7 @@ enum Over {
 pub(super) async fn exchange<C: Client>(context: &Context, client: &mut C, heads: &mut Heads) {
     let late = context.conn.heads().up_delay();
     let now = Instant::now();
-    let mut flow = Flow::new(context, now.checked_sub(late).unwrap_or(now), late);
-    flow.consider(&heads.request, now);
+    let flow = Flow::new(context, now.checked_sub(late).unwrap_or(now), late);
     let mut way = Way { flow, client, up: Pump::default(), timers: context.target.timers() };
     let over = way.run(heads, now).await;
     let Way { client, mut flow, .. } = way;
@@ -79,6 +78,8 @@ impl<C: Client> Way<'_, C> {
             self.attentive(gate).await?;
             self.flow.released(now.elapsed());
         }
+        self.flow.consider(&heads.request, Instant::now());
+        self.flow.show_hits();
         let mut answer = None;
         for at in 0..self.flow.hits.len() {
             self.hold(at, Point::Request, None).await?;
@@ -155,6 +156,7 @@ impl<C: Client> Way<'_, C> {
             self.flow.refresh(Late::Responses, &heads.request, Some(&heads.response));
         }
         self.flow.consider_response(&heads.request, &heads.response);
+        self.flow.show_hits();
         for at in 0..self.flow.hits.len() {
             self.hold(at, Point::Response, Some(upstream)).await?;
             let known = Known { request: &heads.request, response: Some(&heads.response) };

@@ -5,7 +5,7 @@ use super::facts::Asked;
 use super::hit::Hit;
 use super::message::{RequestHead, ResponseHead};
 use super::pump::Pump;
-use super::seams::Record;
+use super::seams::{Gate, Record};
 use super::stage::place;
 use super::wire::WirePlan;
 use crate::armed::Armed;
@@ -28,6 +28,7 @@ pub(super) struct Flow<'a> {
     seen: u64,
     pub(super) outcome: Outcome,
     answered: bool,
+    by_hand: Duration,
     /// Its number and when it began, when somebody watches.
     watched: Option<(u64, Instant)>,
     pub(super) service: Option<Duration>,
@@ -55,6 +56,7 @@ impl<'a> Flow<'a> {
             seen: 0,
             outcome: Outcome { started, added, failed: true, touched: false },
             answered: false,
+            by_hand: Duration::ZERO,
             watched: None,
             service: None,
             status: None,
@@ -165,25 +167,37 @@ impl<'a> Flow<'a> {
     }
 
     /// Tells who watches that it began; what is given back is waited for.
-    pub(super) fn begin(&mut self, request: &RequestHead, now: Instant) -> Option<super::seams::Gate> {
-        if !Target::is_watched(self.target().requests_version()) {
+    pub(super) fn begin(&mut self, request: &RequestHead, now: Instant) -> Option<Gate> {
+        let watch = self.target().watch();
+        if !watch.is_awake(now) {
             return None;
         }
-        let observer = self.target().observer()?;
         let id = super::next_number();
         self.watched = Some((id, now));
-        let gate = observer.begun(id, self.conn(), request, now);
-        observer.looked_at(id, &self.hits);
-        gate
+        watch.begun(id, self.conn(), request, now)
     }
 
-    /// It was held by hand for so long, and goes on.
+    /// It was held by hand and goes on.
     pub(super) fn released(&mut self, waited: Duration) {
+        self.by_hand = waited;
         self.outcome.added += waited;
-        if let Some((id, _)) = self.watched
-            && let Some(observer) = self.target().observer()
-        {
-            observer.released(id, waited);
+        self.outcome.touched = true;
+        if let Some((id, _)) = self.watched {
+            self.target().watch().released(id, waited);
+        }
+    }
+
+    /// Tells who watches which faults it matches.
+    pub(super) fn show_hits(&self) {
+        if let Some((id, _)) = self.watched {
+            self.target().watch().looked_at(id, &self.hits);
+        }
+    }
+
+    /// Counts it for every fault that it matches, on the side of those that have the fault or of those that were spared.
+    fn compare(&self, latency: Option<Duration>) {
+        for hit in &self.hits {
+            hit.fault.compared.count(hit.taken, latency, self.outcome.failed);
         }
     }
 
@@ -199,21 +213,9 @@ impl<'a> Flow<'a> {
         self.status = Some(head.status);
         let now = Instant::now();
         heads.hand_over(self.outcome, now, &self.conn().metrics);
-        self.compare(Some(now));
-        if let Some((id, _)) = self.watched
-            && let Some(observer) = self.target().observer()
-        {
-            observer.answered(id, head, now);
-        }
-    }
-}
-
-impl Flow<'_> {
-    /// Tells each fault that it matches what came of it: those that have it and those that spared it.
-    fn compare(&self, answered: Option<Instant>) {
-        let latency = answered.map(|now| now.saturating_duration_since(self.outcome.started));
-        for hit in &self.hits {
-            hit.fault.compared.count(hit.taken, latency, self.outcome.failed);
+        self.compare(Some(now.saturating_duration_since(self.outcome.started)));
+        if let Some((id, _)) = self.watched {
+            self.target().watch().answered(id, head, now);
         }
     }
 }
@@ -227,20 +229,18 @@ impl Drop for Flow<'_> {
             self.conn().metrics.request(&self.outcome, None);
             self.compare(None);
         }
-        if let Some((id, begun)) = self.watched
-            && let Some(observer) = self.target().observer()
-        {
+        if let Some((id, begun)) = self.watched {
             let record = Record {
                 begun,
                 ended: Instant::now(),
-                added: self.outcome.added,
+                added: self.outcome.added.saturating_sub(self.by_hand),
                 service: self.service,
                 status: self.status.map(|s| s.as_u16()),
                 bytes: self.bytes,
                 complete: self.complete,
                 hits: &self.hits,
             };
-            observer.ended(id, &record);
+            self.target().watch().ended(id, &record);
         }
     }
 }

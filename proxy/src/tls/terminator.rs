@@ -5,7 +5,7 @@ use super::authority::CaError;
 use super::files;
 use super::mint::{Flaw, Mint, Subject};
 use model::Problem;
-use model::target::{Alpn, HttpVersion, Protocol, ProxySpec, TlsSpec};
+use model::target::{Alpn, Protocol, ProxySpec, TlsSpec};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -72,8 +72,7 @@ impl Terminator {
     pub(crate) fn new(spec: &ProxySpec, tls: &TlsSpec, mint: Mint) -> Result<Terminator, Problem> {
         let own = tls.certificate.as_ref().map(files::certified).transpose()?;
         let alpn: &[Alpn] = match (&tls.alpn[..], spec.protocol) {
-            ([], Protocol::Http) if speaks_http2(spec, tls) => &[Alpn::H2, Alpn::Http1],
-            ([], Protocol::Http) => &[Alpn::Http1],
+            ([], Protocol::Http) => &[Alpn::H2, Alpn::Http1],
             (given, _) => given,
         };
         Ok(Terminator {
@@ -144,12 +143,6 @@ impl Terminator {
     fn lock(&self) -> MutexGuard<'_, Made> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether clients may choose HTTP/2. Where their version is the service's (`upstream_http: auto`), a service without TLS
-/// would have to speak it by prior knowledge, which few do and none says.
-fn speaks_http2(spec: &ProxySpec, tls: &TlsSpec) -> bool {
-    spec.upstream_http != HttpVersion::Auto || tls.upstream.is_some() || spec.is_stub()
 }
 
 /// One certificate for everyone who comes to this configuration.

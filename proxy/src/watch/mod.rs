@@ -18,7 +18,7 @@ pub use holds::{Hold, NoSuchHold};
 use crate::conn::Conn;
 use crate::http::hit::Hit;
 use crate::http::message::{RequestHead, ResponseHead};
-use crate::http::seams::{Gate, Observer, Record};
+use crate::http::seams::{Gate, Record};
 use crate::timers::Timers;
 use entry::Entry;
 use holds::Holds;
@@ -83,22 +83,15 @@ impl Watch {
         }
     }
 
-    /// Whether requests are told of.
+    /// Whether requests must be told of.
     pub(crate) fn is_awake(&self, now: Instant) -> bool {
         let until = self.awake.load(Relaxed);
         until != 0 && (self.since_made(now) < until || self.holds.are_on(now))
     }
 
-    /// How long it stays awake if nobody looks again.
-    pub(crate) fn stays_awake(&self, now: Instant) -> Duration {
-        let left = self.awake.load(Relaxed).saturating_sub(self.since_made(now));
-        // Holds may go on for longer: look again then.
-        Duration::from_millis(left.max(1000))
-    }
-
     /// The requests under way and the last ones that are over, oldest first.
     pub(crate) fn requests(&self) -> Vec<RequestView> {
-        let now = Instant::now();
+        let now = self.look();
         let seen = self.lock();
         let mut all: Vec<_> =
             seen.over.iter().chain(seen.under_way.values()).map(|e| e.view(&self.target, now)).collect();
@@ -108,7 +101,7 @@ impl Watch {
 
     /// The most frequent clients or routes since somebody looks, of the last 20 s at most.
     pub(crate) fn top(&self, by: TopBy, most: usize) -> Vec<Talker> {
-        let now = Instant::now();
+        let now = self.look();
         let mut seen = self.lock();
         match by {
             TopBy::Client => seen.clients.list(most, now),
@@ -118,7 +111,7 @@ impl Watch {
 
     /// Holds requests that match from now on, until the lease is over.
     pub(crate) fn hold(&self, when: Option<Matcher>, lease: Duration) -> Hold {
-        let now = Instant::now();
+        let now = self.look();
         self.holds.add(when, now.checked_add(lease).unwrap_or(now))
     }
 
@@ -142,9 +135,9 @@ impl Watch {
         self.holds.list(Instant::now())
     }
 
-    /// Somebody looks; `asleep` when nobody did before.
-    pub(crate) fn look(&self, now: Instant, asleep: bool) {
-        if asleep {
+    fn look(&self) -> Instant {
+        let now = Instant::now();
+        if !self.is_awake(now) {
             // What was seen when somebody looked last is old.
             let mut seen = self.lock();
             seen.under_way.clear();
@@ -153,6 +146,7 @@ impl Watch {
         }
         let until = self.since_made(now) + AWAKE.as_millis() as u64;
         self.awake.fetch_max(until.max(1), Relaxed);
+        now
     }
 
     fn since_made(&self, now: Instant) -> u64 {
@@ -164,8 +158,10 @@ impl Watch {
     }
 }
 
-impl Observer for Arc<Watch> {
-    fn begun(&self, id: u64, conn: &Conn, head: &RequestHead, at: Instant) -> Option<Gate> {
+/// What the exchange tells.
+impl Watch {
+    /// A request's head was read. What is given back is waited for before anything else is done with it.
+    pub(crate) fn begun(&self, id: u64, conn: &Conn, head: &RequestHead, at: Instant) -> Option<Gate> {
         let gate = self.holds.gate(id, conn, head, at, &self.timers);
         let mut seen = self.lock();
         if seen.under_way.len() < UNDER_WAY {
@@ -176,26 +172,30 @@ impl Observer for Arc<Watch> {
         gate
     }
 
-    fn released(&self, id: u64, waited: Duration) {
+    /// It was held and goes on; whether it was released or its lease is over makes no difference.
+    pub(crate) fn released(&self, id: u64, waited: Duration) {
         if let Some(entry) = self.lock().under_way.get_mut(&id) {
             entry.held = false;
             entry.by_hand = waited;
         }
     }
 
-    fn looked_at(&self, id: u64, hits: &[Arc<Hit>]) {
+    /// The faults that it matches are known.
+    pub(crate) fn looked_at(&self, id: u64, hits: &[Arc<Hit>]) {
         if let Some(entry) = self.lock().under_way.get_mut(&id) {
             entry.hits = hits.to_vec();
         }
     }
 
-    fn answered(&self, id: u64, head: &ResponseHead, _at: Instant) {
+    /// Its response's head is known, after what faults made of it.
+    pub(crate) fn answered(&self, id: u64, head: &ResponseHead, _at: Instant) {
         if let Some(entry) = self.lock().under_way.get_mut(&id) {
             entry.answered(head);
         }
     }
 
-    fn ended(&self, id: u64, record: &Record<'_>) {
+    /// It is over.
+    pub(crate) fn ended(&self, id: u64, record: &Record<'_>) {
         let now = record.ended;
         let mut seen = self.lock();
         let Some(mut entry) = seen.under_way.remove(&id) else { return };

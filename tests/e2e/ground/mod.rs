@@ -3,6 +3,8 @@
 mod agent;
 mod http;
 mod need;
+mod packages;
+mod peer;
 mod server;
 mod statistics;
 mod terminal;
@@ -11,6 +13,8 @@ mod tls;
 pub use agent::{Agent, Finished, TempDir, murphy, murphy_in};
 pub use http::{get, get_on};
 pub use need::{is_root, need, program};
+pub use packages::{cache, install, pip, run, sources};
+pub use peer::Peer;
 pub use server::{Nginx, Postgres, PostgresClient, Redis, RedisClient, free_port};
 pub use statistics::{binomial_ok, eventually, median, median_ms};
 pub use terminal::Terminal;

@@ -36,9 +36,10 @@ fn a_service_that_has_only_one_version_is_spoken_to_in_that() {
         let seen = curl("shop.test", ground.port, &ground.root, &[flag]);
         assert_eq!((seen.code, seen.out.as_str()), (0, version), "{seen:?}");
     }
-    // Without TLS nothing says what a service speaks, so clients are offered what all do.
     let Some(ground) = Ground::with("http,tls", |n| n.plain) else { return };
-    assert_eq!(curl("shop.test", ground.port, &ground.root, &["--http2"]).out, "1.1 200");
+    for (flag, version) in [("--http2", "2 200"), ("--http1.1", "1.1 200")] {
+        assert_eq!(curl("shop.test", ground.port, &ground.root, &[flag]).out, version);
+    }
 }
 
 /// What a client gets through a proxy in front of nginx, by the words of its TLS.

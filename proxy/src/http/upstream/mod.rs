@@ -4,12 +4,10 @@ mod own;
 mod pool;
 mod shared;
 mod stream;
-mod transport;
 
 pub(crate) use own::Own;
 pub(crate) use pool::{Pool, Unanswered};
 pub(crate) use stream::OutStream;
-pub(crate) use transport::Transport;
 
 use super::h1::H1;
 use super::h1::framing::Body;
@@ -17,6 +15,7 @@ use super::hop::Hop;
 use super::message::{Piece, RequestHead, ResponseHead};
 use super::side::{Broken, Raw, Side};
 use super::wire::{Ending, Malformed};
+use crate::net::Stream;
 use http::{Method, Version};
 use model::target::HttpVersion;
 use std::sync::Arc;
@@ -25,7 +24,7 @@ use std::task::{Context, Poll, ready};
 /// Who answers.
 pub(crate) enum Upstream {
     /// The service, on a connection of its own; `true` when that has served others before.
-    H1(Box<H1<Transport>>, Arc<Pool>, bool),
+    H1(Box<H1<Stream>>, Arc<Pool>, bool),
     /// The service, on a shared connection.
     H2(Box<OutStream>),
     /// We do.
@@ -53,7 +52,7 @@ impl Upstream {
         ask: &Ask<'_>,
     ) -> Result<Upstream, Unanswered> {
         let http2 = match speak {
-            HttpVersion::Auto => ask.head.version == Version::HTTP_2 && !pool.chose_http1(),
+            HttpVersion::Auto => ask.head.version == Version::HTTP_2 && !pool.speaks_only_http1(),
             HttpVersion::Http1 => false,
             HttpVersion::Http2 => true,
         };
@@ -61,9 +60,9 @@ impl Upstream {
             let upgrades = ask.hop.upgrade || !ask.head.protocol.is_empty();
             loop {
                 let (share, kept) = match pool.share().await {
-                    // Nothing was asked yet: it speaks the other one.
-                    Err(_) if speak == HttpVersion::Auto && pool.chose_http1() => break,
-                    share => share?,
+                    // Nothing of the request has left: it goes in the version that the service understands.
+                    Err(_) if speak == HttpVersion::Auto && pool.speaks_only_http1() => break,
+                    other => other?,
                 };
                 if upgrades && !share.extends() && speak == HttpVersion::Auto {
                     break;

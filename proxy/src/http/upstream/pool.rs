@@ -4,7 +4,6 @@
 //! service had closed it meanwhile, goes to another: a fault (or the service) that breaks a connection must be seen.
 
 use super::shared::{Share, Shared};
-use super::transport::Transport;
 use crate::dial::Dial;
 use crate::http::h1::H1;
 use crate::net::{Address, Stream};
@@ -23,12 +22,13 @@ pub(crate) struct Pool {
     address: Address,
     how: Dial,
     host: String,
-    idle: Mutex<Vec<H1<Transport>>>,
+    idle: Mutex<Vec<H1<Stream>>>,
     /// Of HTTP/2, where requests share connections.
     shared: Mutex<Vec<Arc<Shared>>>,
     dialling: tokio::sync::Mutex<()>,
+    /// The service was spoken to in HTTP/2 and did not understand.
+    only_http1: AtomicBool,
     reaper: OnceLock<Waker>,
-    chose_http1: AtomicBool,
 }
 
 /// Why the service gave no answer, as a sentence.
@@ -47,8 +47,8 @@ impl Pool {
             idle: Mutex::default(),
             shared: Mutex::default(),
             dialling: tokio::sync::Mutex::default(),
+            only_http1: AtomicBool::new(false),
             reaper: OnceLock::new(),
-            chose_http1: AtomicBool::new(false),
         })
     }
 
@@ -62,18 +62,13 @@ impl Pool {
         &self.address
     }
 
-    /// Whether the service was offered HTTP/2 by ALPN and chose the older one.
-    pub(crate) fn chose_http1(&self) -> bool {
-        self.chose_http1.load(Acquire)
-    }
-
     /// The host of requests that name none.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
     /// A kept connection of HTTP/1.1, if there is one that the service has not closed.
-    pub(crate) fn kept(&self) -> Option<H1<Transport>> {
+    pub(crate) fn kept(&self) -> Option<H1<Stream>> {
         loop {
             let mut side = self.lock().pop()?;
             let alive = is_quiet(&mut side, &mut Context::from_waker(Waker::noop()));
@@ -84,27 +79,27 @@ impl Pool {
     }
 
     /// A new connection of HTTP/1.1.
-    pub(crate) async fn fresh(&self) -> Result<H1<Transport>, Unanswered> {
+    pub(crate) async fn fresh(&self) -> Result<H1<Stream>, Unanswered> {
         self.dial(Offer::Http1).await.map(H1::new)
     }
 
-    async fn dial(&self, offer: Offer) -> Result<Transport, Unanswered> {
+    async fn dial(&self, offer: Offer) -> Result<Stream, Unanswered> {
         let how = self.how.offering(offer);
-        let stream = self.address.dial(how).await.map_err(|e| Unanswered(e.to_string()))?;
-        // Over TLS HTTP/2 is spoken only when it was agreed on (RFC 9113, section 3.2).
-        let tls = matches!(stream, Stream::Tls(_));
-        if offer == Offer::Http2 && tls && stream.alpn() != Some(b"h2") {
-            self.chose_http1.store(true, Release);
-            return Err(Unanswered(format!(
-                "{} does not speak HTTP/2: it did not choose it by ALPN",
-                self.address
-            )));
+        let stream = self.address.dial(how).await.map_err(|e| {
+            if e.to_string().contains("NoApplicationProtocol") {
+                self.only_http1.store(true, Release);
+            }
+            Unanswered(e.to_string())
+        })?;
+        if offer == Offer::Http2 && stream.alpn().is_some_and(|chosen| chosen != b"h2") {
+            self.only_http1.store(true, Release);
+            return Err(Unanswered(format!("{} does not speak HTTP/2: it chose HTTP/1.1", self.address)));
         }
-        Ok(Transport::Plain(stream))
+        Ok(stream)
     }
 
     /// Takes a connection back.
-    pub(crate) fn give_back(self: &Arc<Pool>, mut side: H1<Transport>) {
+    pub(crate) fn give_back(self: &Arc<Pool>, mut side: H1<Stream>) {
         let reaper = self.reaper.get_or_init(|| {
             let pool = Arc::downgrade(self);
             Arc::new(Reaper { pool, runtime: Handle::current(), called: AtomicBool::new(false) }).into()
@@ -138,13 +133,20 @@ impl Pool {
             return Ok((share, true));
         }
         let transport = self.dial(Offer::Http2).await?;
-        let shared = Shared::handshake(transport)
-            .await
-            .map_err(|why| Unanswered(format!("{} does not speak HTTP/2 to us: {why}", self.address)))?;
+        let shared = Shared::handshake(transport).await.map_err(|why| {
+            self.only_http1.store(true, Release);
+            Unanswered(format!("{} does not speak HTTP/2 to us: {why}", self.address))
+        })?;
+        self.only_http1.store(false, Release);
         let mut all = self.lock_shared();
         all.retain(|s| !s.is_closed());
         all.push(shared.clone());
         Ok((Share::of(shared), false))
+    }
+
+    /// Whether the service was found not to speak HTTP/2, so that the client's version is not tried again.
+    pub(crate) fn speaks_only_http1(&self) -> bool {
+        self.only_http1.load(Acquire)
     }
 
     fn shared_with_room(&self) -> Option<Share> {
@@ -152,7 +154,7 @@ impl Pool {
         all.iter().find(|s| !s.is_closed() && s.has_room()).cloned().map(Share::of)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<H1<Transport>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<H1<Stream>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -162,7 +164,7 @@ impl Pool {
 }
 
 /// Whether the service has neither closed the connection nor sent something unasked.
-fn is_quiet(side: &mut H1<Transport>, cx: &mut Context<'_>) -> bool {
+fn is_quiet(side: &mut H1<Stream>, cx: &mut Context<'_>) -> bool {
     let quiet = matches!(side.poll_more(cx), Poll::Pending);
     side.put_by();
     quiet

@@ -1,7 +1,7 @@
 //! Connections of HTTP/2 to the service, which requests share.
 
-use super::transport::Transport;
 use crate::http::h2::{BUDGET, CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::net::Stream;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use std::sync::Arc;
@@ -23,14 +23,14 @@ pub(crate) struct Share(Arc<Shared>);
 
 impl Shared {
     /// Begins one, and waits until the service has said what it allows.
-    pub(crate) async fn handshake(transport: Transport) -> Result<Arc<Shared>, h2::Error> {
+    pub(crate) async fn handshake(stream: Stream) -> Result<Arc<Shared>, h2::Error> {
         let (sender, mut connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_reset_streams(1000)
             .data_frame_budget(BUDGET)
             .enable_push(false)
-            .handshake(transport)
+            .handshake(stream)
             .await?;
         let ping = connection.ping_pong();
         let shared = Arc::new(Shared { sender, active: AtomicUsize::new(0), closed: AtomicBool::new(false) });
