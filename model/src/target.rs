@@ -259,7 +259,7 @@ pub struct TlsSpec {
     /// What is shown to clients; made for each name by murphy's CA when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<KeyPair>,
-    /// What clients may choose by ALPN, the best first. With `protocol: http` both when empty, else nothing is chosen.
+    /// What clients may choose by ALPN, the best first. When empty: both with `protocol: http`, else nothing is chosen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alpn: Vec<Alpn>,
     /// TLS with the service; none: the service is spoken to plainly.

@@ -17,5 +17,6 @@ mod postgres;
 mod redis;
 mod requests;
 mod run;
+mod tls;
 mod toxiproxy;
 mod words;

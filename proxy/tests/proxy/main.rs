@@ -8,5 +8,6 @@ mod life;
 mod more;
 mod passing;
 mod targets;
+mod tls;
 mod udp;
 mod upstreams;

@@ -8,6 +8,7 @@ mod peer;
 mod server;
 mod statistics;
 mod terminal;
+mod tls;
 
 pub use agent::{Agent, Finished, TempDir, murphy, murphy_in};
 pub use http::{get, get_on};
@@ -17,3 +18,4 @@ pub use peer::Peer;
 pub use server::{Nginx, Postgres, PostgresClient, Redis, RedisClient, free_port};
 pub use statistics::{binomial_ok, eventually, median, median_ms};
 pub use terminal::Terminal;
+pub use tls::{NginxTls, curl, s_client};
