@@ -36,7 +36,7 @@ pub(super) async fn exchange<C: Client>(context: &Context, client: &mut C, heads
     let late = context.conn.heads().up_delay();
     let now = Instant::now();
     let flow = Flow::new(context, now.checked_sub(late).unwrap_or(now), late);
-    let mut way = Way { flow, client, up: Pump::default(), timers: context.target.timers() };
+    let mut way = Way { flow, client, up: Pump::default(), tunnel: false, timers: context.target.timers() };
     let over = way.run(heads, now).await;
     let Way { client, mut flow, .. } = way;
     match over {
@@ -55,6 +55,7 @@ struct Way<'a, C> {
     client: &'a mut C,
     /// The request's body.
     up: Pump,
+    tunnel: bool,
     timers: &'a Timers,
 }
 
@@ -196,6 +197,7 @@ impl<C: Client> Way<'_, C> {
         let mut down = Pump::default();
         if body == Body::Tunnel {
             let websocket = is_websocket(&heads.request);
+            self.tunnel = true;
             self.up = Pump::tunnel(websocket);
             down = Pump::tunnel(websocket);
             self.flow.stage(&mut self.up, Dir::Up, &known);
@@ -333,7 +335,9 @@ impl<C: Client> Way<'_, C> {
 
     /// Sees whether the client is still there, and drives what faults below hold of what was written to it.
     fn poll_client(&mut self, cx: &mut Task<'_>) -> Result<(), Over> {
+        // Of a tunnel, one direction may be over before the other.
         if self.client.is_body_read()
+            && !self.tunnel
             && let Poll::Ready(gone) = self.client.poll_gone(cx)
         {
             return Err(Over::Gone(gone));
