@@ -4,8 +4,11 @@
 //! these tables, so they cannot disagree. A new fault is a row here and a file in the room that injects it.
 
 mod connections;
+mod files;
 mod node;
 mod requests;
+
+pub use files::{ERRORS, FILE_OPERATIONS};
 
 use crate::problem::did_you_mean;
 use crate::target::TargetKind;
@@ -47,19 +50,22 @@ pub enum Layer {
     Connections,
     /// HTTP requests through a proxy.
     Requests,
+    /// Files in a directory that is served through our filesystem.
+    Files,
     /// Processes and the machine's resources.
     Node,
 }
 
 impl Layer {
     /// All layers in the order they are listed.
-    pub const ALL: [Layer; 3] = [Layer::Connections, Layer::Requests, Layer::Node];
+    pub const ALL: [Layer; 4] = [Layer::Connections, Layer::Requests, Layer::Files, Layer::Node];
 
     /// Its heading.
     pub fn title(self) -> &'static str {
         match self {
             Layer::Connections => "Connections",
             Layer::Requests => "Requests",
+            Layer::Files => "Files",
             Layer::Node => "Node and processes",
         }
     }
@@ -91,7 +97,7 @@ impl ParamDef {
 
 /// All faults, by layer and then in the order in which those of one layer act.
 pub fn all() -> impl Iterator<Item = &'static FaultDef> {
-    connections::FAULTS.iter().chain(requests::FAULTS).chain(node::FAULTS)
+    connections::FAULTS.iter().chain(requests::FAULTS).chain(files::FAULTS).chain(node::FAULTS)
 }
 
 /// The fault of that name.
