@@ -17,7 +17,7 @@ pub fn may_run(role: Role, experiment: &Experiment, report: bool, open: &[Target
     let opens = experiment
         .targets
         .iter()
-        .find(|t| matches!(t.spec, TargetSpec::Proxy(_)) && !open.contains(&t.reference()));
+        .find(|t| matches!(t.spec, TargetSpec::Proxy(_) | TargetSpec::Fs(_)) && !open.contains(&t.reference()));
     let asks = if let Some(metric) = runs {
         format!("metric {} runs a program", metric.name)
     } else if let Some(load) = reads {

@@ -32,6 +32,7 @@ pub struct EngineService {
     agent: Agent,
     lease: Duration,
     connections: Arc<dyn Connections>,
+    files: Arc<fusefs::FsInjector>,
     run: Mutex<Option<Running>>,
     /// Held while a run is being started: of two that come at once only one begins.
     starting: tokio::sync::Mutex<()>,
@@ -41,12 +42,18 @@ pub struct EngineService {
 }
 
 impl EngineService {
-    /// Puts an agent behind the API, and the connections of its proxies.
-    pub fn new(agent: Agent, lease: Duration, connections: Arc<dyn Connections>) -> EngineService {
+    /// Puts an agent behind the API, the connections of its proxies and the operations on its files.
+    pub fn new(
+        agent: Agent,
+        lease: Duration,
+        connections: Arc<dyn Connections>,
+        files: Arc<fusefs::FsInjector>,
+    ) -> EngineService {
         EngineService {
             agent,
             lease,
             connections,
+            files,
             run: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             leases: Mutex::default(),
