@@ -96,9 +96,9 @@ fn bodies_are_corrupted_slowed_and_cut() {
         let flipped: usize = got.body.iter().map(|b| b.count_ones() as usize).sum();
         assert_eq!((got.exit, got.body.len(), applied), (0, 1_000_000, 1));
         assert!(binomial_ok(flipped, 8_000_000, 200.0 / 8e6), "{flipped}");
-        let (got, _) = g.with("throttle rate=100kB/s", || g.get(v, "/bytes/40000"));
+        let (got, _) = g.with("throttle_body rate=100kB/s", || g.get(v, "/bytes/40000"));
         assert!((0.38..3.0).contains(&got.seconds) && got.body.len() == 40_000, "{}", got.seconds);
-        let (got, _) = g.with("throttle rate=100kB/s direction=up", || {
+        let (got, _) = g.with("throttle_body rate=100kB/s direction=up", || {
             g.curl(v, "/echo", &["--data-binary", &"x".repeat(40_000)])
         });
         assert!((0.38..3.0).contains(&got.seconds) && got.body.len() > 40_000, "{}", got.seconds);
@@ -107,7 +107,7 @@ fn bodies_are_corrupted_slowed_and_cut() {
         assert!((0.05..3.0).contains(&got.seconds), "{}", got.seconds);
         for (how, exit) in [("close", PARTIAL), ("reset", RECEIVE)] {
             let (got, applied) =
-                g.with(&format!("truncate after=10kB how={how}"), || g.get(v, "/bytes/20000"));
+                g.with(&format!("truncate_body after=10kB how={how}"), || g.get(v, "/bytes/20000"));
             let want = if v == VERSIONS[1] { H2_STREAM } else { exit };
             assert_eq!((got.exit, got.status, applied), (want, 200, 1), "{v} {how}");
             // A reset may overtake what was on its way.
@@ -117,7 +117,7 @@ fn bodies_are_corrupted_slowed_and_cut() {
                 got.body.len()
             );
         }
-        let (got, _) = g.with("truncate after=10kB how=clean", || g.get(v, "/bytes/20000"));
+        let (got, _) = g.with("truncate_body after=10kB how=clean", || g.get(v, "/bytes/20000"));
         assert_eq!((got.exit, got.body.len()), (0, 10_000));
     }
 }
