@@ -36,16 +36,18 @@ pub(crate) async fn serve(target: Arc<Target>, open: Open, socket: Stream, pool:
     let io = FaultIo::new(socket, open, &timers);
     let context = Context { target, conn: conn.clone(), pool };
     // What goes wrong on a client's connection has been told to the client, and its requests have been counted.
-    let _ = attend(&conn, &timers, any_version(context, io)).await;
+    // Boxed, so that it is not moved about with all it has room for.
+    let _ = attend(&conn, &timers, Box::pin(any_version(context, io))).await;
 }
 
 /// Serves a stream whose client says by its first bytes which version it speaks.
 pub(crate) async fn any_version<T: Io + 'static>(context: Context, io: T) {
-    let mut side = H1::new(io);
+    // Boxed as well: whoever is handed it is handed an address.
+    let mut side = Box::new(H1::new(io));
     loop {
         let known = side.input().len().min(PREFACE.len());
         if side.input()[..known] != PREFACE[..known] || side.has_ended() {
-            return http1(&context, side).await;
+            return Box::pin(http1(&context, side)).await;
         }
         if known == PREFACE.len() {
             let (io, input) = side.into_parts();
@@ -66,31 +68,31 @@ fn poll_first<T: Io>(side: &mut H1<T>, cx: &mut Task<'_>) -> Poll<std::io::Resul
 }
 
 /// Serves requests of HTTP/1.1, one after the other.
-async fn http1<T: Io>(context: &Context, mut side: H1<T>) {
+async fn http1<T: Io>(context: &Context, mut side: Box<H1<T>>) {
     loop {
         match poll_fn(|cx| side.poll_next(cx)).await {
             Ok(Some(size)) => {
                 let mut heads = room::heads();
                 let read = side.take_request(size, &mut heads.request);
                 if let Err(why) = read {
-                    return refuse(side, why).await;
+                    return Box::pin(refuse(side, why)).await;
                 }
                 // Boxed, so that a connection on which nothing happens does not keep the room that a request needs.
-                Box::pin(exchange(context, &mut side, &mut heads)).await;
+                Box::pin(exchange(context, &mut *side, &mut heads)).await;
                 room::give_heads(heads);
                 if !side.keep {
-                    return end(context, side).await;
+                    return Box::pin(end(context, side)).await;
                 }
             }
             // It has ended in order, and so do we: what was written to it may still be held by faults.
-            Ok(None) => return close(side).await,
+            Ok(None) => return Box::pin(close(side)).await,
             Err(Some(why)) => return refuse(side, why).await,
             Err(None) => return,
         }
     }
 }
 
-async fn refuse<T: Io>(mut side: H1<T>, why: Refused) {
+async fn refuse<T: Io>(mut side: Box<H1<T>>, why: Refused) {
     let why =
         if side.input().starts_with(&[0x16, 3]) { bad("this is TLS, and HTTP is spoken here") } else { why };
     side.refuse(why);
@@ -98,7 +100,7 @@ async fn refuse<T: Io>(mut side: H1<T>, why: Refused) {
 }
 
 /// As it was said that it ends.
-async fn end<T: Io>(context: &Context, side: H1<T>) {
+async fn end<T: Io>(context: &Context, side: Box<H1<T>>) {
     match side.ending() {
         Some(Ending::Rst | Ending::Reset(_)) => {
             context.conn.kill(How::Rst);
@@ -108,7 +110,7 @@ async fn end<T: Io>(context: &Context, side: H1<T>) {
     }
 }
 
-async fn close<T: Io>(mut side: H1<T>) {
+async fn close<T: Io>(mut side: Box<H1<T>>) {
     if poll_fn(|cx| side.poll_out(cx)).await.is_err() || poll_fn(|cx| side.poll_shutdown(cx)).await.is_err() {
         return;
     }
@@ -117,7 +119,7 @@ async fn close<T: Io>(mut side: H1<T>) {
     }
     let io = side.io();
     let _ = tokio::time::timeout(LINGER, async {
-        let mut scratch = [0; 4096];
+        let mut scratch = [0; 1024];
         while matches!(io.read(&mut scratch).await, Ok(n) if n > 0) {}
     })
     .await;
@@ -168,5 +170,19 @@ impl<T: Io> tokio::io::AsyncWrite for Rewound<T> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_waits_is_small() {
+        fn size<F: Future>(_: impl Fn(&'static Context, Box<H1<FaultIo>>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let waiting = size(http1::<FaultIo>) + size_of::<H1<FaultIo>>();
+        assert!(waiting < 3072, "{waiting}");
     }
 }

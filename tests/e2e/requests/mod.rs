@@ -30,6 +30,9 @@ struct Curled {
     head: String,
     body: Vec<u8>,
     seconds: f64,
+    /// What it said, for whoever reads a failure.
+    #[allow(dead_code)]
+    err: String,
 }
 
 impl Ground {
@@ -65,7 +68,14 @@ impl Ground {
         let seconds = begun.elapsed().as_secs_f64();
         let head = String::from_utf8_lossy(&std::fs::read(head).unwrap_or_default()).into_owned();
         let status = head.split_whitespace().nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-        Curled { exit: done.code, status, head, body: std::fs::read(body).unwrap_or_default(), seconds }
+        Curled {
+            exit: done.code,
+            status,
+            head,
+            body: std::fs::read(body).unwrap_or_default(),
+            seconds,
+            err: done.err,
+        }
     }
 }
 

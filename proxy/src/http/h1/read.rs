@@ -2,7 +2,7 @@
 
 use super::chunked::{Chunked, Step};
 use super::framing::Body;
-use super::head::{Refused, end_of_head};
+use super::head::{Refused, bad, end_of_head, is_token};
 use super::{H1, Io, room};
 use crate::http::headers::Headers;
 use crate::http::hop::is_hop;
@@ -94,6 +94,10 @@ impl<T: Io> H1<T> {
             while self.scanned == 0 && self.input.starts_with(b"\r\n") {
                 // Old clients send an empty line behind a body (RFC 9112, section 2.2).
                 self.input.advance(2);
+            }
+            if self.input.first().is_some_and(|first| !is_token(*first) && !b"\r\n".contains(first)) {
+                // What does not begin like HTTP may never end like it.
+                return Poll::Ready(Err(NoHead::Refused(bad("the first line does not begin with a word"))));
             }
             if !self.input.is_empty()
                 && self.input[..] != b"\r"[..]

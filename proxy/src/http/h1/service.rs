@@ -35,7 +35,12 @@ impl<T: Io> H1<T> {
         upgrade: bool,
         into: &mut ResponseHead,
     ) -> Poll<Result<Body, Broken>> {
-        let size = match ready!(self.poll_head(cx)) {
+        let read = self.poll_head(cx);
+        let begins = self.input().len().min(5);
+        if self.input()[..begins] != b"HTTP/"[..begins] {
+            return Poll::Ready(Err(malformed("it does not begin with HTTP/")));
+        }
+        let size = match ready!(read) {
             Ok(size) => size,
             Err(NoHead::Ended) => {
                 return Poll::Ready(Err(Broken::new("closed the connection before it answered")));

@@ -6,7 +6,7 @@ use crate::http::h1::framing::{Body, has_no_body};
 use crate::http::hop::Hop;
 use crate::http::message::{Piece, RequestHead, ResponseHead};
 use crate::http::side::{Broken, Client, Respond, Side};
-use crate::http::wire::{Ending, Malformed};
+use crate::http::wire::Ending;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
@@ -29,7 +29,7 @@ pub(crate) struct InStream {
     going: Option<Going>,
     /// What the whole connection is to do.
     pub(super) ending: Option<Ending>,
-    malformed: Option<Malformed>,
+    malformed: bool,
     resets: Option<u32>,
 }
 
@@ -45,7 +45,7 @@ impl InStream {
             responder,
             going: None,
             ending: None,
-            malformed: None,
+            malformed: false,
             resets: None,
         }
     }
@@ -94,10 +94,6 @@ impl Side for InStream {
     }
 
     fn send(&mut self, piece: Piece) -> Result<(), Broken> {
-        if self.malformed.is_some() && matches!(piece, Piece::End | Piece::Trailers(_)) {
-            self.reset(Reason::PROTOCOL_ERROR.into());
-            return Ok(());
-        }
         match &mut self.going {
             Some(going) => going.send(piece),
             None => Ok(()),
@@ -134,7 +130,12 @@ impl Client for InStream {
             && (matches!(body, Body::None | Body::Length(0)) && !how.relength
                 || has_no_body(head.status)
                 || request.method == Method::HEAD);
-        self.malformed = how.malformed;
+        self.malformed = how.malformed.is_some();
+        if self.malformed {
+            // Frames are not the application's to break.
+            self.responder.send_reset(Reason::PROTOCOL_ERROR);
+            return;
+        }
         match self.responder.send_response(heads::response(head, how.relength), over) {
             Ok(stream) => self.going = Some(Going::new(stream, over)),
             // The client has given it up, which is told where that is waited for.
@@ -146,6 +147,7 @@ impl Client for InStream {
         match &mut self.going {
             Some(going) if going.is_over() => Poll::Pending,
             Some(going) => going.poll_reset(cx),
+            None if self.malformed => Poll::Pending,
             None => self.responder.poll_reset(cx).map(|reset| match reset {
                 Ok(reason) => Broken {
                     why: format!("the client gave it up: {reason}"),
