@@ -11,3 +11,4 @@ mod raw;
 mod targets;
 mod udp;
 mod upstreams;
+mod versions;
