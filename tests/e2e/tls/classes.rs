@@ -4,9 +4,12 @@ use super::{Ground, lines, python, script};
 use crate::ground::{curl, need, program, s_client};
 use std::process::Command;
 
+/// Name, fault, and what curl (with its exit code), openssl, Python and Node.js say.
+type Class = (&'static str, &'static str, (i32, &'static str), &'static str, &'static str, &'static str);
+
 /// What is armed, and the part of each client's error that stays the same over versions: curl with its exit code, openssl
 /// s_client, Python, Node.js. `ok` where a client accepts it, `-` where it is not asked.
-const CLASSES: &[(&str, &str, (i32, &str), &str, &str, &str)] = &[
+const CLASSES: &[Class] = &[
     (
         "expired",
         "tls_certificate problem=expired",
