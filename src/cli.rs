@@ -4,7 +4,7 @@ pub mod requests;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use model::target::Protocol;
-use model::units::{Percent, Span};
+use model::units::{Percent, Size, Span};
 use model::{Per, Problem};
 use std::path::PathBuf;
 
@@ -31,6 +31,8 @@ pub enum Verb {
     Check(Check),
     /// Hold targets and faults for others: a control socket, and an API over it
     Agent(Agent),
+    /// Serve a directory through our filesystem, so that faults can be armed on its files; until it is interrupted
+    Mount(Mount),
     /// Be a Toxiproxy server: its clients, scripts and configuration files work as they are
     Toxiproxy(Toxiproxy),
     /// The console
@@ -307,7 +309,7 @@ pub struct Arm {
     /// How long
     #[arg(long = "for", value_name = "DURATION")]
     pub lasts: Option<Span>,
-    /// The share of connections or requests that is hit: 30%
+    /// The share of connections, requests or operations that is hit: 30%
     #[arg(long, value_name = "SHARE", group = "share")]
     pub percent: Option<Percent>,
     /// Hit every n-th
@@ -353,6 +355,32 @@ pub struct Arm {
     /// How to print.
     #[command(flatten)]
     pub output: Output,
+}
+
+/// `murphy mount`
+#[derive(Debug, Args)]
+pub struct Mount {
+    /// The directory that programs use
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+    /// The directory whose files are served [default: DIR itself, as it is underneath]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub source: Option<PathBuf>,
+    /// Mount in the mount namespace of this process: DIR and the source are paths as it sees them
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+    /// Keep a log of what is not synced, of at most so many bytes, so that power_cut can take it
+    #[arg(long, value_name = "SIZE", num_args = 0..=1, default_missing_value = "256MiB")]
+    pub track_unsynced: Option<Size>,
+    /// Let the kernel collect writes: faster, and a write that fails is told by fsync
+    #[arg(long)]
+    pub writeback: bool,
+    /// Files that the kernel reads and writes by itself, by globs such as '/cache/*': full speed, and no faults there
+    #[arg(long, value_name = "GLOB")]
+    pub passthrough: Vec<String>,
+    /// The control socket [default: one in the state directory]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub socket: Option<PathBuf>,
 }
 
 /// `murphy disarm`

@@ -11,6 +11,7 @@ use crate::failure::{Failure, Outcome};
 use crate::service::EngineService;
 use control::{Client, Endpoint, Server, SocketOptions};
 use engine::{Agent, Config, EngineError, RecoverReport, WatchdogCommand};
+use fusefs::FsInjector;
 use inject::Injector;
 use model::target::{NodeSpec, Target, TargetSpec};
 use model::units::Span;
@@ -23,12 +24,12 @@ use tokio::sync::mpsc;
 
 /// Everything that injects, ready to be registered.
 pub fn injectors() -> Vec<Arc<dyn Injector>> {
-    injectors_with(Arc::new(ProxyInjector::new()))
+    injectors_with(Arc::new(ProxyInjector::new()), Arc::new(FsInjector::new()))
 }
 
-/// The same, with that one for proxies, whose connections someone wants to see.
-fn injectors_with(proxies: Arc<ProxyInjector>) -> Vec<Arc<dyn Injector>> {
-    vec![proxies, Arc::new(nodeops::ProcessInjector::new()), Arc::new(nodeops::NodeInjector::new())]
+/// The same, with those for proxies and files, whose connections and operations someone wants to see.
+fn injectors_with(proxies: Arc<ProxyInjector>, files: Arc<FsInjector>) -> Vec<Arc<dyn Injector>> {
+    vec![proxies, files, Arc::new(nodeops::ProcessInjector::new()), Arc::new(nodeops::NodeInjector::new())]
 }
 
 /// Runs a verb on a runtime of its own.
@@ -169,6 +170,8 @@ pub struct House {
     pub agent: Agent,
     /// What its API calls.
     pub service: Arc<EngineService>,
+    /// The directories that it serves.
+    pub files: Arc<FsInjector>,
     /// Its control socket.
     pub socket: PathBuf,
     server: Server,
@@ -231,8 +234,9 @@ impl House {
             Failure::cannot(what, hint)
         };
         let proxies = Arc::new(ProxyInjector::new());
-        let mut config =
-            Config::new(&dir, injectors_with(proxies.clone())).watchdog(WatchdogCommand::this_program());
+        let files = Arc::new(FsInjector::new());
+        let mut config = Config::new(&dir, injectors_with(proxies.clone(), files.clone()))
+            .watchdog(WatchdogCommand::this_program());
         config.leftovers = vec![socket.clone()];
         if let Some(lease) = opening.lease {
             config.lease = lease.0;
@@ -251,13 +255,13 @@ impl House {
                 });
             }
         }
-        let service = Arc::new(EngineService::new(agent.clone(), lease, &proxies));
+        let service = Arc::new(EngineService::new(agent.clone(), lease, &proxies, files.clone()));
         let options = control::Options {
             socket: Some(SocketOptions { group: opening.group, ..SocketOptions::new(&socket) }),
             tcp: opening.tcp,
         };
         match Server::start(options, service.clone()).await {
-            Ok(server) => Ok(House { agent, service, socket, server, dir: passing.then_some(dir) }),
+            Ok(server) => Ok(House { agent, service, files, socket, server, dir: passing.then_some(dir) }),
             Err(e) => {
                 // Nothing was armed yet, so nothing can be left.
                 let _ = agent.shutdown().await;

@@ -7,12 +7,18 @@
 //! adjust   changes what is armed, live
 //! recover  undoes one record, from the record alone, also in another process after a crash; verified by looking
 //! ```
+//!
+//! [`knob`] and [`spread`] are what all rooms read parameters with that change over time or are drawn.
 #![forbid(unsafe_code)]
+
+pub mod knob;
+pub mod spread;
 
 use model::{Evidence, Fault, Problem, Sample, Target, TargetKind, TargetRef, sample::TargetState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 
 /// A future that can be sent and stored.
@@ -115,6 +121,19 @@ impl InjectError {
     }
 }
 
+/// What a dead agent had left of an open target, and what came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Swept {
+    /// The target.
+    pub target: TargetRef,
+    /// What was left, in words: `a mount on /srv/db`.
+    pub act: String,
+    /// Its undo in words.
+    pub undo: String,
+    /// What came of undoing it.
+    pub outcome: Recovered,
+}
+
 /// What injects faults into targets of some kinds.
 pub trait Injector: Send + Sync {
     /// The word under which undo records name it.
@@ -159,4 +178,14 @@ pub trait Injector: Send + Sync {
 
     /// The fault has ended and its evidence was read for the last time; what was kept for that may go.
     fn forget(&self, _armed: &Armed) {}
+
+    /// The agent that it serves works in this state directory: the place for records of what opening a target does
+    /// outside the agent. Called once, before anything is opened.
+    fn settle(&self, _state_dir: &Path) {}
+
+    /// Undoes what targets that were opened by a dead agent of that state directory have left outside it, and looks that
+    /// it is undone. One report for each thing that was recorded; nothing recorded, nothing reported.
+    fn sweep<'a>(&'a self, _state_dir: &'a Path) -> BoxFuture<'a, Vec<Swept>> {
+        Box::pin(async { Vec::new() })
+    }
 }

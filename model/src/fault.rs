@@ -5,7 +5,7 @@ use crate::matcher::Matcher;
 use crate::problem::{Problem, did_you_mean};
 use crate::ramp::Ramp;
 use crate::share::{Per, Share};
-use crate::target::TargetRef;
+use crate::target::{TargetKind, TargetRef};
 use crate::units::{ByteRate, EventRate, Percent, Size, Span};
 use crate::value::Value;
 use serde::de::Error as _;
@@ -59,6 +59,21 @@ impl Fault {
                     .hint(format!("it is for targets of kind {kinds}")),
             );
         }
+        let files = self.target.kind == TargetKind::Fs;
+        let foreign = if files { "direction" } else { "ops" };
+        if def.fits(TargetKind::Fs)
+            && def.fits(TargetKind::Proxy)
+            && self
+                .inject
+                .get(foreign)
+                .is_some_and(|v| def.param(foreign).and_then(|p| p.default_value()).as_ref() != Some(v))
+        {
+            let (what, for_what) = if files { ("files", "connections") } else { ("connections", "files") };
+            out.push(
+                Problem::new(format!("{} on {} has no {foreign}", def.name, self.target))
+                    .hint(format!("{foreign} is for {for_what}, and this is about {what}: leave it out")),
+            );
+        }
         match self.lasts {
             None if !def.one_shot => out.push(
                 Problem::new(format!("{} has no end", def.name))
@@ -99,7 +114,9 @@ impl Fault {
             }
         }
         if let Some(when) = &self.when {
-            if let Some(word) = when.unfit_for(def.layer) {
+            // A fault that is for connections and files asks what it is armed on.
+            let layer = if self.target.kind == TargetKind::Fs { catalogue::Layer::Files } else { def.layer };
+            if let Some(word) = when.unfit_for(layer) {
                 out.push(
                     Problem::new(format!("{} cannot match on {word}", def.name))
                         .hint("it acts on connections, before any request is read"),

@@ -30,6 +30,9 @@ pub struct Sample {
     pub untouched: Arm,
     /// The same counts for what a fault touched.
     pub touched: Arm,
+    /// The same counts by operation, of targets that are directories.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub operations: BTreeMap<String, Arm>,
 }
 
 /// One arm of a comparison at the same time.
@@ -73,6 +76,15 @@ impl Sample {
             added: self.added.since(&earlier.added),
             untouched: arm(&self.untouched, &earlier.untouched),
             touched: arm(&self.touched, &earlier.touched),
+            operations: self
+                .operations
+                .iter()
+                .map(|(op, now)| {
+                    let before = earlier.operations.get(op);
+                    (op.clone(), before.map_or_else(|| now.clone(), |before| arm(now, before)))
+                })
+                .filter(|(_, arm)| arm.requests > 0)
+                .collect(),
         }
     }
 
@@ -88,6 +100,12 @@ impl Sample {
         self.latency.merge(&later.latency);
         self.added.merge(&later.added);
         for (mine, theirs) in [(&mut self.untouched, &later.untouched), (&mut self.touched, &later.touched)] {
+            mine.requests += theirs.requests;
+            mine.errors += theirs.errors;
+            mine.latency.merge(&theirs.latency);
+        }
+        for (op, theirs) in &later.operations {
+            let mine = self.operations.entry(op.clone()).or_default();
             mine.requests += theirs.requests;
             mine.errors += theirs.errors;
             mine.latency.merge(&theirs.latency);

@@ -2,7 +2,7 @@
 
 use crate::problem::{Problem, did_you_mean};
 use crate::stub::Stub;
-use crate::units::{Percent, Span};
+use crate::units::{Percent, Size, Span};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -141,6 +141,8 @@ pub enum TargetSpec {
     Proxy(ProxySpec),
     /// See [`ProcessSpec`].
     Process(ProcessSpec),
+    /// See [`FsSpec`].
+    Fs(FsSpec),
     /// This machine.
     Node(NodeSpec),
 }
@@ -151,6 +153,7 @@ impl TargetSpec {
         match self {
             TargetSpec::Proxy(_) => TargetKind::Proxy,
             TargetSpec::Process(_) => TargetKind::Process,
+            TargetSpec::Fs(_) => TargetKind::Fs,
             TargetSpec::Node(_) => TargetKind::Node,
         }
     }
@@ -216,12 +219,37 @@ pub struct ProxySpec {
     /// service's answers back to us.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_source: bool,
-    /// With `http`: the version that is spoken with the service.
-    #[serde(default, skip_serializing_if = "HttpVersion::is_default")]
-    pub upstream_http: HttpVersion,
     /// TLS with clients, with the service, or both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Box<TlsSpec>>,
+    /// With `http`: the version that is spoken with the service.
+    #[serde(default, skip_serializing_if = "HttpVersion::is_default")]
+    pub upstream_http: HttpVersion,
+}
+
+/// The version of HTTP that is spoken with a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum HttpVersion {
+    /// The client's.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// HTTP/1.1.
+    #[serde(rename = "1")]
+    Http1,
+    /// HTTP/2, also where TLS does not negotiate it (prior knowledge).
+    #[serde(rename = "2")]
+    Http2,
+}
+
+impl HttpVersion {
+    /// All versions with their words.
+    pub const WORDS: [(&str, HttpVersion); 3] =
+        [("auto", HttpVersion::Auto), ("1", HttpVersion::Http1), ("2", HttpVersion::Http2)];
+
+    fn is_default(&self) -> bool {
+        *self == HttpVersion::default()
+    }
 }
 
 /// TLS on the two sides of a proxy.
@@ -234,7 +262,7 @@ pub struct TlsSpec {
     /// What is shown to clients; made for each name by murphy's CA when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<KeyPair>,
-    /// What clients may choose by ALPN, the best first. With `protocol: http` both when empty, else nothing is chosen.
+    /// What clients may choose by ALPN, the best first. When empty: both with `protocol: http`, else nothing is chosen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alpn: Vec<Alpn>,
     /// TLS with the service; none: the service is spoken to plainly.
@@ -311,31 +339,6 @@ pub struct OriginateSpec {
     /// What is offered to the service by ALPN; what the request needs when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alpn: Vec<Alpn>,
-}
-
-/// The version of HTTP that is spoken with a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum HttpVersion {
-    /// The client's.
-    #[default]
-    #[serde(rename = "auto")]
-    Auto,
-    /// HTTP/1.1.
-    #[serde(rename = "1")]
-    Http1,
-    /// HTTP/2, also where TLS does not negotiate it (prior knowledge).
-    #[serde(rename = "2")]
-    Http2,
-}
-
-impl HttpVersion {
-    /// All versions with their words.
-    pub const WORDS: [(&str, HttpVersion); 3] =
-        [("auto", HttpVersion::Auto), ("1", HttpVersion::Http1), ("2", HttpVersion::Http2)];
-
-    fn is_default(&self) -> bool {
-        *self == HttpVersion::default()
-    }
 }
 
 impl ProxySpec {
@@ -487,6 +490,31 @@ pub struct ProcessSpec {
     /// Which of those found.
     #[serde(default)]
     pub pick: Pick,
+}
+
+/// A directory that is served through our filesystem.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FsSpec {
+    /// Where it is mounted: an absolute path of a directory that exists.
+    pub mount: String,
+    /// The directory whose files are served; the mount point itself, as it is underneath, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Mounts in the mount namespace of this process, where `mount` and `source` are paths as the process sees them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Keeps a log of what was not synced yet, of at most so many bytes, so that it can be lost: `power_cut` and what goes
+    /// with it. Costs memory and a read before each write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub track_unsynced: Option<Size>,
+    /// Lets the kernel collect writes before they come here: faster, and a write that fails is told by fsync.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub writeback: bool,
+    /// Files, by globs of their path below the mount, which the kernel reads and writes in the source itself: at full
+    /// speed, and never hit by a fault on reading or writing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passthrough: Vec<String>,
 }
 
 /// This machine.

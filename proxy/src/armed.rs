@@ -76,6 +76,16 @@ impl Settings {
         let act = faults::read(fault.inject.name(), &dials)?;
         let share_ramp = dials.percent()?;
         dials.finish()?;
+        if let (Some(word), Act::Request(request)) =
+            (fault.when.as_ref().and_then(Matcher::needs_response), &act)
+            && !request.can_ask_for_responses()
+        {
+            let name = fault.inject.name();
+            return Err(Problem::new(format!(
+                "{name} acts before there is a response and cannot match on {word}"
+            ))
+            .hint("add point=response where the fault has it, or match on the request"));
+        }
         Ok(Settings {
             version,
             share: fault.share,

@@ -125,6 +125,7 @@ impl Metrics {
             added: merged(&|s| &s.added),
             untouched,
             touched,
+            ..Sample::default()
         }
     }
 

@@ -94,6 +94,11 @@ impl Route {
             return Err(Problem::new("both upstream and upstreams are given").hint("keep one of them"));
         }
         let mut members = Vec::new();
+        if spec.is_stub() {
+            // Nobody is there, and nobody is dialled: every request is answered before.
+            let nowhere = Address::Tcp { host: "stubs".into(), port: 0 };
+            members.push(Arc::new(Member { name: "stubs".into(), ..Member::new(nowhere, http, None) }));
+        }
         for text in spec.services() {
             let (first, last) = split_range(text)?;
             let address: Address = first.parse()?;

@@ -10,6 +10,7 @@ use crate::conn::{Birth, Conn, Open};
 use crate::dial::may_keep_source;
 use crate::http::message::{Answer, RequestHead};
 use crate::http::seams::Stub;
+use crate::http::stubs::Stubs;
 use crate::listen::{Door, Listener, Place};
 use crate::metrics::Metrics;
 use crate::route::{Chosen, Route};
@@ -17,7 +18,7 @@ use crate::timers::Timers;
 use crate::tls::{self, Authority, Downstream, Mint, Terminator};
 use crate::udp;
 use crate::watch::Watch;
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use inject::{Order, Refusal};
 use model::catalogue::Layer;
 use model::sample::TargetState;
@@ -59,7 +60,7 @@ pub(crate) struct Target {
     /// Changes with them: their count of changes, and what requests must look at.
     requests_version: AtomicU64,
     requests_changed: Notify,
-    stubs: ArcSwapOption<Box<dyn Stub>>,
+    stubs: Option<Stubs>,
     acceptors: Mutex<JoinSet<()>>,
 }
 
@@ -105,6 +106,10 @@ impl Target {
             })
         };
         let place: Place = spec.listen.parse().map_err(subject)?;
+        let stubs = match spec.stubs.is_empty() {
+            true => None,
+            false => Some(Stubs::new(&spec.stubs, spec.is_stub()).map_err(subject)?),
+        };
         let route = Route::read(spec, place.ports()).map_err(subject)?;
         check(spec, &place).map_err(subject)?;
         let tls = downstream(spec, ca).map_err(subject)?;
@@ -155,9 +160,9 @@ impl Target {
             watch: Arc::new(Watch::new(TargetRef::new(TargetKind::Proxy, name), timers.clone())),
             registry: Mutex::default(),
             requests: ArcSwap::default(),
-            requests_version: AtomicU64::new(0),
+            requests_version: AtomicU64::new(if spec.stubs.is_empty() { 0 } else { STUBBED }),
             requests_changed: Notify::new(),
-            stubs: ArcSwapOption::empty(),
+            stubs,
             acceptors: Mutex::default(),
         });
         let mut acceptors = target.lock_acceptors();
@@ -382,8 +387,7 @@ impl Target {
     fn requests_news(&self, _locked: &Registry) {
         let flag = |on: bool, flag| if on { flag } else { 0 };
         let next = (self.requests_version.load(Relaxed) & !FLAGS) + FLAGS + 1;
-        let flags =
-            flag(!self.requests.load().is_empty(), ARMED) | flag(self.stubs.load().is_some(), STUBBED);
+        let flags = flag(!self.requests.load().is_empty(), ARMED) | flag(self.stubs.is_some(), STUBBED);
         self.requests_version.store(next | flags, Release);
         self.requests_changed.notify_waiters();
     }
@@ -404,19 +408,11 @@ impl Target {
     }
 
     /// The answer that is given in the service's place, and how long that takes.
-    pub(crate) fn stub(&self, head: &RequestHead) -> Option<(Duration, Answer)> {
+    pub(crate) fn stub(&self, conn: &Conn, head: &RequestHead) -> Option<(Duration, Answer)> {
         if self.requests_version() & STUBBED == 0 {
             return None;
         }
-        self.stubs.load_full().and_then(|stub| stub.answer(head))
-    }
-
-    /// Has some requests answered in the service's place from now on, or none.
-    #[allow(dead_code)] // the stubs call it
-    pub(crate) fn answer_instead(&self, stub: Option<Box<dyn Stub>>) {
-        let registry = self.lock();
-        self.stubs.store(stub.map(Arc::new));
-        self.requests_news(&registry);
+        self.stubs.as_ref().and_then(|stubs| stubs.answer(conn, head))
     }
 
     /// Numbers a new connection and offers it to what is armed.
@@ -507,6 +503,9 @@ fn check(spec: &ProxySpec, place: &Place) -> Result<(), Problem> {
         (Protocol::Udp, _) if proxied => {
             Err(Problem::new("the PROXY protocol is for connections, not datagrams")
                 .hint("leave proxy_protocol out"))
+        }
+        (Protocol::Tcp | Protocol::Udp, _) if !spec.stubs.is_empty() => {
+            Err(Problem::new("stubs answer requests").hint("give the target protocol: http"))
         }
         (Protocol::Http, _) if spec.proxy_protocol.outbound.is_some() => Err(Problem::new(
             "requests of several clients share connections to the service, so no header fits them",

@@ -38,6 +38,7 @@ pub struct EngineService {
     lease: Duration,
     connections: Arc<dyn Connections>,
     requests: Arc<dyn Requests>,
+    files: Arc<fusefs::FsInjector>,
     run: Mutex<Option<Running>>,
     /// Held while a run is being started: of two that come at once only one begins.
     starting: tokio::sync::Mutex<()>,
@@ -47,17 +48,20 @@ pub struct EngineService {
 }
 
 impl EngineService {
-    /// Puts an agent behind the API, and the connections and requests of its proxies.
+    /// Puts an agent behind the API, and the connections and requests of its proxies, and the operations on its
+    /// files.
     pub fn new<P: Connections + Requests + 'static>(
         agent: Agent,
         lease: Duration,
         proxies: &Arc<P>,
+        files: Arc<fusefs::FsInjector>,
     ) -> EngineService {
         EngineService {
             agent,
             lease,
             connections: proxies.clone(),
             requests: proxies.clone(),
+            files,
             run: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             leases: Mutex::default(),

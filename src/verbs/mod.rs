@@ -11,6 +11,7 @@ mod doctor;
 mod faults;
 mod halt;
 mod list;
+mod mount;
 mod recover;
 mod requests;
 mod run;
@@ -82,6 +83,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Demo(args) => house::block_on(demo::demo(args)),
         Verb::Run(args) => house::block_on(run::run(args)),
         Verb::Agent(args) => house::block_on(agent::agent(args)),
+        Verb::Mount(args) => house::block_on(mount::mount(args)),
         Verb::Toxiproxy(args) => house::block_on(toxiproxy::toxiproxy(args)),
         Verb::Tui(args) => house::block_on(tui::tui(args)),
         Verb::Arm(args) => house::block_on(arm::arm(*args)),

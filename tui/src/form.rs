@@ -125,6 +125,9 @@ impl Field {
             Asks::When if def.layer == Layer::Requests => {
                 "only those that match: method=POST path=/pay* header.x-user=beta-*, or nothing".to_owned()
             }
+            Asks::When if def.layer == Layer::Tls => {
+                "only those that match: sni=*.shop.example client=10.0.0.0/8, or nothing".to_owned()
+            }
             Asks::When => "only those that match: client=10.0.0.0/8, or nothing".to_owned(),
             Asks::Lease => {
                 "taken back this long after this console is gone; nothing: it lasts its time".to_owned()
@@ -292,6 +295,7 @@ pub fn no_target(def: &FaultDef) -> Problem {
     let kinds: Vec<&str> = def.targets.iter().map(|k| k.word()).collect();
     let what = match def.layer {
         Layer::Requests => "a proxy with protocol: http".to_owned(),
+        Layer::Tls => "a proxy with tls: {downstream: terminate} or pass_through".to_owned(),
         _ => format!("one of kind {}", kinds.join(" or ")),
     };
     Problem::new(format!("no open target fits {}", def.name)).hint(format!("it needs {what}"))

@@ -84,6 +84,7 @@ impl Agent {
         let dir = config.state_dir.clone();
         host::dirs::private(&dir, 0o700).map_err(|e| EngineError::StateDir(e.to_string()))?;
         let lock = take(&dir).await?;
+        config.injectors.iter().for_each(|i| i.settle(&dir));
         let unreadable = |e: std::io::Error| EngineError::log(dir.join(undo::FILE), e);
         let found =
             undo::recover_here(&dir, &config.injectors, Reach::Everything).await.map_err(unreadable)?;

@@ -5,7 +5,7 @@ use super::record::{FILE, Record};
 use crate::error::EngineError;
 use crate::guarded;
 use host::{FileLock, Holder};
-use inject::{Injector, Recovered};
+use inject::{Injector, Recovered, Swept};
 use model::TargetRef;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -203,8 +203,30 @@ pub(crate) async fn recover_here(
     }
     if gone {
         report.moved_to = put_away(state_dir, &contents)?;
+        for injector in injectors {
+            report.acts.extend(injector.sweep(state_dir).await.into_iter().map(swept));
+        }
     }
     Ok(report)
+}
+
+/// What was left of an open target is reported like an act that was left.
+fn swept(left: Swept) -> ActReport {
+    let (outcome, failed) = match left.outcome {
+        Recovered::Undone => ("undone".to_owned(), false),
+        Recovered::Gone(why) => (format!("gone: {why}"), false),
+        Recovered::Failed(why) => (format!("failed: {why}"), true),
+    };
+    ActReport {
+        id: left.target.to_string(),
+        target: left.target,
+        fault: "open".into(),
+        by: "its opening".into(),
+        act: left.act,
+        undo: left.undo,
+        outcome,
+        failed,
+    }
 }
 
 /// Leaves a log that holds just what is left; a damaged one is moved aside. Where to.

@@ -2,7 +2,9 @@
 //! setting up of a connection, then what becomes of datagrams, then what changes bytes, when they come, how fast, how many,
 //! and last how the connection ends. So a latency delays what a bandwidth limit then meters, and a cut comes last.
 
+use super::files::OPS;
 use super::{FaultDef, PROXY, ParamDef, optional, required, with_default};
+use crate::target::TargetKind;
 use crate::value::ParamType::{ByteRate, Choice, Float, Int, Percent, Size, Span, SpanOrSize, Spans};
 
 const DIRECTION: ParamDef = with_default(
@@ -122,6 +124,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "latency",
+        targets: &[TargetKind::Proxy, TargetKind::Fs],
         params: &[
             required("delay", Span, "120ms", "how late each chunk arrives, counted from its own arrival"),
             with_default(
@@ -144,11 +147,13 @@ pub(super) const FAULTS: &[FaultDef] = &[
             ),
             CORRELATION,
             DIRECTION,
+            OPS,
         ],
-        summary: "Delays what passes, each chunk from its own arrival.",
+        summary: "Delays what passes, each chunk or file operation from its own arrival.",
         detail: "Pipelined: fifty messages 5 ms apart each arrive one delay late, not one after another. Order within a \
                  connection is kept, so with jitter a chunk may also wait for the one before it; datagrams overtake each \
-                 other. Jitter larger than the delay is legal. Disarming releases at once what is held.",
+                 other. Jitter larger than the delay is legal. Disarming releases at once what is held. \
+                 On files every operation in ops is done so much later; the share counts operations.",
         ..PROXY
     },
     FaultDef {

@@ -4,12 +4,15 @@
 //! these tables, so they cannot disagree. A new fault is a row here and a file in the room that injects it.
 
 mod connections;
+mod files;
 mod node;
 pub mod requests;
 mod tls;
 mod websockets;
 
 pub use tls::misfit as tls_misfit;
+
+pub use files::{ERRORS, FILE_OPERATIONS};
 
 use crate::problem::did_you_mean;
 use crate::target::TargetKind;
@@ -53,13 +56,15 @@ pub enum Layer {
     Requests,
     /// TLS with the clients of a proxy.
     Tls,
+    /// Files in a directory that is served through our filesystem.
+    Files,
     /// Processes and the machine's resources.
     Node,
 }
 
 impl Layer {
     /// All layers in the order they are listed.
-    pub const ALL: [Layer; 4] = [Layer::Connections, Layer::Requests, Layer::Tls, Layer::Node];
+    pub const ALL: [Layer; 5] = [Layer::Connections, Layer::Requests, Layer::Tls, Layer::Files, Layer::Node];
 
     /// Its heading.
     pub fn title(self) -> &'static str {
@@ -67,6 +72,7 @@ impl Layer {
             Layer::Connections => "Connections",
             Layer::Requests => "Requests",
             Layer::Tls => "TLS",
+            Layer::Files => "Files",
             Layer::Node => "Node and processes",
         }
     }
@@ -100,7 +106,7 @@ impl ParamDef {
 pub fn all() -> impl Iterator<Item = &'static FaultDef> {
     let proxy =
         connections::FAULTS.iter().chain(requests::FAULTS).chain(websockets::FAULTS).chain(tls::FAULTS);
-    proxy.chain(node::FAULTS)
+    proxy.chain(files::FAULTS).chain(node::FAULTS)
 }
 
 /// The fault of that name.

@@ -226,7 +226,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
         ..REQUEST
     },
     FaultDef {
-        name: "throttle",
+        name: "throttle_body",
         params: &[required("rate", ByteRate, "10kB/s", "bytes per second of each body; 0B/s stalls"), SIDE],
         summary: "Slows bodies down.",
         detail: "Each body by itself; the head passes at once. The sender feels it as back-pressure, and bodies of the other \
@@ -234,7 +234,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
         ..REQUEST
     },
     FaultDef {
-        name: "truncate",
+        name: "truncate_body",
         params: &[
             with_default("after", Size, "0B", "how many bytes of the body pass"),
             with_default(

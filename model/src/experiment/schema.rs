@@ -112,8 +112,8 @@ pub fn schema() -> J {
             "proxy_protocol": closed(json!({"in": {}, "out": word(&["v1", "v2"])}), &[]),
             "connect_timeout": span,
             "keep_source": {},
-            "upstream_http": {"enum": ["auto", "1", "2", 1, 2]},
             "tls": tls,
+            "upstream_http": {"enum": ["auto", "1", "2", 1, 2]},
         }),
         &["listen"],
     );

@@ -63,6 +63,38 @@ pub trait Facts {
     fn response_header(&self, _name: &str) -> Option<&str> {
         None
     }
+    /// The operation on a file.
+    fn operation(&self) -> Option<&str> {
+        None
+    }
+    /// The process that calls.
+    fn pid(&self) -> Option<u64> {
+        None
+    }
+    /// Its user.
+    fn uid(&self) -> Option<u64> {
+        None
+    }
+    /// Its group.
+    fn gid(&self) -> Option<u64> {
+        None
+    }
+    /// Its command, as in `ps -o comm`.
+    fn command(&self) -> Option<&str> {
+        None
+    }
+    /// Its control group.
+    fn cgroup(&self) -> Option<&str> {
+        None
+    }
+    /// How many bytes of a file are read or written.
+    fn size(&self) -> Option<u64> {
+        None
+    }
+    /// From where on in the file.
+    fn offset(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A condition on a request or a connection. In files and JSON one map; several keys must all hold.
@@ -106,10 +138,26 @@ pub enum Matcher {
     Client(Network),
     /// The service that the client got, of several, by glob of its address.
     Member(String),
+    /// The operation on a file, one of these.
+    Operation(Vec<String>),
+    /// The process that calls, one of these.
+    Pid(Numbers),
+    /// The user that calls, one of these.
+    Uid(Numbers),
+    /// The group that calls, one of these.
+    Gid(Numbers),
+    /// The command that calls, as in `ps -o comm`, by glob.
+    Command(String),
+    /// The control group that calls, by glob.
+    Cgroup(String),
+    /// How many bytes of a file are read or written.
+    Size(Bytes),
+    /// From where on in the file.
+    Offset(Bytes),
 }
 
 /// The keys a matcher can have.
-pub const KEYS: [&str; 19] = [
+pub const KEYS: [&str; 27] = [
     "method",
     "path",
     "path_regex",
@@ -126,6 +174,14 @@ pub const KEYS: [&str; 19] = [
     "sni",
     "client",
     "member",
+    "op",
+    "pid",
+    "uid",
+    "gid",
+    "command",
+    "cgroup",
+    "size",
+    "offset",
     "all",
     "any",
     "not",
@@ -137,6 +193,7 @@ enum Asks {
     Connection,
     Request,
     Response,
+    File,
 }
 
 impl PartialEq for Matcher {
@@ -175,11 +232,26 @@ impl Matcher {
             Matcher::Sni(pattern) => facts.sni().is_some_and(|n| glob_ignoring_case(pattern, n)),
             Matcher::Client(network) => facts.client().is_some_and(|ip| network.contains(ip)),
             Matcher::Member(pattern) => fits(pattern, facts.member()),
+            Matcher::Operation(list) => {
+                facts.operation().is_some_and(|op| list.iter().any(|want| want == op))
+            }
+            Matcher::Pid(numbers) => facts.pid().is_some_and(|n| numbers.contains(n)),
+            Matcher::Uid(numbers) => facts.uid().is_some_and(|n| numbers.contains(n)),
+            Matcher::Gid(numbers) => facts.gid().is_some_and(|n| numbers.contains(n)),
+            Matcher::Command(pattern) => fits(pattern, facts.command()),
+            Matcher::Cgroup(pattern) => fits(pattern, facts.cgroup()),
+            Matcher::Size(bytes) => facts.size().is_some_and(|n| bytes.contains(n)),
+            Matcher::Offset(bytes) => facts.offset().is_some_and(|n| bytes.contains(n)),
         }
     }
 
     /// The first key in it that nothing of that layer can answer.
     pub fn unfit_for(&self, layer: Layer) -> Option<&'static str> {
+        if layer == Layer::Files {
+            // A path is a request's or a file's.
+            let paths = ["path", "path_regex"];
+            return self.first_key(&|word, asks| asks != Asks::File && !paths.contains(&word));
+        }
         let most = if layer == Layer::Requests { Asks::Response } else { Asks::Connection };
         self.first_that(&|asks| asks > most)
     }
@@ -214,10 +286,14 @@ impl Matcher {
     }
 
     fn first_that(&self, wanted: &dyn Fn(Asks) -> bool) -> Option<&'static str> {
+        self.first_key(&|_, asks| wanted(asks))
+    }
+
+    fn first_key(&self, wanted: &dyn Fn(&str, Asks) -> bool) -> Option<&'static str> {
         match self {
-            Matcher::All(list) | Matcher::Any(list) => list.iter().find_map(|m| m.first_that(wanted)),
-            Matcher::Not(inner) => inner.first_that(wanted),
-            _ => self.key().filter(|(_, asks)| wanted(*asks)).map(|(word, _)| word),
+            Matcher::All(list) | Matcher::Any(list) => list.iter().find_map(|m| m.first_key(wanted)),
+            Matcher::Not(inner) => inner.first_key(wanted),
+            _ => self.key().filter(|(word, asks)| wanted(word, *asks)).map(|(word, _)| word),
         }
     }
 
@@ -241,6 +317,14 @@ impl Matcher {
             Matcher::GrpcMethod(_) => ("grpc_method", Asks::Request),
             Matcher::Status(_) => ("status", Asks::Response),
             Matcher::ResponseHeader(..) => ("response_header", Asks::Response),
+            Matcher::Operation(_) => ("op", Asks::File),
+            Matcher::Pid(_) => ("pid", Asks::File),
+            Matcher::Uid(_) => ("uid", Asks::File),
+            Matcher::Gid(_) => ("gid", Asks::File),
+            Matcher::Command(_) => ("command", Asks::File),
+            Matcher::Cgroup(_) => ("cgroup", Asks::File),
+            Matcher::Size(_) => ("size", Asks::File),
+            Matcher::Offset(_) => ("offset", Asks::File),
         })
     }
 }
@@ -328,10 +412,22 @@ mod tests {
         fn sni(&self) -> Option<&str> {
             Some("Shop.Example")
         }
+        fn operation(&self) -> Option<&str> {
+            Some("fsync")
+        }
+        fn uid(&self) -> Option<u64> {
+            Some(70)
+        }
+        fn command(&self) -> Option<&str> {
+            Some("postgres")
+        }
+        fn offset(&self) -> Option<u64> {
+            Some(8192)
+        }
     }
 
-    fn holds(json: Json) -> bool {
-        let m = Matcher::from_json(&json).unwrap();
+    fn holds(json: &Json) -> bool {
+        let m = Matcher::from_json(json).unwrap();
         assert_eq!(Matcher::from_json(&m.to_json()).unwrap(), m, "{json}");
         m.matches(&Call)
     }
@@ -354,6 +450,11 @@ mod tests {
             (json!({"status": 503}), json!({"status": "200"})),
             (json!({"response_header": {"Server": "nginx*"}}), json!({"response_header": {"via": "*"}})),
             (json!({"sni": "*.example"}), json!({"sni": "example"})),
+            (json!({"op": "write,fsync"}), json!({"op": ["read"]})),
+            (json!({"uid": "70"}), json!({"uid": "71-80"})),
+            (json!({"uid": 70}), json!({"pid": "1-4000000"})),
+            (json!({"command": "post*"}), json!({"command": "redis*"})),
+            (json!({"offset": ">= 8KiB"}), json!({"size": ">= 0B"})),
             (json!({"client": "10.0.0.0/8"}), json!({"client": "11.0.0.0/8"})),
             (
                 json!({"any": [{"path": "/x"}, {"method": "POST"}]}),
@@ -361,8 +462,8 @@ mod tests {
             ),
             (json!({"not": {"path": "/x"}}), json!({"not": {"method": "POST"}})),
         ] {
-            assert!(holds(yes.clone()), "{yes}");
-            assert!(!holds(no.clone()), "{no}");
+            assert!(holds(&yes), "{yes}");
+            assert!(!holds(&no), "{no}");
         }
     }
 
@@ -373,6 +474,10 @@ mod tests {
         assert_eq!((m.unfit_for(Layer::Requests), m.needs_response()), (None, Some("status")));
         let m = Matcher::from_json(&json!({"sni": "a", "member": "b"})).unwrap();
         assert_eq!((m.unfit_for(Layer::Connections), m.needs_headers()), (None, None));
+        let m = Matcher::from_json(&json!({"path": "/wal/*", "uid": 7})).unwrap();
+        assert_eq!((m.unfit_for(Layer::Files), m.unfit_for(Layer::Requests)), (None, Some("uid")));
+        let m = Matcher::from_json(&json!({"path": "/wal/*", "method": "GET"})).unwrap();
+        assert_eq!(m.unfit_for(Layer::Files), Some("method"));
         let m = Matcher::from_json(&json!({"cookie": {"a": "b"}})).unwrap();
         assert_eq!(m.needs_headers(), Some("cookie"));
     }

@@ -1,6 +1,7 @@
 //! The ways in which conditions are written: JSON (and with it YAML), and what people type on a command line.
 
 use super::{Bytes, KEYS, Matcher, Network, Numbers, Regex};
+use crate::catalogue::FILE_OPERATIONS;
 use crate::problem::{Problem, did_you_mean};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -76,6 +77,14 @@ impl Matcher {
             "sni" => Matcher::Sni(text()?.to_owned()),
             "client" => Matcher::Client(Network::parse(text()?)?),
             "member" => Matcher::Member(text()?.to_owned()),
+            "op" => Matcher::Operation(operations(value)?),
+            "pid" => Matcher::Pid(Numbers::parse(&numbers(value)?, 1, u64::from(u32::MAX))?),
+            "uid" => Matcher::Uid(Numbers::parse(&numbers(value)?, 0, u64::from(u32::MAX))?),
+            "gid" => Matcher::Gid(Numbers::parse(&numbers(value)?, 0, u64::from(u32::MAX))?),
+            "command" => Matcher::Command(text()?.to_owned()),
+            "cgroup" => Matcher::Cgroup(text()?.to_owned()),
+            "size" => Matcher::Size(Bytes::parse(text()?)?),
+            "offset" => Matcher::Offset(Bytes::parse(text()?)?),
             "all" | "any" => {
                 let list = value
                     .as_array()
@@ -133,8 +142,36 @@ impl Matcher {
             Matcher::Sni(p) => json!({"sni": p}),
             Matcher::Client(n) => json!({"client": n.to_string()}),
             Matcher::Member(m) => json!({"member": m}),
+            Matcher::Operation(list) => json!({"op": list}),
+            Matcher::Pid(n) => json!({"pid": n.to_string()}),
+            Matcher::Uid(n) => json!({"uid": n.to_string()}),
+            Matcher::Gid(n) => json!({"gid": n.to_string()}),
+            Matcher::Command(p) => json!({"command": p}),
+            Matcher::Cgroup(p) => json!({"cgroup": p}),
+            Matcher::Size(b) => json!({"size": b.to_string()}),
+            Matcher::Offset(b) => json!({"offset": b.to_string()}),
         }
     }
+}
+
+/// Words of operations on files: a text with commas, or a list.
+fn operations(value: &Json) -> Result<Vec<String>, Problem> {
+    let known = &FILE_OPERATIONS[1..];
+    let words: Vec<&str> = match value {
+        Json::String(text) => text.split(',').map(str::trim).collect(),
+        Json::Array(items) => items.iter().map(|i| i.as_str().unwrap_or_default()).collect(),
+        _ => vec![""],
+    };
+    for word in &words {
+        if !known.contains(word) {
+            let hint = match did_you_mean(word, known.iter().copied()) {
+                Some(near) => format!("did you mean {near}?"),
+                None => format!("there are {}", known.join(", ")),
+            };
+            return Err(Problem::new(format!("{word:?} is no operation on files")).hint(hint));
+        }
+    }
+    Ok(words.into_iter().map(str::to_owned).collect())
 }
 
 fn named(
@@ -168,7 +205,7 @@ fn numbers(value: &Json) -> Result<String, Problem> {
         Json::Array(items) if !items.is_empty() => {
             Ok(items.iter().map(numbers).collect::<Result<Vec<_>, _>>()?.join(","))
         }
-        _ => Err(Problem::new("status must be a number, a range or a list")
+        _ => Err(Problem::new("a number must be a number, a range or a list")
             .hint("write 503, \"500-599\" or [404, 503]")),
     }
 }
@@ -249,6 +286,14 @@ impl fmt::Display for Matcher {
             Matcher::Sni(p) => format!("sni {p}"),
             Matcher::Client(n) => format!("from {n}"),
             Matcher::Member(m) => format!("to {m}"),
+            Matcher::Operation(list) => list.join(","),
+            Matcher::Pid(n) => format!("pid {n}"),
+            Matcher::Uid(n) => format!("uid {n}"),
+            Matcher::Gid(n) => format!("gid {n}"),
+            Matcher::Command(p) => format!("by {p}"),
+            Matcher::Cgroup(p) => format!("in {p}"),
+            Matcher::Size(b) => format!("size {b}"),
+            Matcher::Offset(b) => format!("at {b}"),
         };
         f.pad(&text)
     }

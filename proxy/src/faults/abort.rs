@@ -1,6 +1,6 @@
 //! `abort` and `stub`: requests are answered by the proxy, or end without an answer.
 
-use super::truncate::CANCEL;
+use super::truncate_body::CANCEL;
 use super::{Act, Known, Point, RequestFault, given};
 use crate::armed::Meters;
 use crate::chain::Dir;

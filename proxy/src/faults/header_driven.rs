@@ -1,6 +1,6 @@
 //! `header_driven`: requests ask for their own faults.
 
-use super::throttle::Metered;
+use super::throttle_body::Metered;
 use super::{Act, Draw, Known, Point, RequestFault, given, grpc};
 use crate::armed::Meters;
 use crate::chain::Dir;

@@ -24,11 +24,11 @@ mod shape;
 mod slice;
 mod slow_close;
 mod spread;
-mod throttle;
+mod throttle_body;
 mod through;
 mod tls;
 mod tls_truncate;
-mod truncate;
+mod truncate_body;
 mod websocket;
 
 pub(crate) use bandwidth::SharedLine;
@@ -75,8 +75,8 @@ const TABLE: &[(&str, On, Read)] = &[
     ("replace", On::Streams, replace::read),
     ("patch", On::Streams, patch::read),
     ("corrupt_body", On::Streams, corrupt_body::read),
-    ("throttle", On::Streams, throttle::read),
-    ("truncate", On::Streams, truncate::read),
+    ("throttle_body", On::Streams, throttle_body::read),
+    ("truncate_body", On::Streams, truncate_body::read),
     ("grpc_status", On::Streams, grpc::read),
     ("slow_headers", On::Streams, shape::read_slow_headers),
     ("malformed", On::Streams, shape::read_malformed),
@@ -241,6 +241,11 @@ pub(crate) trait RequestFault: Send + Sync {
         false
     }
 
+    /// Whether it acts on nothing before there is a response, so that its matcher may ask for one.
+    fn can_ask_for_responses(&self) -> bool {
+        self.acts_on_responses() || self.acts_on_bodies()
+    }
+
     /// What it measurably did, by name with its unit.
     fn measured(&self, meters: &Meters) -> BTreeMap<&'static str, f64>;
 }
@@ -324,7 +329,10 @@ mod tests {
 
     #[test]
     fn every_fault_of_the_catalogue_for_proxies_is_here() {
-        let rows: Vec<_> = catalogue::all().filter(|d| d.layer != Layer::Node).map(|d| d.name).collect();
+        let rows: Vec<_> = catalogue::all()
+            .filter(|d| ![Layer::Files, Layer::Node].contains(&d.layer))
+            .map(|d| d.name)
+            .collect();
         let mut here: Vec<_> = TABLE.iter().map(|(name, ..)| *name).collect();
         assert!(rows.iter().all(|r| here.contains(r)), "{rows:?} {here:?}");
         here.retain(|name| !rows.contains(name));

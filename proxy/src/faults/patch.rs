@@ -79,6 +79,10 @@ impl RequestFault for Patch {
         dir != self.dir
     }
 
+    fn can_ask_for_responses(&self) -> bool {
+        self.dir == Dir::Down
+    }
+
     fn measured(&self, meters: &Meters) -> BTreeMap<&'static str, f64> {
         BTreeMap::from([("bodies_changed", meters.applied.load(Relaxed) as f64)])
     }

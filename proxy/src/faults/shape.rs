@@ -94,8 +94,8 @@ impl RequestFault for Reset {
         Through::stage(ResetAfter { left, code: self.code, hit: hit.clone() })
     }
 
-    fn acts_on_responses(&self) -> bool {
-        self.after.is_none()
+    fn can_ask_for_responses(&self) -> bool {
+        self.after.is_some()
     }
 
     fn acts_on_bodies(&self) -> bool {

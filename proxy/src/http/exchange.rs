@@ -97,7 +97,11 @@ impl<C: Client> Way<'_, C> {
         for hit in &self.flow.hits {
             hit.request(&mut heads.request);
         }
-        if let Some((after, answer)) = self.flow.context.target.stub(&heads.request) {
+        if self.flow.relengths(Dir::Up) {
+            heads.request.headers.remove("content-length");
+        }
+        if let Some((after, answer)) = self.flow.context.target.stub(&self.flow.context.conn, &heads.request)
+        {
             let due = now.checked_add(after).unwrap_or(now);
             self.attentive(self.timers.sleep_until(due)).await?;
             self.nobody_reads(&heads.request);
@@ -134,7 +138,7 @@ impl<C: Client> Way<'_, C> {
 
     fn ask<'r>(&self, head: &'r RequestHead, malformed: Option<super::wire::Malformed>) -> Ask<'r> {
         let body = match self.client.announced() {
-            Body::Length(_) if self.flow.relengths(Dir::Up) => Body::Chunked,
+            Body::Length(_) | Body::Stream if self.flow.relengths(Dir::Up) => Body::Chunked,
             body => body,
         };
         Ask { head, hop: self.client.hop(), body, malformed }
@@ -181,8 +185,13 @@ impl<C: Client> Way<'_, C> {
         if let Some((Moment::BeforeHead, ending)) = plan.breaks {
             return Err(Over::Fault(ending));
         }
+        if let Some(pace) = plan.pace.filter(|_| heads.request.version == Version::HTTP_2) {
+            self.leave_late(pace, upstream, &heads.response).await?;
+        }
         let mut how = Respond::of(&plan, self.flow.relengths(Dir::Down));
-        how.last = self.up.is_over() && !self.client.is_body_read();
+        // One that is the last of its connection says so.
+        let last = matches!(plan.breaks, Some((Moment::AfterEnd, Ending::GoAway(_) | Ending::Fin)));
+        how.last = last || (self.up.is_over() && !self.client.is_body_read());
         self.client.respond(&heads.request, &heads.response, body, &how);
         if let Some(pace) = plan.pace {
             self.leave_slowly(pace, upstream, &heads.response).await?;
@@ -389,6 +398,34 @@ impl<C: Client> Way<'_, C> {
         .await
     }
 
+    /// With HTTP/2 a head is not bytes: it waits for as long as it would have taken.
+    async fn leave_late(
+        &mut self,
+        pace: Pace,
+        upstream: &mut Upstream,
+        head: &ResponseHead,
+    ) -> Result<(), Over> {
+        let begun = Instant::now();
+        let size: usize =
+            16 + head.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>();
+        let pauses = u32::try_from(size / pace.bytes.max(1)).unwrap_or(u32::MAX);
+        let due = begun.checked_add(pace.every.saturating_mul(pauses)).unwrap_or(begun);
+        self.flow.outcome.touched = true;
+        while Instant::now() < due && self.flow.hits.iter().any(|hit| hit.slows()) {
+            let timers = self.timers;
+            let changes = self.flow.context.target.requests_change();
+            let pause = async {
+                tokio::select! {
+                    () = timers.sleep_until(due) => {}
+                    () = changes => {}
+                }
+            };
+            self.meanwhile(pause, Some(upstream)).await?;
+        }
+        self.flow.outcome.added += begun.elapsed();
+        Ok(())
+    }
+
     /// Has the response's head leave a few bytes at a time, as long as the fault that wants it is on.
     async fn leave_slowly(
         &mut self,
@@ -400,7 +437,7 @@ impl<C: Client> Way<'_, C> {
         let mut turn = begun;
         self.flow.outcome.touched = true;
         loop {
-            let wanted = self.flow.hits.iter().any(|hit| hit.is_on());
+            let wanted = self.flow.hits.iter().any(|hit| hit.slows());
             self.client.allow(wanted.then_some(pace.bytes.max(1)));
             poll_fn(|cx| self.client.poll_flush(cx)).await.map_err(Over::Gone)?;
             if !self.client.is_holding() {

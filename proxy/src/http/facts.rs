@@ -32,32 +32,32 @@ impl Facts for Asked<'_> {
         Some(self.request.path())
     }
 
-    fn query(&self) -> Option<&str> {
-        self.request.query()
+    fn host(&self) -> Option<&str> {
+        self.request.host()
     }
 
     fn sni(&self) -> Option<&str> {
         self.conn.sni()
     }
 
-    fn host(&self) -> Option<&str> {
-        self.request.host()
+    fn query(&self) -> Option<&str> {
+        self.request.query()
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        match name {
-            // HTTP/2's way to ask for a WebSocket (RFC 8441).
-            ":protocol" => Some(&*self.request.protocol).filter(|p| !p.is_empty()),
-            _ => self.request.headers.text(name),
+        // What HTTP/2 says beside its headers.
+        if name == ":protocol" {
+            return Some(&*self.request.protocol).filter(|p| !p.is_empty());
         }
+        self.request.headers.text(name)
     }
 
     fn body_size(&self) -> Option<u64> {
-        self.request.headers.text("content-length")?.parse().ok()
+        self.request.headers.text("content-length")?.trim().parse().ok()
     }
 
     fn status(&self) -> Option<u16> {
-        self.response.map(|head| head.status.as_u16())
+        self.response.map(|r| r.status.as_u16())
     }
 
     fn response_header(&self, name: &str) -> Option<&str> {

@@ -5,7 +5,7 @@ use super::facts::Asked;
 use super::hit::Hit;
 use super::message::{RequestHead, ResponseHead};
 use super::pump::Pump;
-use super::seams::{Gate, Observer, Record};
+use super::seams::{Gate, Record};
 use super::stage::place;
 use super::wire::WirePlan;
 use crate::armed::Armed;

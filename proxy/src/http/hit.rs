@@ -117,9 +117,10 @@ impl Hit {
         self.with(|fault| fault.keeps_length(dir)) != Some(false)
     }
 
-    /// Whether the fault is not over.
-    pub(crate) fn is_on(&self) -> bool {
-        !self.fault.is_off()
+    /// Whether it still wants the response's head to leave slowly.
+    pub(crate) fn slows(&self) -> bool {
+        let known = Known { request: &RequestHead::default(), response: None };
+        self.wire(Dir::Down, &known).is_some_and(|plan| plan.pace.is_some())
     }
 
     /// The version of the fault's settings now; none when it is over.

@@ -16,6 +16,7 @@
 //! hit        a fault that takes a request
 //! websocket  frames in a stream
 //! seams      where others plug in: watching, holding by hand, stubs
+//! stubs      answers in the service's place
 //! serve      one client's connection, from its first byte to its end
 //! ```
 
@@ -36,6 +37,7 @@ pub(crate) mod seams;
 mod serve;
 pub(crate) mod side;
 pub(crate) mod stage;
+pub(crate) mod stubs;
 pub(crate) mod upstream;
 pub(crate) mod websocket;
 pub(crate) mod wire;

@@ -1,31 +1,12 @@
-//! Where others plug in: who watches requests, who holds them by hand, who answers in the service's place.
+//! Where others plug in: what who watches is told at the end, what holds a request, who answers in the service's place.
 
 use super::hit::Hit;
-use super::message::{Answer, RequestHead, ResponseHead};
+use super::message::{Answer, RequestHead};
 use crate::conn::Conn;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Is told of requests. Asked only while somebody watches; must not wait.
-pub(crate) trait Observer: Send + Sync {
-    /// A request's head was read. What is given back is waited for before anything is done with the request: this is
-    /// how requests are held by hand. `id` is its number.
-    fn begun(&self, id: u64, conn: &Conn, head: &RequestHead, at: Instant) -> Option<Gate>;
-
-    /// It was held and goes on; whether it was released or its lease is over makes no difference.
-    fn released(&self, id: u64, waited: Duration);
-
-    /// The faults that it matches are known, those that have it and those that it is compared with.
-    fn looked_at(&self, id: u64, hits: &[Arc<Hit>]);
-
-    /// Its response's head is known, after what faults made of it.
-    fn answered(&self, id: u64, head: &ResponseHead, at: Instant);
-
-    /// It is over.
-    fn ended(&self, id: u64, record: &Record<'_>);
-}
 
 /// Ready when a request may go on.
 pub(crate) type Gate = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -53,5 +34,5 @@ pub(crate) struct Record<'a> {
 /// Answers in the service's place.
 pub(crate) trait Stub: Send + Sync {
     /// The answer and how long it takes; none when the request is for the service.
-    fn answer(&self, head: &RequestHead) -> Option<(Duration, Answer)>;
+    fn answer(&self, conn: &Conn, head: &RequestHead) -> Option<(Duration, Answer)>;
 }

@@ -79,6 +79,8 @@ fn server_hello(version: u16, suite: u16) -> Vec<u8> {
     body.push(0);
     body.extend(suite.to_be_bytes());
     body.push(0);
+    // renegotiation_info (RFC 5746), which old servers have learned to send: without it clients stumble over that first.
+    body.extend([0, 5, 0xff, 1, 0, 1, 0]);
     let mut message = vec![2, 0];
     message.extend((body.len() as u16).to_be_bytes());
     message.extend(body);

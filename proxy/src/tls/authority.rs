@@ -156,6 +156,11 @@ impl Authority {
         Ok(list.signed_by(&self.issuer)?.pem()?)
     }
 
+    /// The root itself.
+    pub(super) fn root(&self) -> &CertificateDer<'static> {
+        &self.root
+    }
+
     /// What signs certificates.
     pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
         &self.issuer

@@ -38,7 +38,8 @@ impl Below {
     /// Reads until there is a ClientHello; none when what comes is something else. The bytes stay to be read.
     pub(crate) async fn hello(&mut self) -> io::Result<Option<ClientHello>> {
         let Some(socket) = &mut self.socket else { return Err(gone()) };
-        let mut bytes = BytesMut::new();
+        // Most fit.
+        let mut bytes = BytesMut::with_capacity(2048);
         let parsed = loop {
             let n = socket.read_buf(&mut bytes).await?;
             match hello::parse(&bytes) {

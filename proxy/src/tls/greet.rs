@@ -104,15 +104,20 @@ async fn terminate(
     };
     let waits = shape.small_records;
     let shaken = async {
-        let handshake = TlsAcceptor::from(config).accept(below);
+        let handshake = TlsAcceptor::from(config).accept(below).into_fallible();
         if waits {
-            return handshake.await.ok();
+            return Some(handshake.await);
         }
-        tokio::time::timeout(PATIENCE, handshake).await.ok()?.ok()
+        tokio::time::timeout(PATIENCE, handshake).await.ok()
     };
-    // What went wrong was told to the client by an alert.
-    let stream = attend(conn, timers, shaken).await.ok()??;
-    Some(Stream::Tls(Box::new(stream.into())))
+    match attend(conn, timers, shaken).await.ok()?? {
+        Ok(stream) => Some(Stream::Tls(Box::new(stream.into()))),
+        Err((_, below)) => {
+            // An alert told the client what went wrong; a reset must not overtake it.
+            below.end(How::Fin);
+            None
+        }
+    }
 }
 
 /// A client that does not speak TLS: the service may know what to do with it, and rustls says what an end does.

@@ -93,7 +93,9 @@ impl Mint {
         };
         let ours = !matches!(flaw, Some(Flaw::SelfSigned | Flaw::UnknownCa));
         let der: CertificateDer<'static> = certificate.der().clone();
-        let mut made = CertifiedKey::new(vec![der], key);
+        // Some clients look for the signer of a stapled response among what they are shown, and only there.
+        let root = ours.then(|| self.authority.root().clone());
+        let mut made = CertifiedKey::new(std::iter::once(der).chain(root).collect(), key);
         if let Some(serial) = params.serial_number.filter(|_| ours) {
             made.ocsp = Some(self.authority.ocsp(&serial, flaw == Some(Flaw::Revoked))?);
         }

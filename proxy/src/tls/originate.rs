@@ -21,7 +21,7 @@ pub(crate) enum Offer {
     Nothing,
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2.
+    /// HTTP/2, and HTTP/1.1 so that a service without it can say so instead of giving up.
     Http2,
 }
 
@@ -60,7 +60,7 @@ impl Originate {
                 builder.with_client_auth_cert(chain, key).map_err(cannot)?
             }
         };
-        let configs = [&[][..], &[Alpn::Http1], &[Alpn::H2]].map(|offered| {
+        let configs = [&[][..], &[Alpn::Http1], &[Alpn::H2, Alpn::Http1]].map(|offered| {
             let mut config = config.clone();
             let offered = if spec.alpn.is_empty() { offered } else { &spec.alpn };
             config.alpn_protocols = offered.iter().map(|a| a.word().into()).collect();

@@ -2,13 +2,12 @@
 //! lease of what holds them is over.
 
 use crate::conn::Conn;
+use crate::http::facts::Asked;
 use crate::http::message::RequestHead;
 use crate::http::seams::Gate;
 use crate::timers::Timers;
 use model::Matcher;
-use model::matcher::Facts;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -100,7 +99,7 @@ impl Holds {
         if !self.any.load(Relaxed) {
             return None;
         }
-        let asked = Asked { conn, head };
+        let asked = Asked { conn, request: head, response: None };
         let mut list = self.lock();
         let one = list
             .iter_mut()
@@ -130,41 +129,5 @@ impl One {
             left: self.until.saturating_duration_since(now),
             requests: self.held.values().filter(|sender| !sender.is_closed()).count(),
         }
-    }
-}
-
-/// A request before any fault has looked at it.
-struct Asked<'a> {
-    conn: &'a Conn,
-    head: &'a RequestHead,
-}
-
-impl Facts for Asked<'_> {
-    fn client(&self) -> Option<IpAddr> {
-        self.conn.client()
-    }
-    fn member(&self) -> Option<&str> {
-        self.conn.member()
-    }
-    fn sni(&self) -> Option<&str> {
-        self.conn.sni()
-    }
-    fn method(&self) -> Option<&str> {
-        Some(self.head.method.as_str())
-    }
-    fn path(&self) -> Option<&str> {
-        Some(self.head.path())
-    }
-    fn query(&self) -> Option<&str> {
-        self.head.query()
-    }
-    fn host(&self) -> Option<&str> {
-        self.head.host()
-    }
-    fn header(&self, name: &str) -> Option<&str> {
-        self.head.headers.text(name)
-    }
-    fn body_size(&self) -> Option<u64> {
-        self.head.headers.text("content-length")?.parse().ok()
     }
 }

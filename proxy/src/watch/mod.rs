@@ -18,7 +18,7 @@ pub use holds::{Hold, NoSuchHold};
 use crate::conn::Conn;
 use crate::http::hit::Hit;
 use crate::http::message::{RequestHead, ResponseHead};
-use crate::http::seams::{Gate, Observer, Record};
+use crate::http::seams::{Gate, Record};
 use crate::timers::Timers;
 use entry::Entry;
 use holds::Holds;
@@ -158,8 +158,10 @@ impl Watch {
     }
 }
 
-impl Observer for Watch {
-    fn begun(&self, id: u64, conn: &Conn, head: &RequestHead, at: Instant) -> Option<Gate> {
+/// What the exchange tells.
+impl Watch {
+    /// A request's head was read. What is given back is waited for before anything else is done with it.
+    pub(crate) fn begun(&self, id: u64, conn: &Conn, head: &RequestHead, at: Instant) -> Option<Gate> {
         let gate = self.holds.gate(id, conn, head, at, &self.timers);
         let mut seen = self.lock();
         if seen.under_way.len() < UNDER_WAY {
@@ -170,26 +172,30 @@ impl Observer for Watch {
         gate
     }
 
-    fn released(&self, id: u64, waited: Duration) {
+    /// It was held and goes on; whether it was released or its lease is over makes no difference.
+    pub(crate) fn released(&self, id: u64, waited: Duration) {
         if let Some(entry) = self.lock().under_way.get_mut(&id) {
             entry.held = false;
             entry.by_hand = waited;
         }
     }
 
-    fn looked_at(&self, id: u64, hits: &[Arc<Hit>]) {
+    /// The faults that it matches are known.
+    pub(crate) fn looked_at(&self, id: u64, hits: &[Arc<Hit>]) {
         if let Some(entry) = self.lock().under_way.get_mut(&id) {
             entry.hits = hits.to_vec();
         }
     }
 
-    fn answered(&self, id: u64, head: &ResponseHead, _at: Instant) {
+    /// Its response's head is known, after what faults made of it.
+    pub(crate) fn answered(&self, id: u64, head: &ResponseHead, _at: Instant) {
         if let Some(entry) = self.lock().under_way.get_mut(&id) {
             entry.answered(head);
         }
     }
 
-    fn ended(&self, id: u64, record: &Record<'_>) {
+    /// It is over.
+    pub(crate) fn ended(&self, id: u64, record: &Record<'_>) {
         let now = record.ended;
         let mut seen = self.lock();
         let Some(mut entry) = seen.under_way.remove(&id) else { return };

@@ -9,6 +9,7 @@ mod more;
 mod passing;
 mod raw;
 mod targets;
+mod tls;
 mod udp;
 mod upstreams;
 mod versions;

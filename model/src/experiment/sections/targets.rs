@@ -3,8 +3,8 @@ use super::stages::matcher;
 use super::tls;
 use crate::stub::Stub;
 use crate::target::{
-    Balance, HttpVersion, NodeSpec, Pick, ProcessSpec, Protocol, ProxyHeader, ProxyProtocol, ProxySpec,
-    Target, TargetKind, TargetSpec,
+    Balance, FsSpec, HttpVersion, NodeSpec, Pick, ProcessSpec, Protocol, ProxyHeader, ProxyProtocol,
+    ProxySpec, Target, TargetKind, TargetSpec,
 };
 use crate::units::Span;
 use crate::yaml::{Fields, Node, Reader};
@@ -63,6 +63,7 @@ fn spec(r: &Reader, node: &Node, name: &str) -> Option<TargetSpec> {
     let given: Vec<&str> = kinds.iter().copied().filter(|k| f.has(k)).collect();
     match given[..] {
         ["proxy"] => proxy(r, f.get("proxy")?, &what),
+        ["fs"] => fs(r, f.get("fs")?, &what),
         ["process"] => process(r, f.get("process")?, &what),
         ["node"] => {
             let node = f.get("node")?;
@@ -82,7 +83,7 @@ fn spec(r: &Reader, node: &Node, name: &str) -> Option<TargetSpec> {
         [one] => r.refuse(
             f.place_of(one),
             format!("{what}: targets of kind {one} are not in this version"),
-            "it has proxy, process and node",
+            "it has proxy, fs, process and node",
         ),
         _ => r.refuse(
             node.place,
@@ -103,8 +104,8 @@ const PROXY_KEYS: [&str; 12] = [
     "proxy_protocol",
     "connect_timeout",
     "keep_source",
-    "upstream_http",
     "tls",
+    "upstream_http",
 ];
 
 fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
@@ -173,6 +174,10 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         Some(n) => r.boolean(n, "keep_source")?,
         None => false,
     };
+    let tls = match f.get("tls") {
+        Some(n) => Some(Box::new(tls::read(r, n, what, protocol)?)),
+        None => None,
+    };
     let upstream_http = match f.get("upstream_http") {
         Some(n) if protocol != Protocol::Http => {
             return r.refuse(
@@ -183,10 +188,6 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         }
         Some(n) => r.choice(n, "upstream_http", &HttpVersion::WORDS)?,
         None => HttpVersion::default(),
-    };
-    let tls = match f.get("tls") {
-        Some(n) => Some(Box::new(tls::read(r, n, what, protocol)?)),
-        None => None,
     };
     let listen = listen?;
     let unix = |address: &&str| address.starts_with("unix:");
@@ -216,8 +217,8 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         proxy_protocol,
         connect_timeout,
         keep_source,
-        upstream_http,
         tls,
+        upstream_http,
     }))
 }
 
@@ -379,6 +380,64 @@ fn address(r: &Reader, node: &Node, what: &str, key: &str) -> Option<String> {
             format!("write for example {text}:8000"),
         ),
     }
+}
+
+const FS_KEYS: [&str; 6] = ["mount", "source", "pid", "track_unsynced", "writeback", "passthrough"];
+
+fn fs(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
+    let f = r.fields(node, what, &FS_KEYS)?;
+    let mount = r.need(&f, what, "mount", "/srv/shop/db").and_then(|n| directory(r, n, what, "mount"));
+    let source = match f.get("source") {
+        Some(n) => Some(directory(r, n, what, "source")?),
+        None => None,
+    };
+    let pid = match f.get("pid") {
+        Some(n) => Some(r.integer(n, "pid", 1, u64::from(u32::MAX))? as u32),
+        None => None,
+    };
+    let track_unsynced = match f.get("track_unsynced") {
+        Some(n) => Some(r.parse(n, "track_unsynced")?),
+        None => None,
+    };
+    let writeback = match f.get("writeback") {
+        Some(n) => r.boolean(n, "writeback")?,
+        None => false,
+    };
+    let mut passthrough = Vec::new();
+    if let Some(n) = f.get("passthrough") {
+        for item in r.items(n, "passthrough") {
+            let glob = r.text(item, "passthrough")?;
+            if !glob.starts_with(['/', '*', '?']) {
+                return r.refuse(
+                    item.place,
+                    format!("{what}: passthrough {glob:?} matches nothing"),
+                    format!("paths below the mount begin with /: write \"/{glob}\""),
+                );
+            }
+            passthrough.push(glob);
+        }
+    }
+    if track_unsynced.is_some() && (writeback || !passthrough.is_empty()) {
+        return r.refuse(
+            f.place_of("track_unsynced"),
+            format!("{what}: track_unsynced does not go with writeback or passthrough"),
+            "what the kernel keeps or writes by itself cannot be tracked: leave one of them out",
+        );
+    }
+    Some(TargetSpec::Fs(FsSpec { mount: mount?, source, pid, track_unsynced, writeback, passthrough }))
+}
+
+/// An absolute path.
+fn directory(r: &Reader, node: &Node, what: &str, key: &str) -> Option<String> {
+    let text = r.text(node, key)?;
+    if !text.starts_with('/') {
+        return r.refuse(
+            node.place,
+            format!("{what}: {key} {text:?} is not an absolute path"),
+            "write it from the root: /srv/shop/db",
+        );
+    }
+    Some(text)
 }
 
 fn process(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {

@@ -169,7 +169,12 @@ impl<T: Io> Client for H1<T> {
         let framed = self.framed(request, head, body, how);
         let cut_short = matches!(
             how.malformed,
-            Some(Malformed::NoLastChunk | Malformed::LengthTooLarge | Malformed::LengthTooSmall)
+            Some(
+                Malformed::NoLastChunk
+                    | Malformed::LengthTooLarge
+                    | Malformed::LengthTooSmall
+                    | Malformed::LengthTwice
+            )
         );
         self.keep &= !how.last && !matches!(framed, Body::Close | Body::Tunnel) && !cut_short;
         let hop = Hop::read(&head.headers);

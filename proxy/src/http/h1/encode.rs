@@ -218,7 +218,8 @@ fn length(out: &mut Vec<u8>, headers: &Headers, name: &str, malformed: Option<Ma
     let instead = match malformed {
         Some(Malformed::LengthTooLarge) => (said + 1 + said / 2).to_string(),
         Some(Malformed::LengthTooSmall) => (said / 2).to_string(),
-        Some(Malformed::LengthNotANumber) => format!("{said}x"),
+        // Not behind the number: some clients read as far as there are digits.
+        Some(Malformed::LengthNotANumber) => format!("x{said}"),
         Some(Malformed::LengthTwice) => {
             line(out, name.as_bytes(), said.to_string().as_bytes());
             (said + 1).to_string()

@@ -146,7 +146,9 @@ impl<T: Io> H1<T> {
                 {
                     self.end_chunk();
                     self.last_chunk(malformed);
-                    lines.write(self.output());
+                    if malformed != Some(Malformed::NoLastChunk) {
+                        lines.write(self.output());
+                    }
                     self.writing = Writing::Chunked { open: None, trailers: true, malformed };
                 }
                 Ok(())

@@ -6,12 +6,19 @@ use crate::http::h1::framing::{Body, has_no_body};
 use crate::http::hop::Hop;
 use crate::http::message::{Piece, RequestHead, ResponseHead};
 use crate::http::side::{Broken, Client, Respond, Side};
-use crate::http::wire::{Ending, Malformed};
+use crate::http::wire::Ending;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{Method, StatusCode};
+use std::future::poll_fn;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// How long the rest of a request's body is read that nobody wants.
+const REST: Duration = Duration::from_millis(10);
+/// How long what was sent has to leave before a reset.
+const SETTLE: Duration = Duration::from_millis(2);
 
 /// One request's stream.
 pub(crate) struct InStream {
@@ -22,7 +29,8 @@ pub(crate) struct InStream {
     going: Option<Going>,
     /// What the whole connection is to do.
     pub(super) ending: Option<Ending>,
-    malformed: Option<Malformed>,
+    malformed: bool,
+    resets: Option<u32>,
 }
 
 impl InStream {
@@ -37,11 +45,35 @@ impl InStream {
             responder,
             going: None,
             ending: None,
-            malformed: None,
+            malformed: false,
+            resets: None,
         }
     }
 
+    /// The stream is reset when the exchange is over: a reset overtakes what was sent and has not left yet.
     fn reset(&mut self, code: u32) {
+        self.resets.get_or_insert(code);
+    }
+
+    /// Ends the stream, when what was sent has had a moment to leave.
+    pub(super) async fn end(&mut self) {
+        let Some(code) = self.resets.take() else { return };
+        if code == u32::from(Reason::NO_ERROR) {
+            // A body that comes at once anyway is read, for not every client takes the reset for what it is.
+            let rest = poll_fn(|cx| {
+                while let Poll::Ready(piece) = self.coming.poll_piece(cx) {
+                    if !matches!(piece, Ok(Piece::Data(_) | Piece::Trailers(_))) {
+                        return Poll::Ready(());
+                    }
+                }
+                Poll::Pending
+            });
+            if tokio::time::timeout(REST, rest).await.is_ok() {
+                return;
+            }
+        } else if self.going.is_some() {
+            tokio::time::sleep(SETTLE).await;
+        }
         match &mut self.going {
             Some(going) => going.reset(code),
             None => self.responder.send_reset(Reason::from(code)),
@@ -76,10 +108,6 @@ impl Side for InStream {
     }
 
     fn send(&mut self, piece: Piece) -> Result<(), Broken> {
-        if self.malformed.is_some() && matches!(piece, Piece::End | Piece::Trailers(_)) {
-            self.reset(Reason::PROTOCOL_ERROR.into());
-            return Ok(());
-        }
         match &mut self.going {
             Some(going) => going.send(piece),
             None => Ok(()),
@@ -113,8 +141,15 @@ impl Client for InStream {
 
     fn respond(&mut self, request: &RequestHead, head: &ResponseHead, body: Body, how: &Respond) {
         let over = body != Body::Tunnel
-            && (body == Body::None || has_no_body(head.status) || request.method == Method::HEAD);
-        self.malformed = how.malformed;
+            && (matches!(body, Body::None | Body::Length(0)) && !how.relength
+                || has_no_body(head.status)
+                || request.method == Method::HEAD);
+        self.malformed = how.malformed.is_some();
+        if self.malformed {
+            // Frames are not the application's to break.
+            self.responder.send_reset(Reason::PROTOCOL_ERROR);
+            return;
+        }
         match self.responder.send_response(heads::response(head, how.relength), over) {
             Ok(stream) => self.going = Some(Going::new(stream, over)),
             // The client has given it up, which is told where that is waited for.
@@ -126,6 +161,7 @@ impl Client for InStream {
         match &mut self.going {
             Some(going) if going.is_over() => Poll::Pending,
             Some(going) => going.poll_reset(cx),
+            None if self.malformed => Poll::Pending,
             None => self.responder.poll_reset(cx).map(|reset| match reset {
                 Ok(reason) => Broken {
                     why: format!("the client gave it up: {reason}"),

@@ -79,5 +79,6 @@ async fn stream(
     let mut stream = InStream::new(&all.request, request.into_body(), responder);
     exchange(context, &mut stream, &mut all).await;
     room::give_heads(all);
+    stream.end().await;
     stream.ending
 }

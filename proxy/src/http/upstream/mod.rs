@@ -53,14 +53,18 @@ impl Upstream {
         ask: &Ask<'_>,
     ) -> Result<Upstream, Unanswered> {
         let http2 = match speak {
-            HttpVersion::Auto => ask.head.version == Version::HTTP_2,
+            HttpVersion::Auto => ask.head.version == Version::HTTP_2 && !pool.speaks_only_http1(),
             HttpVersion::Http1 => false,
             HttpVersion::Http2 => true,
         };
         if http2 {
             let upgrades = ask.hop.upgrade || !ask.head.protocol.is_empty();
             loop {
-                let (share, kept) = pool.share().await?;
+                let (share, kept) = match pool.share().await {
+                    // Nothing of the request has left: it goes in the version that the service understands.
+                    Err(_) if speak == HttpVersion::Auto && pool.speaks_only_http1() => break,
+                    other => other?,
+                };
                 if upgrades && !share.extends() && speak == HttpVersion::Auto {
                     break;
                 }

@@ -9,7 +9,7 @@ use crate::http::h1::H1;
 use crate::net::{Address, Stream};
 use crate::tls::Offer;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use tokio::runtime::Handle;
@@ -26,6 +26,8 @@ pub(crate) struct Pool {
     /// Of HTTP/2, where requests share connections.
     shared: Mutex<Vec<Arc<Shared>>>,
     dialling: tokio::sync::Mutex<()>,
+    /// The service was spoken to in HTTP/2 and did not understand.
+    only_http1: AtomicBool,
     reaper: OnceLock<Waker>,
 }
 
@@ -45,6 +47,7 @@ impl Pool {
             idle: Mutex::default(),
             shared: Mutex::default(),
             dialling: tokio::sync::Mutex::default(),
+            only_http1: AtomicBool::new(false),
             reaper: OnceLock::new(),
         })
     }
@@ -81,7 +84,18 @@ impl Pool {
     }
 
     async fn dial(&self, offer: Offer) -> Result<Stream, Unanswered> {
-        self.address.dial(self.how.offering(offer)).await.map_err(|e| Unanswered(e.to_string()))
+        let how = self.how.offering(offer);
+        let stream = self.address.dial(how).await.map_err(|e| {
+            if e.to_string().contains("NoApplicationProtocol") {
+                self.only_http1.store(true, Release);
+            }
+            Unanswered(e.to_string())
+        })?;
+        if offer == Offer::Http2 && stream.alpn().is_some_and(|chosen| chosen != b"h2") {
+            self.only_http1.store(true, Release);
+            return Err(Unanswered(format!("{} does not speak HTTP/2: it chose HTTP/1.1", self.address)));
+        }
+        Ok(stream)
     }
 
     /// Takes a connection back.
@@ -118,17 +132,21 @@ impl Pool {
         if let Some(share) = self.shared_with_room() {
             return Ok((share, true));
         }
-        let stream = self.dial(Offer::Http2).await?;
-        if stream.alpn().is_some_and(|chosen| chosen != b"h2") {
-            return Err(Unanswered(format!("{} does not speak HTTP/2: it chose HTTP/1.1", self.address)));
-        }
-        let shared = Shared::handshake(stream)
-            .await
-            .map_err(|why| Unanswered(format!("{} does not speak HTTP/2 to us: {why}", self.address)))?;
+        let transport = self.dial(Offer::Http2).await?;
+        let shared = Shared::handshake(transport).await.map_err(|why| {
+            self.only_http1.store(true, Release);
+            Unanswered(format!("{} does not speak HTTP/2 to us: {why}", self.address))
+        })?;
+        self.only_http1.store(false, Release);
         let mut all = self.lock_shared();
         all.retain(|s| !s.is_closed());
         all.push(shared.clone());
         Ok((Share::of(shared), false))
+    }
+
+    /// Whether the service was found not to speak HTTP/2, so that the client's version is not tried again.
+    pub(crate) fn speaks_only_http1(&self) -> bool {
+        self.only_http1.load(Acquire)
     }
 
     fn shared_with_room(&self) -> Option<Share> {

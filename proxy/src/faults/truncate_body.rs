@@ -1,4 +1,4 @@
-//! `truncate`: bodies end early.
+//! `truncate_body`: bodies end early.
 
 use super::through::{Pass, Through};
 use super::{Act, Known, RequestFault, Ways};
@@ -112,10 +112,10 @@ mod tests {
     #[test]
     fn a_body_ends_where_it_is_cut() {
         for (words, want) in [
-            ("truncate after=3B", "abc<Fin>"),
-            ("truncate after=4B how=reset", "abcd<Rst>"),
-            ("truncate after=5B how=clean", "abcde."),
-            ("truncate after=0B", "<Fin>"),
+            ("truncate_body after=3B", "abc<Fin>"),
+            ("truncate_body after=4B how=reset", "abcd<Rst>"),
+            ("truncate_body after=5B how=clean", "abcde."),
+            ("truncate_body after=0B", "<Fin>"),
         ] {
             let x = Exchange::new(words);
             let mut stage = x.stage(Dir::Down);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn shorter_ones_pass() {
-        let x = Exchange::new("truncate after=2B");
+        let x = Exchange::new("truncate_body after=2B");
         let mut stage = x.stage(Dir::Down);
         [data("ab"), Piece::End].into_iter().for_each(|p| stage.push(p, x.start));
         assert_eq!((drain(&mut *stage, x.start).as_str(), x.applied()), ("ab.", 0.0));
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn http2_streams_are_reset() {
-        let mut x = Exchange::new("truncate after=1B");
+        let mut x = Exchange::new("truncate_body after=1B");
         x.request.version = Version::HTTP_2;
         let mut stage = x.stage(Dir::Down);
         stage.push(data("ab"), x.start);

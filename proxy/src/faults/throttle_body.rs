@@ -1,4 +1,4 @@
-//! `throttle`: each body passes at a rate.
+//! `throttle_body`: each body passes at a rate.
 
 use super::{Act, Known, RequestFault, Ways};
 use crate::armed::Meters;
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn bytes_come_at_the_rate() {
-        let x = Exchange::new("throttle rate=1kB/s");
+        let x = Exchange::new("throttle_body rate=1kB/s");
         let mut stage = x.stage(Dir::Down);
         stage.push(data(&"x".repeat(100)), x.start);
         stage.push(Piece::End, x.start);
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_rate_of_zero_stalls_and_lets_go() {
-        let x = Exchange::new("throttle rate=0B/s direction=up");
+        let x = Exchange::new("throttle_body rate=0B/s direction=up");
         let mut stage = x.stage(Dir::Up);
         stage.push(data("abc"), x.start);
         assert_eq!(drain(&mut *stage, x.at(60_000)), "");

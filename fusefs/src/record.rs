@@ -1,0 +1,120 @@
+//! What is written down of a mount before it is attached, so that another process can take it away.
+
+use crate::mount::{MountId, Place};
+use inject::{Recovered, Swept};
+use model::TargetRef;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The folder of these records in an agent's state directory.
+const FOLDER: &str = "mounts";
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) target: TargetRef,
+    /// Where it is, as a process of its mount namespace sees it.
+    pub(crate) path: PathBuf,
+    /// The number of its mount namespace; none when it is the agent's own.
+    pub(crate) namespace: Option<u64>,
+    pub(crate) mount: u64,
+    pub(crate) dev: (u32, u32),
+    /// The boot in which those numbers mean anything.
+    pub(crate) boot: String,
+}
+
+impl Record {
+    /// The record of a mount that is about to be attached.
+    pub(crate) fn new(target: &TargetRef, place: &Place, id: MountId) -> io::Result<Record> {
+        Ok(Record {
+            target: target.clone(),
+            path: place.path.clone(),
+            namespace: place.pid.map(namespace_of).transpose()?,
+            mount: id.id,
+            dev: id.dev,
+            boot: host::clock::boot_id().to_owned(),
+        })
+    }
+
+    /// Writes it to the state directory; it is on disk when this returns.
+    pub(crate) fn write(&self, state_dir: &Path) -> io::Result<PathBuf> {
+        let folder = state_dir.join(FOLDER);
+        host::dirs::private(&folder, 0o700).map_err(|e| io::Error::other(e.to_string()))?;
+        let path = folder.join(format!("{}-{}.json", self.mount, self.dev.1));
+        let mut file = File::create(&path)?;
+        file.write_all(&serde_json::to_vec(self).map_err(io::Error::other)?)?;
+        file.sync_all()?;
+        File::open(&folder)?.sync_all()?;
+        Ok(path)
+    }
+
+    /// Takes the mount away, if it is still there, and looks that it is gone.
+    pub(crate) fn undo(&self) -> Recovered {
+        if self.boot != host::clock::boot_id() {
+            return Recovered::Gone("the machine was started anew since".into());
+        }
+        let pid = match self.namespace {
+            None => None,
+            Some(ns) => match in_namespace(ns) {
+                Some(pid) => Some(pid),
+                None => return Recovered::Gone("its mount namespace is gone, and the mount with it".into()),
+            },
+        };
+        let place = Place { path: self.path.clone(), pid };
+        let id = MountId { id: self.mount, dev: self.dev };
+        if !place.knows(id) {
+            return Recovered::Gone("it is not mounted any more".into());
+        }
+        // Whoever waits for an answer that will not come is let go.
+        let _ = fs::write(crate::mount::abort_file(self.dev.1), "1");
+        match place.detach(id) {
+            Ok(true) if !place.knows(id) => Recovered::Undone,
+            Ok(true) => Recovered::Failed(format!("it is still mounted on {}", self.path.display())),
+            Ok(false) => Recovered::Failed(format!(
+                "something else is mounted over {}; unmount that, then run `murphy recover`",
+                self.path.display()
+            )),
+            Err(e) => Recovered::Failed(format!("umount {}: {e}", self.path.display())),
+        }
+    }
+}
+
+/// Takes away every mount that a dead agent of that state directory has left.
+pub(crate) fn sweep(state_dir: &Path) -> Vec<Swept> {
+    let mut out = Vec::new();
+    let files = fs::read_dir(state_dir.join(FOLDER)).into_iter().flatten().flatten();
+    for path in files.map(|f| f.path()).filter(|p| p.extension().is_some_and(|e| e == "json")) {
+        let record = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok());
+        let Some(record) = record else {
+            // It was being written when its agent died, and a mount is attached only after that.
+            let _ = fs::remove_file(&path);
+            continue;
+        };
+        let outcome = record.undo();
+        if !matches!(outcome, Recovered::Failed(_)) {
+            let _ = fs::remove_file(&path);
+        }
+        out.push(Swept {
+            target: record.target,
+            act: format!("a mount on {}", record.path.display()),
+            undo: format!("umount -l {}", record.path.display()),
+            outcome,
+        });
+    }
+    out
+}
+
+/// The number of a process's mount namespace.
+pub(crate) fn namespace_of(pid: u32) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(fs::metadata(format!("/proc/{pid}/ns/mnt"))?.ino())
+}
+
+/// A process that is in that mount namespace.
+fn in_namespace(ns: u64) -> Option<u32> {
+    let pids = fs::read_dir("/proc").ok()?.flatten();
+    let mut pids = pids.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    pids.find(|pid| namespace_of(*pid).is_ok_and(|found| found == ns))
+}
