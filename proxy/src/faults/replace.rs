@@ -79,7 +79,10 @@ pub(super) fn direction(dials: &Dials<'_>) -> Dir {
 
 impl Replace {
     fn headers(&self, headers: &mut Headers) -> bool {
-        let mut changed = self.remove.iter().fold(false, |any, name| headers.remove(name) || any);
+        let mut changed = false;
+        for name in &self.remove {
+            changed |= headers.remove(name);
+        }
         for (name, value) in self.set.iter() {
             headers.insert(name, value);
             changed = true;

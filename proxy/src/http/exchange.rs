@@ -115,6 +115,9 @@ impl<C: Client> Way<'_, C> {
             Some((Moment::BeforeEnd, ending)) => self.up.endless = Some(ending),
             _ => {}
         }
+        if heads.request.version == Version::HTTP_2 && heads.request.method == Method::CONNECT {
+            self.up = Pump::of_nothing();
+        }
         self.flow.stage(&mut self.up, Dir::Up, &known);
         let asked = Upstream::ask(&self.flow.context.pool, self.flow.context.target.spec.upstream_http, &ask);
         match self.attentive(asked).await? {
@@ -336,7 +339,7 @@ impl<C: Client> Way<'_, C> {
     /// Sees whether the client is still there, and drives what faults below hold of what was written to it.
     fn poll_client(&mut self, cx: &mut Task<'_>) -> Result<(), Over> {
         // Of a tunnel, one direction may be over before the other.
-        if self.client.is_body_read()
+        if self.client.can_be_watched()
             && !self.tunnel
             && let Poll::Ready(gone) = self.client.poll_gone(cx)
         {

@@ -60,6 +60,11 @@ impl Pump {
         Pump { tunnel: true, frames: websocket.then(Tracker::default), ..Pump::default() }
     }
 
+    /// Of a connection that shall change over and has not: nothing is read, and what was encoded leaves.
+    pub(crate) fn of_nothing() -> Pump {
+        Pump { state: State::Ending, ..Pump::default() }
+    }
+
     /// Whether the body has arrived, or is thrown away and over.
     pub(crate) fn is_over(&self) -> bool {
         self.state == State::Over
@@ -158,7 +163,30 @@ impl Pump {
                 if let (Some(tracker), Piece::Data(bytes)) = (&mut self.frames, &piece) {
                     tracker.pass(bytes);
                 }
-                self.deliver(piece, to).map(Poll::Ready)
+                match piece {
+                    // In one frame where there are frames, as it most likely came.
+                    Piece::Data(data)
+                        if from.is_at_end()
+                            && self.limit.is_none()
+                            && self.endless.is_none()
+                            && !self.tunnel =>
+                    {
+                        self.sent += data.len() as u64;
+                        match from.poll_piece(cx).map_err(Stopped::From)? {
+                            Poll::Ready(Piece::End) => {
+                                self.state = State::Ending;
+                                to.send_last(data).map_err(Stopped::To)?;
+                            }
+                            Poll::Ready(other) => {
+                                to.send(Piece::Data(data)).map_err(Stopped::To)?;
+                                self.deliver(other, to)?;
+                            }
+                            Poll::Pending => to.send(Piece::Data(data)).map_err(Stopped::To)?,
+                        }
+                        Ok(Poll::Ready(()))
+                    }
+                    piece => self.deliver(piece, to).map(Poll::Ready),
+                }
             }
         }
     }

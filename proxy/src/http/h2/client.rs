@@ -86,6 +86,20 @@ impl Side for InStream {
         self.coming.poll_piece(cx)
     }
 
+    fn is_at_end(&self) -> bool {
+        self.coming.is_empty()
+    }
+
+    fn send_last(&mut self, data: Bytes) -> Result<(), Broken> {
+        match &mut self.going {
+            Some(going) if self.malformed.is_none() => going.send_last(data),
+            _ => {
+                self.send(Piece::Data(data))?;
+                self.send(Piece::End)
+            }
+        }
+    }
+
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         match &mut self.going {
             Some(going) => going.poll_ready(cx),
@@ -157,6 +171,10 @@ impl Client for InStream {
                 Err(error) => super::flow::broken(&error),
             }),
         }
+    }
+
+    fn can_be_watched(&self) -> bool {
+        true
     }
 
     fn is_body_read(&self) -> bool {
