@@ -11,6 +11,8 @@ pub enum Screen {
     Faults,
     /// The open connections of the proxies.
     Connections,
+    /// The HTTP requests through them.
+    Requests,
 }
 
 /// A row of the table.
@@ -36,6 +38,7 @@ pub const SCREENS: &[ScreenDef] = &[
     },
     ScreenDef { screen: Screen::Faults, key: '2', title: "Faults", panels: &[Focus::Catalogue, Focus::Form] },
     ScreenDef { screen: Screen::Connections, key: '3', title: "Connections", panels: &[Focus::Connections] },
+    ScreenDef { screen: Screen::Requests, key: '4', title: "Requests", panels: &[Focus::Requests] },
 ];
 
 impl Screen {
@@ -52,7 +55,7 @@ mod tests {
 
     #[test]
     fn every_screen_has_a_row() {
-        for screen in [Screen::Overview, Screen::Faults, Screen::Connections] {
+        for screen in [Screen::Overview, Screen::Faults, Screen::Connections, Screen::Requests] {
             assert_eq!(screen.def().screen, screen);
         }
     }

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod bounds;
 pub mod columns;
 pub mod connections;
+pub mod requests;
 pub mod series;
 pub mod ui;
 

@@ -44,6 +44,8 @@ pub enum Focus {
     Form,
     /// Connections: the table.
     Connections,
+    /// Requests: the table.
+    Requests,
 }
 
 /// Something that lies over the screen.
@@ -171,6 +173,8 @@ pub struct Ui {
     pub form: Form,
     /// What is shown of the connections.
     pub connections: Browse,
+    /// What is shown of the requests.
+    pub requests: crate::state::requests::Browse,
     /// A message.
     pub toast: Option<Toast>,
     /// The last halt from here.
@@ -197,6 +201,7 @@ impl Ui {
             row: 1,
             form: Form::default(),
             connections: Browse::default(),
+            requests: crate::state::requests::Browse::default(),
             toast: None,
             halting: Vec::new(),
         }
