@@ -92,7 +92,7 @@ impl Side for InStream {
 
     fn send_last(&mut self, data: Bytes) -> Result<(), Broken> {
         match &mut self.going {
-            Some(going) if self.malformed.is_none() => going.send_last(data),
+            Some(going) if !self.malformed => going.send_last(data),
             _ => {
                 self.send(Piece::Data(data))?;
                 self.send(Piece::End)
