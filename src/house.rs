@@ -234,8 +234,8 @@ impl House {
         };
         let proxies = Arc::new(ProxyInjector::new());
         let files = Arc::new(FsInjector::new());
-        let mut config =
-            Config::new(&dir, injectors_with(proxies.clone(), files.clone())).watchdog(WatchdogCommand::this_program());
+        let mut config = Config::new(&dir, injectors_with(proxies.clone(), files.clone()))
+            .watchdog(WatchdogCommand::this_program());
         config.leftovers = vec![socket.clone()];
         if let Some(lease) = opening.lease {
             config.lease = lease.0;

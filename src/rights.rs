@@ -14,10 +14,9 @@ pub fn may_run(role: Role, experiment: &Experiment, report: bool, open: &[Target
     }
     let runs = experiment.steady_state.metrics.iter().find(|m| matches!(m.from, Source::Command(_)));
     let reads = experiment.loads.iter().find(|l| l.body.as_deref().is_some_and(|b| b.starts_with('@')));
-    let opens = experiment
-        .targets
-        .iter()
-        .find(|t| matches!(t.spec, TargetSpec::Proxy(_) | TargetSpec::Fs(_)) && !open.contains(&t.reference()));
+    let opens = experiment.targets.iter().find(|t| {
+        matches!(t.spec, TargetSpec::Proxy(_) | TargetSpec::Fs(_)) && !open.contains(&t.reference())
+    });
     let asks = if let Some(metric) = runs {
         format!("metric {} runs a program", metric.name)
     } else if let Some(load) = reads {

@@ -32,7 +32,10 @@ pub(crate) fn check(target: &TargetRef, spec: &FsSpec, state_dir: Option<&Path>)
     if let Some(pid) = spec.pid
         && host::process::stat(pid).is_err()
     {
-        return no(format!("there is no process {pid}"), "look at its number again: it may have been started anew");
+        return no(
+            format!("there is no process {pid}"),
+            "look at its number again: it may have been started anew",
+        );
     }
     device(target)?;
     let mount = real(target, &place, "the mount point")?;
@@ -62,7 +65,10 @@ pub(crate) fn check(target: &TargetRef, spec: &FsSpec, state_dir: Option<&Path>)
         }
         if source.starts_with(&mount) {
             return no(
-                format!("the source {} is inside the mount point and would be hidden by it", source.display()),
+                format!(
+                    "the source {} is inside the mount point and would be hidden by it",
+                    source.display()
+                ),
                 "mount somewhere else, or leave out the source and serve the whole directory",
             );
         }
@@ -72,31 +78,33 @@ pub(crate) fn check(target: &TargetRef, spec: &FsSpec, state_dir: Option<&Path>)
                 "mount somewhere outside the source",
             );
         }
-        let mut names = std::fs::read_dir(place.seen_from_here()).map_err(|e| {
-            Refusal::new(format!("{target}: reading {}: {e}", mount.display()), hint(&e))
-        })?;
+        let mut names = std::fs::read_dir(place.seen_from_here())
+            .map_err(|e| Refusal::new(format!("{target}: reading {}: {e}", mount.display()), hint(&e)))?;
         if names.next().is_some() {
             return no(
-                format!("the mount point {} is not empty, and what is in it would be hidden", mount.display()),
+                format!(
+                    "the mount point {} is not empty, and what is in it would be hidden",
+                    mount.display()
+                ),
                 "mount on an empty directory, or leave out the source to serve the directory itself",
             );
         }
     }
     if let Some(state) = state_dir.and_then(|dir| dir.canonicalize().ok()) {
         let ours = [Some(&mount), source_path.as_ref()];
-        if let Some(bad) = ours.into_iter().flatten().find(|p| state.starts_with(p) || p.starts_with(&state)) {
+        if let Some(bad) = ours.into_iter().flatten().find(|p| state.starts_with(p) || p.starts_with(&state))
+        {
             return no(
-                format!("murphy's own state directory {} lies in {} or the other way round", state.display(), bad.display()),
+                format!(
+                    "murphy's own state directory {} lies in {} or the other way round",
+                    state.display(),
+                    bad.display()
+                ),
                 "choose another state directory with MURPHY_STATE_DIR: faults must never reach it",
             );
         }
     }
-    if spec.track_unsynced.is_some() && (spec.writeback || !spec.passthrough.is_empty()) {
-        return no(
-            "track_unsynced does not go with writeback or passthrough".into(),
-            "what the kernel keeps or writes by itself cannot be tracked: leave one of them out",
-        );
-    }
+    options(target, spec)?;
     if let Some(other) = ours_on(&place) {
         return no(
             format!("{} is in use already: {other} is mounted there", spec.mount),
@@ -105,10 +113,20 @@ pub(crate) fn check(target: &TargetRef, spec: &FsSpec, state_dir: Option<&Path>)
     }
     let from = source.unwrap_or_else(|| place.clone());
     let shown = from.path.display().to_string();
-    let source = from
-        .open()
-        .map_err(|e| Refusal::new(format!("{target}: opening {shown}: {e}"), hint(&e)))?;
+    let source =
+        from.open().map_err(|e| Refusal::new(format!("{target}: opening {shown}: {e}"), hint(&e)))?;
     Ok(Found { source, shown, place })
+}
+
+/// Whether the options go together.
+pub(crate) fn options(target: &TargetRef, spec: &FsSpec) -> Result<(), Refusal> {
+    if spec.track_unsynced.is_some() && (spec.writeback || !spec.passthrough.is_empty()) {
+        return Err(Refusal::new(
+            format!("{target}: track_unsynced does not go with writeback or passthrough"),
+            "what the kernel keeps or writes by itself cannot be tracked: leave one of them out",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether there is a device to serve the kernel by, and the right to mount.
@@ -162,7 +180,8 @@ fn real(target: &TargetRef, place: &Place, what: &str) -> Result<PathBuf, Refusa
 
 /// What of ours is mounted there already.
 fn ours_on(place: &Place) -> Option<String> {
-    let table = place.pid.map_or_else(|| "/proc/self/mountinfo".to_owned(), |p| format!("/proc/{p}/mountinfo"));
+    let table =
+        place.pid.map_or_else(|| "/proc/self/mountinfo".to_owned(), |p| format!("/proc/{p}/mountinfo"));
     let path = if place.pid.is_some() { place.path.clone() } else { place.path.canonicalize().ok()? };
     let text = std::fs::read_to_string(table).ok()?;
     let top = text.lines().rfind(|line| {

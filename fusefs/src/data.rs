@@ -20,17 +20,16 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What an opening gives the kernel.
-pub(crate) struct Opened {
-    pub(crate) handle: u64,
-    pub(crate) flags: FopenFlags,
-}
-
 impl Fs {
     /// The flags with which the source is opened for a program that opens with those.
     fn source_flags(&self, flags: i32) -> OFlags {
         let mut flags = OFlags::from_bits_retain(flags as u32);
-        flags -= OFlags::CREATE | OFlags::EXCL | OFlags::NOCTTY | OFlags::DIRECT | OFlags::NOFOLLOW | OFlags::APPEND;
+        flags -= OFlags::CREATE
+            | OFlags::EXCL
+            | OFlags::NOCTTY
+            | OFlags::DIRECT
+            | OFlags::NOFOLLOW
+            | OFlags::APPEND;
         // The kernel reads what it completes to whole pages, and the log what is replaced.
         if (self.options.writeback || self.unsynced.is_some()) && flags.contains(OFlags::WRONLY) {
             flags = (flags - OFlags::WRONLY) | OFlags::RDWR;
@@ -81,7 +80,8 @@ impl Fs {
         // Truncating clears set-user-id for everyone but the superuser.
         let keep = (cuts && caller.uid == 0 && has_set_id(&inode)).then(KeepSetId::yes);
         let fd = if cuts && let Some(log) = &self.unsynced {
-            let fd = Arc::new(self.table.open(&inode, (wanted - OFlags::TRUNC - OFlags::WRONLY) | OFlags::RDWR)?);
+            let fd =
+                Arc::new(self.table.open(&inode, (wanted - OFlags::TRUNC - OFlags::WRONLY) | OFlags::RDWR)?);
             log.resize(&inode, &fd, 0, || rustix::fs::ftruncate(&*fd, 0))?;
             self.table.open(&inode, wanted - OFlags::TRUNC)?
         } else {

@@ -64,13 +64,7 @@ impl Fs {
         Ok(self.handles.add(handle))
     }
 
-    fn false_listing(
-        &self,
-        inode: &Inode,
-        fd: &OwnedFd,
-        lie: Lie,
-        seed: u64,
-    ) -> Result<Arc<Listing>, Errno> {
+    fn false_listing(&self, inode: &Inode, fd: &OwnedFd, lie: Lie, seed: u64) -> Result<Arc<Listing>, Errno> {
         match lie {
             Lie::Stale => {
                 let known = lock(&self.frozen).get(&inode.id).cloned();
@@ -110,9 +104,9 @@ impl Fs {
         each_name(&handle.fd, put)
     }
 
-    /// What the kernel is told about a name of a listing along with it; none when it is to ask by itself.
+    /// What the kernel is told about a name of a listing along with it; none when there is nothing to tell.
     pub(crate) fn along(&self, ticket: &mut Ticket, dir: &Arc<Inode>, name: &CStr) -> Option<Entry> {
-        if name == c"." || name == c".." || self.rules.load().watches_meta() {
+        if name == c"." || name == c".." {
             return None;
         }
         let fd = self.table.path_fd(dir).ok()?;

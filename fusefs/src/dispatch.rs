@@ -2,7 +2,7 @@
 
 use crate::call::{Call, Caller};
 use crate::core::{Fs, Gate, Ticket};
-use crate::dirs::os;
+use crate::dirs::{Item, os};
 use crate::inode::Inode;
 use crate::meta::{Set, Xattr};
 use crate::names::Entry;
@@ -10,8 +10,8 @@ use crate::op::Op;
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno as Refusal, FileHandle, Filesystem, FopenFlags,
     Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use rustix::fs::StatVfs;
 use rustix::io::Errno;
@@ -400,8 +400,7 @@ impl Filesystem for Face {
         }
         let clears = write.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let sync = flags.0 & libc::O_DSYNC != 0;
-        answer!(self, call, reply, [data], |fs, t| fs
-            .write(&mut t, handle.0, offset, data, clears, sync));
+        answer!(self, call, reply, [data], |fs, t| fs.write(&mut t, handle.0, offset, data, clears, sync));
     }
 
     fn flush(
@@ -433,7 +432,14 @@ impl Filesystem for Face {
         });
     }
 
-    fn fsync(&self, request: &Request, inode: INodeNo, handle: FileHandle, data_only: bool, reply: ReplyEmpty) {
+    fn fsync(
+        &self,
+        request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        data_only: bool,
+        reply: ReplyEmpty,
+    ) {
         let call = self.call(Op::Fsync, request, inode);
         answer!(self, call, reply, [], |fs, t| fs.fsync(&mut t, handle.0, data_only));
     }
@@ -485,10 +491,10 @@ impl Filesystem for Face {
                         let along = fs.along(&mut t, &dir, item.name);
                         let (attr, ttl) = match &along {
                             Some(entry) => (entry.attr, entry.ttl),
-                            None => (nameless(item.kind), Duration::ZERO),
+                            // `.`, `..`, and what is listed though it is gone. The kernel asks again before it believes it.
+                            None => (nameless(item), Duration::ZERO),
                         };
-                        let ino = if along.is_some() { attr.ino } else { INodeNo(item.ino) };
-                        let full = reply.add(ino, item.next, os(item.name), &ttl, &attr, Generation(0));
+                        let full = reply.add(attr.ino, item.next, os(item.name), &ttl, &attr, Generation(0));
                         if full && along.is_some() {
                             // It did not go out with the reply, so the kernel does not know it.
                             fs.table.forget(attr.ino.0, 1);
@@ -642,11 +648,11 @@ impl Fs {
     }
 }
 
-/// Attributes that say nothing but the type: the kernel is to ask by itself.
-fn nameless(kind: fuser::FileType) -> fuser::FileAttr {
-    let never = SystemTime::UNIX_EPOCH;
+/// Attributes that say nothing but the type. The number is one that no inode has: who asks for it hears that it is stale.
+fn nameless(item: &Item<'_>) -> fuser::FileAttr {
+    let (never, kind) = (SystemTime::UNIX_EPOCH, item.kind);
     fuser::FileAttr {
-        ino: INodeNo(0),
+        ino: INodeNo(item.ino | (1 << 62)),
         size: 0,
         blocks: 0,
         atime: never,
@@ -663,4 +669,3 @@ fn nameless(kind: fuser::FileType) -> fuser::FileAttr {
         flags: 0,
     }
 }
-

@@ -4,13 +4,12 @@ use crate::live::Live;
 use crate::record;
 use crate::rule::Rule;
 use inject::{
-    Armed, BoxFuture, InjectError, Injector, Order, Outcomes, Plan, Recovered, Refusal, Swept, UndoLog, UndoRecord,
+    Armed, BoxFuture, InjectError, Injector, Order, Outcomes, Plan, Recovered, Refusal, Swept, UndoLog,
+    UndoRecord,
 };
 use model::sample::TargetState;
 use model::target::FsSpec;
-use model::{
-    Evidence, Fault, FileOperation, Problem, Sample, Target, TargetKind, TargetRef, TargetSpec,
-};
+use model::{Evidence, Fault, FileOperation, Problem, Sample, Target, TargetKind, TargetRef, TargetSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -90,6 +89,17 @@ impl FsInjector {
             .await;
             match state {
                 Some(state) if state.up && open.spec == wanted => return Ok(state),
+                Some(state) if state.up && open.is_place_of(&wanted) && !open.is_faulty() => {
+                    let (old, state_dir) = (open.clone(), self.state_dir.get().cloned());
+                    let replaced = blocking(move || {
+                        let live = Live::replace(&old, &wanted, state_dir.as_deref())?;
+                        let state = live.state();
+                        Ok((live, state))
+                    });
+                    let (live, state) = replaced.await.unwrap_or_else(|| Err(broken(&target.name)))?;
+                    self.lock().insert(target.name.clone(), Arc::new(live));
+                    return Ok(state);
+                }
                 Some(state) if state.up => {
                     return Err(Refusal::new(
                         format!("fs:{} is open already, as {}", target.name, state.about),
@@ -106,9 +116,7 @@ impl FsInjector {
             let state = live.state();
             Ok((live, state))
         });
-        let (live, state) = opened.await.unwrap_or_else(|| {
-            Err(Refusal::new(format!("fs:{} was not mounted: a thread failed", target.name), "please report this"))
-        })?;
+        let (live, state) = opened.await.unwrap_or_else(|| Err(broken(&target.name)))?;
         self.lock().insert(target.name.clone(), Arc::new(live));
         Ok(state)
     }
@@ -156,8 +164,11 @@ impl FsInjector {
     fn arm(&self, plan: &Plan) -> Result<(), InjectError> {
         let name = &plan.order.target.name;
         let Some(open) = self.find(name) else {
-            return Err(InjectError::new(format!("{} was not armed: fs:{name} is not mounted", plan.order.id))
-                .hint("open the target first"));
+            return Err(InjectError::new(format!(
+                "{} was not armed: fs:{name} is not mounted",
+                plan.order.id
+            ))
+            .hint("open the target first"));
         };
         let rule = open.arm(&plan.order).map_err(InjectError)?;
         let mut faults = self.lock_faults();
@@ -184,6 +195,10 @@ impl FsInjector {
             None => Recovered::Gone(format!("fs:{} is closed", act.target)),
         }
     }
+}
+
+fn broken(name: &str) -> Refusal {
+    Refusal::new(format!("fs:{name} was not mounted: a thread failed"), "please report this")
 }
 
 /// Does something that may block, off the runtime's threads; none when it panicked.
@@ -233,9 +248,7 @@ impl Injector for FsInjector {
 
     fn totals(&self) -> BTreeMap<TargetRef, Sample> {
         let open: Vec<_> = self.lock().iter().map(|(name, open)| (name.clone(), open.clone())).collect();
-        open.into_iter()
-            .map(|(name, open)| (TargetRef::new(TargetKind::Fs, name), open.totals()))
-            .collect()
+        open.into_iter().map(|(name, open)| (TargetRef::new(TargetKind::Fs, name), open.totals())).collect()
     }
 
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>> {

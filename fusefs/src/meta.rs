@@ -39,7 +39,13 @@ impl Fs {
         Ok(Entry { attr, ttl: self.ttl(&inode) })
     }
 
-    pub(crate) fn setattr(&self, ticket: &mut Ticket, caller: Caller, id: u64, set: &Set) -> Result<Entry, Errno> {
+    pub(crate) fn setattr(
+        &self,
+        ticket: &mut Ticket,
+        caller: Caller,
+        id: u64,
+        set: &Set,
+    ) -> Result<Entry, Errno> {
         let inode = self.table.get(id)?;
         let opened = set.handle.and_then(|h| self.handles.get(h).ok());
         let fd = match &opened {
@@ -189,10 +195,7 @@ pub(crate) enum Xattr {
     Data(Vec<u8>),
 }
 
-fn sized(
-    size: u32,
-    ask: impl FnOnce(Option<&mut [u8]>) -> Result<usize, Errno>,
-) -> Result<Xattr, Errno> {
+fn sized(size: u32, ask: impl FnOnce(Option<&mut [u8]>) -> Result<usize, Errno>) -> Result<Xattr, Errno> {
     if size == 0 {
         return Ok(Xattr::Size(u32::try_from(ask(None)?).unwrap_or(u32::MAX)));
     }
@@ -210,8 +213,8 @@ fn writable(fd: &OwnedFd) -> bool {
 fn time(time: Option<TimeOrNow>) -> Timespec {
     let nanos = |n: i64| Timespec { tv_sec: 0, tv_nsec: n as _ };
     match time {
-        None => nanos(rustix::fs::UTIME_OMIT as i64),
-        Some(TimeOrNow::Now) => nanos(rustix::fs::UTIME_NOW as i64),
+        None => nanos(rustix::fs::UTIME_OMIT),
+        Some(TimeOrNow::Now) => nanos(rustix::fs::UTIME_NOW),
         Some(TimeOrNow::SpecificTime(t)) => spec(t),
     }
 }
@@ -239,8 +242,8 @@ mod tests {
     #[test]
     fn times_before_1970_have_positive_nanoseconds() {
         let t = spec(UNIX_EPOCH - Duration::from_millis(1500));
-        assert_eq!((t.tv_sec, t.tv_nsec as i64), (-2, 500_000_000));
+        assert_eq!((t.tv_sec, t.tv_nsec), (-2, 500_000_000));
         let t = spec(UNIX_EPOCH - Duration::from_secs(3));
-        assert_eq!((t.tv_sec, t.tv_nsec as i64), (-3, 0));
+        assert_eq!((t.tv_sec, t.tv_nsec), (-3, 0));
     }
 }

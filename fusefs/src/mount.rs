@@ -123,9 +123,13 @@ impl Place {
     }
 
     /// Does something in the place's mount namespace: here, or in a thread that goes there and ends.
-    fn within<T: Send + 'static>(&self, act: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    fn within<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
         let Some(pid) = self.pid else { return act() };
-        let namespace = openat(CWD, format!("/proc/{pid}/ns/mnt"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let namespace =
+            openat(CWD, format!("/proc/{pid}/ns/mnt"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let root = openat(
             CWD,
             format!("/proc/{pid}/root"),
@@ -157,7 +161,28 @@ impl Detached {
     }
 }
 
-/// The control file of a FUSE connection; writing to it ends every operation that waits for an answer.
-pub(crate) fn abort_file(minor: u32) -> PathBuf {
-    PathBuf::from(format!("/sys/fs/fuse/connections/{minor}/abort"))
+/// Where the kernel shows the FUSE connections that there are.
+const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+
+/// Ends every operation that waits for an answer of a connection, and the connection. A machine that does not show its
+/// connections is made to, where nobody else sees it.
+pub(crate) fn abort(minor: u32) {
+    let file = format!("{CONNECTIONS}/{minor}/abort");
+    if std::fs::write(&file, "1").is_ok() {
+        return;
+    }
+    let thread =
+        std::thread::Builder::new().name("murphy-fs-abort".into()).spawn(move || -> io::Result<()> {
+            sys::mounts_of_its_own()?;
+            rustix::mount::mount_change(
+                "/",
+                rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
+            )?;
+            rustix::mount::mount("none", CONNECTIONS, "fusectl", rustix::mount::MountFlags::empty(), None)?;
+            std::fs::write(&file, "1")
+        });
+    // Nothing depends on it: a connection ends with its server, too.
+    if let Ok(thread) = thread {
+        let _ = thread.join();
+    }
 }

@@ -234,11 +234,6 @@ impl Snapshot {
         self.ops.meets(DATA)
     }
 
-    /// Whether names and attributes must not.
-    pub(crate) fn watches_meta(&self) -> bool {
-        self.ops.meets(META)
-    }
-
     /// Which of an inode's data and attributes must not be cached.
     pub(crate) fn watched(&self, inode: &Inode) -> (bool, bool) {
         if !self.ops.meets(DATA | META) {
@@ -308,7 +303,9 @@ mod tests {
 
     #[test]
     fn what_cannot_match_is_left_in_the_caches() {
-        let may = |json: &str, path: &str| may_match(&Matcher::from_json(&serde_json::from_str(json).unwrap()).unwrap(), path);
+        let may = |json: &str, path: &str| {
+            may_match(&Matcher::from_json(&serde_json::from_str(json).unwrap()).unwrap(), path)
+        };
         assert!(may(r#"{"path": "/wal/*", "uid": "7"}"#, "/wal/1"));
         assert!(!may(r#"{"path": "/wal/*", "uid": "7"}"#, "/base/1"));
         assert!(may(r#"{"any": [{"path": "/wal/*"}, {"uid": "7"}]}"#, "/base/1"));

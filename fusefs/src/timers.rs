@@ -122,7 +122,8 @@ impl Shared {
             if waiting.closed {
                 return;
             }
-            let next = waiting.by_time.first_key_value().map(|((due, _), _)| due.saturating_duration_since(now));
+            let next =
+                waiting.by_time.first_key_value().map(|((due, _), _)| due.saturating_duration_since(now));
             waiting = match next {
                 Some(wait) => match self.changed.wait_timeout(waiting, wait) {
                     Ok((back, _)) => back,

@@ -60,7 +60,10 @@ impl Fault {
         let foreign = if files { "direction" } else { "ops" };
         if def.fits(TargetKind::Fs)
             && def.fits(TargetKind::Proxy)
-            && self.inject.get(foreign).is_some_and(|v| def.param(foreign).and_then(|p| p.default_value()).as_ref() != Some(v))
+            && self
+                .inject
+                .get(foreign)
+                .is_some_and(|v| def.param(foreign).and_then(|p| p.default_value()).as_ref() != Some(v))
         {
             let (what, for_what) = if files { ("files", "connections") } else { ("connections", "files") };
             out.push(

@@ -33,7 +33,8 @@ impl Attr {
         let mode = fixed.text("mode").map(|text| {
             let octal = u16::from_str_radix(text, 8).ok().filter(|m| *m <= 0o7777);
             octal.ok_or_else(|| {
-                Problem::new(format!("attr mode: {text:?} is not a mode")).hint("write it in octal, such as 0444")
+                Problem::new(format!("attr mode: {text:?} is not a mode"))
+                    .hint("write it in octal, such as 0444")
             })
         });
         let mtime = fixed.text("mtime").map(|text| {

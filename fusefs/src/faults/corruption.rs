@@ -74,14 +74,16 @@ impl Corruption {
                 }
             }
             for i in 0..k {
-                let at = block * BLOCK + draw::bits(seed, draw::Lane::Other(2), block * BLOCK * 8 + i) % BLOCK;
+                let at =
+                    block * BLOCK + draw::bits(seed, draw::Lane::Other(2), block * BLOCK * 8 + i) % BLOCK;
                 if at >= offset && at < offset + length {
                     self.change(&mut data[(at - offset) as usize], seed, at);
                     changed += 1;
                 }
             }
         }
-        for i in changed..self.at_least.min(length) {
+        let missing = changed..self.at_least.min(length);
+        for i in missing {
             let at = draw::bits(seed, draw::Lane::Other(3), offset + i) % length;
             self.change(&mut data[at as usize], seed, offset + at);
             changed += 1;

@@ -16,6 +16,8 @@ impl FileFault for LostFsync {
     }
 
     fn needs_tracking(&self) -> Need {
-        Need::Better("nothing is lost, fsync is only fast: open the target with track_unsynced to lose it by power_cut")
+        Need::Better(
+            "nothing is lost, fsync is only fast: open the target with track_unsynced to lose it by power_cut",
+        )
     }
 }

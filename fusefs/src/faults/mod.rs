@@ -54,11 +54,7 @@ pub(crate) enum Bend {
     /// Bytes are changed.
     Corrupt(Arc<Corruption>),
     /// Only so much of a write, and only whole sectors; whether the program is told.
-    Tear {
-        keep: f64,
-        sector: u64,
-        told: Option<Errno>,
-    },
+    Tear { keep: f64, sector: u64, told: Option<Errno> },
     /// Nothing is made durable.
     LoseSync,
     /// Making durable fails as it does on that filesystem.
@@ -208,7 +204,8 @@ pub(crate) fn errno_name(errno: Errno) -> String {
 /// The error that a parameter names.
 fn errno_of(dials: &Dials<'_>, key: &str) -> Result<Errno, Problem> {
     let name = dials.fixed().text(key).unwrap_or("EIO");
-    errno(name).ok_or_else(|| Problem::new(format!("{name} is not a known error")).hint("write for example EIO"))
+    errno(name)
+        .ok_or_else(|| Problem::new(format!("{name} is not a known error")).hint("write for example EIO"))
 }
 
 #[cfg(test)]

@@ -58,7 +58,11 @@ impl FileFault for Throttle {
         let key = if self.per_file { hit.call.inode.as_ref().map_or(0, |i| i.id) } else { 0 };
         let cost = |knob: &Option<Knob>, amount: f64| {
             let rate = knob.as_ref()?.at(elapsed);
-            Some(if rate > 0.0 { Duration::try_from_secs_f64(amount / rate).unwrap_or(STALLED) } else { STALLED })
+            Some(if rate > 0.0 {
+                Duration::try_from_secs_f64(amount / rate).unwrap_or(STALLED)
+            } else {
+                STALLED
+            })
         };
         let buckets = &hit.rule.state.buckets;
         let bytes = cost(&self.rate, hit.call.size.unwrap_or(0) as f64);

@@ -43,10 +43,44 @@ pub const FILE_OPERATIONS: &[&str] = &[
 
 /// The errors that can be injected, by their names in errno(3).
 pub const ERRORS: &[&str] = &[
-    "EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOENT", "EEXIST", "ENOTDIR", "EISDIR",
-    "ENOTEMPTY", "EMFILE", "ENFILE", "ENOMEM", "EAGAIN", "EINTR", "EBUSY", "ETXTBSY", "EFBIG", "EINVAL",
-    "ENAMETOOLONG", "ELOOP", "EXDEV", "ESTALE", "ETIMEDOUT", "ENXIO", "ENODEV", "EBADF", "ENOTSUP", "ENOSYS",
-    "EUCLEAN", "EBADMSG", "EREMOTEIO", "ENOLCK", "EDEADLK", "EOVERFLOW", "EMLINK", "EFAULT",
+    "EIO",
+    "ENOSPC",
+    "EDQUOT",
+    "EROFS",
+    "EACCES",
+    "EPERM",
+    "ENOENT",
+    "EEXIST",
+    "ENOTDIR",
+    "EISDIR",
+    "ENOTEMPTY",
+    "EMFILE",
+    "ENFILE",
+    "ENOMEM",
+    "EAGAIN",
+    "EINTR",
+    "EBUSY",
+    "ETXTBSY",
+    "EFBIG",
+    "EINVAL",
+    "ENAMETOOLONG",
+    "ELOOP",
+    "EXDEV",
+    "ESTALE",
+    "ETIMEDOUT",
+    "ENXIO",
+    "ENODEV",
+    "EBADF",
+    "ENOTSUP",
+    "ENOSYS",
+    "EUCLEAN",
+    "EBADMSG",
+    "EREMOTEIO",
+    "ENOLCK",
+    "EDEADLK",
+    "EOVERFLOW",
+    "EMLINK",
+    "EFAULT",
 ];
 
 /// Which operations a fault is for.
@@ -72,7 +106,8 @@ const FILES: FaultDef = FaultDef {
 };
 
 /// What stays changed in the real directory.
-const STAYS: &str = "what was written wrongly stays so: point the target at a copy-on-write source to throw it away";
+const STAYS: &str =
+    "what was written wrongly stays so: point the target at a copy-on-write source to throw it away";
 
 pub(super) const FAULTS: &[FaultDef] = &[
     FaultDef {
@@ -86,7 +121,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
                 "target",
                 "whether all files share what passes, or each has its own",
             ),
-            optional("ops", Choices(FILE_OPERATIONS), "write", "which operations; read and write when absent"),
+            optional(
+                "ops",
+                Choices(FILE_OPERATIONS),
+                "write",
+                "which operations; read and write when absent",
+            ),
         ],
         summary: "Limits bytes and operations per second.",
         detail: "At least one of rate and iops must be given. Operations wait their turn, in the order of their coming. The \
@@ -129,8 +169,18 @@ pub(super) const FAULTS: &[FaultDef] = &[
         name: "disk_full",
         params: &[
             with_default("free", Size, "0B", "how much can still be written, from the moment of arming"),
-            optional("inodes", Int { min: 0, max: 1_000_000_000 }, "0", "how many files can still be made; no limit when absent"),
-            with_default("errno", Choice(&["ENOSPC", "EDQUOT"]), "ENOSPC", "the error: a full disk, or a used-up quota"),
+            optional(
+                "inodes",
+                Int { min: 0, max: 1_000_000_000 },
+                "0",
+                "how many files can still be made; no limit when absent",
+            ),
+            with_default(
+                "errno",
+                Choice(&["ENOSPC", "EDQUOT"]),
+                "ENOSPC",
+                "the error: a full disk, or a used-up quota",
+            ),
         ],
         summary: "The disk is full, and statfs and df agree.",
         detail: "Growing a file takes from what is free; overwriting does not. Cutting or removing a file gives back what it \
@@ -148,7 +198,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
                 "what becomes of writes that were not synced: all are lost; each survives by chance, so that later ones may \
                  be there without earlier ones; or each survives by chance and is torn at a sector",
             ),
-            with_default("survive", Percent, "50%", "with lose=some and torn: how likely each write survives"),
+            with_default(
+                "survive",
+                Percent,
+                "50%",
+                "with lose=some and torn: how likely each write survives",
+            ),
         ],
         summary: "The power fails: everything that was not synced is gone.",
         detail: "Needs a target with track_unsynced, for what is not synced must be known from before. Unsynced writes are \
@@ -170,7 +225,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
                 "what becomes of the data: ext4 and xfs go on showing it though it is not on disk, btrfs shows what was \
                  there before",
             ),
-            with_default("errno", Choice(&["EIO", "ENOSPC", "EDQUOT"]), "EIO", "the error that fsync reports"),
+            with_default(
+                "errno",
+                Choice(&["EIO", "ENOSPC", "EDQUOT"]),
+                "EIO",
+                "the error that fsync reports",
+            ),
         ],
         summary: "fsync fails once, and the data is dropped although the next fsync succeeds.",
         detail: "What Linux filesystems really do: each descriptor that was open reports the error once, the pages are \
@@ -191,7 +251,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "short_read",
-        params: &[with_default("keep", Percent, "50%", "how much of what was asked for is read, at least one byte")],
+        params: &[with_default(
+            "keep",
+            Percent,
+            "50%",
+            "how much of what was asked for is read, at least one byte",
+        )],
         summary: "Reads return less than was asked for, as they may.",
         detail: "Programs that take one read for the whole are found out. The page cache asks for whole pages and completes \
                  them by reading again; files that are opened while the fault is on are read past the cache, so their \
@@ -201,9 +266,24 @@ pub(super) const FAULTS: &[FaultDef] = &[
     FaultDef {
         name: "read_corruption",
         params: &[
-            with_default("per_mb", Float { min: 0.0, max: 8e6 }, "10", "how many bits or bytes of each million bytes are changed"),
-            with_default("unit", Choice(&["bits", "bytes"]), "bits", "bits are flipped; bytes become any other byte"),
-            with_default("at_least", Int { min: 0, max: 1_000_000 }, "1", "how many are changed in each read that is hit, at least"),
+            with_default(
+                "per_mb",
+                Float { min: 0.0, max: 8e6 },
+                "10",
+                "how many bits or bytes of each million bytes are changed",
+            ),
+            with_default(
+                "unit",
+                Choice(&["bits", "bytes"]),
+                "bits",
+                "bits are flipped; bytes become any other byte",
+            ),
+            with_default(
+                "at_least",
+                Int { min: 0, max: 1_000_000 },
+                "1",
+                "how many are changed in each read that is hit, at least",
+            ),
         ],
         summary: "What is read differs from what was written.",
         detail: "The file itself stays whole. Which bytes of a file are hit depends on the seed and their place in the file \
@@ -213,9 +293,24 @@ pub(super) const FAULTS: &[FaultDef] = &[
     FaultDef {
         name: "write_corruption",
         params: &[
-            with_default("per_mb", Float { min: 0.0, max: 8e6 }, "10", "how many bits or bytes of each million bytes are changed"),
-            with_default("unit", Choice(&["bits", "bytes"]), "bits", "bits are flipped; bytes become any other byte"),
-            with_default("at_least", Int { min: 0, max: 1_000_000 }, "1", "how many are changed in each write that is hit, at least"),
+            with_default(
+                "per_mb",
+                Float { min: 0.0, max: 8e6 },
+                "10",
+                "how many bits or bytes of each million bytes are changed",
+            ),
+            with_default(
+                "unit",
+                Choice(&["bits", "bytes"]),
+                "bits",
+                "bits are flipped; bytes become any other byte",
+            ),
+            with_default(
+                "at_least",
+                Int { min: 0, max: 1_000_000 },
+                "1",
+                "how many are changed in each write that is hit, at least",
+            ),
         ],
         summary: "What is written is changed on its way to the file.",
         detail: "The write succeeds. The damage stays in the file; the kernel's cache may go on showing the right bytes until \
@@ -274,7 +369,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
                 "stale",
                 "stale shows a directory as it was when the fault first saw it listed; short leaves names out",
             ),
-            with_default("missing", Percent, "30%", "with short: how likely each name is left out, the same ones every time"),
+            with_default(
+                "missing",
+                Percent,
+                "30%",
+                "with short: how likely each name is left out, the same ones every time",
+            ),
         ],
         summary: "Directory listings are old or incomplete.",
         detail: "What caches of network filesystems show. Names themselves work: what is not listed can be opened, and what \
@@ -282,4 +382,3 @@ pub(super) const FAULTS: &[FaultDef] = &[
         ..FILES
     },
 ];
-

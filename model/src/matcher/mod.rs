@@ -232,7 +232,9 @@ impl Matcher {
             Matcher::Sni(pattern) => facts.sni().is_some_and(|n| glob_ignoring_case(pattern, n)),
             Matcher::Client(network) => facts.client().is_some_and(|ip| network.contains(ip)),
             Matcher::Member(pattern) => fits(pattern, facts.member()),
-            Matcher::Operation(list) => facts.operation().is_some_and(|op| list.iter().any(|want| want == op)),
+            Matcher::Operation(list) => {
+                facts.operation().is_some_and(|op| list.iter().any(|want| want == op))
+            }
             Matcher::Pid(numbers) => facts.pid().is_some_and(|n| numbers.contains(n)),
             Matcher::Uid(numbers) => facts.uid().is_some_and(|n| numbers.contains(n)),
             Matcher::Gid(numbers) => facts.gid().is_some_and(|n| numbers.contains(n)),
@@ -445,7 +447,10 @@ mod tests {
             (json!({"command": "post*"}), json!({"command": "redis*"})),
             (json!({"offset": ">= 8KiB"}), json!({"size": ">= 0B"})),
             (json!({"client": "10.0.0.0/8"}), json!({"client": "11.0.0.0/8"})),
-            (json!({"any": [{"path": "/x"}, {"method": "POST"}]}), json!({"all": [{"path": "/x"}, {"method": "POST"}]})),
+            (
+                json!({"any": [{"path": "/x"}, {"method": "POST"}]}),
+                json!({"all": [{"path": "/x"}, {"method": "POST"}]}),
+            ),
             (json!({"not": {"path": "/x"}}), json!({"not": {"method": "POST"}})),
         ] {
             assert!(holds(yes.clone()), "{yes}");

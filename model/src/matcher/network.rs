@@ -46,4 +46,3 @@ impl fmt::Display for Network {
         write!(f, "{}/{}", self.address, self.bits)
     }
 }
-

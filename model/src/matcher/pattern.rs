@@ -80,7 +80,9 @@ mod tests {
         match p.split_first() {
             None => t.is_empty(),
             Some(('*', rest)) => (0..=t.len()).any(|n| plainly(rest, &t[n..])),
-            Some((c, rest)) => t.split_first().is_some_and(|(d, t)| (*c == '?' || c == d) && plainly(rest, t)),
+            Some((c, rest)) => {
+                t.split_first().is_some_and(|(d, t)| (*c == '?' || c == d) && plainly(rest, t))
+            }
         }
     }
 

@@ -189,10 +189,8 @@ fn numbers(value: &Json) -> Result<String, Problem> {
         Json::Array(items) if !items.is_empty() => {
             Ok(items.iter().map(numbers).collect::<Result<Vec<_>, _>>()?.join(","))
         }
-        _ => {
-            Err(Problem::new("a number must be a number, a range or a list")
-                .hint("write 503, \"500-599\" or [404, 503]"))
-        }
+        _ => Err(Problem::new("a number must be a number, a range or a list")
+            .hint("write 503, \"500-599\" or [404, 503]")),
     }
 }
 

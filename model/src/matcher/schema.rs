@@ -12,7 +12,9 @@ pub fn properties(reference: &str) -> Map<String, Json> {
         "header" | "response_header" | "query" | "cookie" => {
             json!({"type": "object", "additionalProperties": {"type": ["string", "number"]}})
         }
-        "method" | "op" => json!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+        "method" | "op" => {
+            json!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
+        }
         "status" | "pid" | "uid" | "gid" => json!({"anyOf": [{"type": "integer"}, {"type": "string"},
             {"type": "array", "items": {"type": ["integer", "string"]}}]}),
         _ => json!({"type": "string"}),

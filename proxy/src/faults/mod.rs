@@ -200,7 +200,10 @@ mod tests {
 
     #[test]
     fn every_fault_of_the_catalogue_for_proxies_is_here() {
-        let rows: Vec<_> = catalogue::all().filter(|d| ![Layer::Files, Layer::Node].contains(&d.layer)).map(|d| d.name).collect();
+        let rows: Vec<_> = catalogue::all()
+            .filter(|d| ![Layer::Files, Layer::Node].contains(&d.layer))
+            .map(|d| d.name)
+            .collect();
         let mut here: Vec<_> = TABLE.iter().map(|(name, ..)| *name).collect();
         assert!(rows.iter().all(|r| here.contains(r)), "{rows:?} {here:?}");
         here.retain(|name| !rows.contains(name));
