@@ -1,9 +1,11 @@
 //! The command line.
 
+pub mod requests;
+
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use model::Problem;
 use model::target::Protocol;
 use model::units::{Percent, Size, Span};
+use model::{Per, Problem};
 use std::path::PathBuf;
 
 /// What can go wrong, on demand: a fault injector for people who run services.
@@ -45,6 +47,8 @@ pub enum Verb {
     List(List),
     /// The open connections of the proxies; close or hold one by hand
     Connections(Connections),
+    /// The HTTP requests through the proxies, live; hold some by hand, see who asks most
+    Requests(requests::Requests),
     /// Take everything back and let nothing be armed until the halt is lifted
     Halt(Halt),
     /// Undo what a killed agent left behind
@@ -55,6 +59,8 @@ pub enum Verb {
     Faults(Faults),
     /// The JSON Schema of experiment files, for editors
     Schema,
+    /// murphy's own certificate authority, for proxies that end TLS: make it, show it, export it
+    Ca(Ca),
     /// Follow what happens as lines of text
     Watch(Watch),
     /// Completions for a shell
@@ -216,7 +222,7 @@ pub struct Agent {
     /// A file with the token that TCP callers must show (256 bits or more: openssl rand -hex 32)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
-    /// A proxy to open at once: NAME=LISTEN,UPSTREAM[,http]
+    /// A proxy to open at once: NAME=LISTEN,UPSTREAM[,http][,tls][,upstream-tls,roots=FILE]; see `arm --tls`
     #[arg(long, value_name = "PROXY", value_parser = proxy)]
     pub proxy: Vec<(String, model::target::ProxySpec)>,
     /// How long faults outlive an agent that hangs
@@ -275,7 +281,7 @@ pub struct Tui {
     /// Only look; halting stays possible
     #[arg(long)]
     pub read_only: bool,
-    /// A proxy to open in the agent inside: NAME=LISTEN,UPSTREAM[,http]
+    /// A proxy to open in the agent inside: NAME=LISTEN,UPSTREAM[,http][,tls][,upstream-tls,roots=FILE]
     #[arg(long, value_name = "PROXY", value_parser = proxy, conflicts_with = "attach")]
     pub proxy: Vec<(String, model::target::ProxySpec)>,
     /// How the console looks.
@@ -312,6 +318,9 @@ pub struct Arm {
     /// Hit the first n
     #[arg(long, value_name = "N", group = "share", value_parser = clap::value_parser!(u64).range(1..))]
     pub first: Option<u64>,
+    /// Let the share count for each of them by itself: client, header.NAME or cookie.NAME
+    #[arg(long, value_name = "KEY", value_parser = |text: &str| text.parse::<Per>().map_err(|p| p.to_string()))]
+    pub per: Option<Per>,
     /// What it must match: method=POST, path='/pay*', header.x-user='beta-*', client=10.0.0.0/8; any and not as JSON
     #[arg(long, value_name = "KEY=VALUE", value_parser = condition)]
     pub when: Vec<(String, String)>,
@@ -333,6 +342,10 @@ pub struct Arm {
     /// What it speaks
     #[arg(long, value_parser = protocol, default_value = "tcp")]
     pub protocol: Protocol,
+    /// TLS of the proxy: tls (it ends here) or pass-through; upstream-tls, roots=FILE, sni=NAME, client-cert=FILE,
+    /// client-key=FILE, insecure; cert=FILE, key=FILE
+    #[arg(long, value_parser = tls, value_name = "WORDS", requires = "listen")]
+    pub tls: Option<model::target::TlsSpec>,
     /// Print what would be done and how it would be undone, and touch nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -517,6 +530,54 @@ pub struct Faults {
     pub output: Output,
 }
 
+/// `murphy ca`
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "The first use makes a root and its key in the state directory (ca/), once; proxies with tls: {downstream:
+terminate} sign with it. Clients that shall believe them must trust the root:
+  curl --cacert $(murphy ca path) https://…
+  Python, Go, Ruby, PHP   SSL_CERT_FILE=$(murphy ca path) (Python requests: REQUESTS_CA_BUNDLE)
+  Node.js                 NODE_EXTRA_CA_CERTS=$(murphy ca path)
+  Java                    keytool -importcert -noprompt -alias murphy -file $(murphy ca path) -keystore trust.p12 -storepass changeit
+                          java -Djavax.net.ssl.trustStore=trust.p12 -Djavax.net.ssl.trustStorePassword=changeit …
+  the whole system        cp $(murphy ca path) /usr/local/share/ca-certificates/murphy.crt && update-ca-certificates
+Whoever has the key can pose as any host to those clients: trust the root on test machines only, and never export the key."
+)]
+pub struct Ca {
+    /// What to do; without it the root is shown.
+    #[command(subcommand)]
+    pub act: Option<CaAct>,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// What is done with murphy's CA.
+#[derive(Debug, Subcommand)]
+pub enum CaAct {
+    /// Whose name stands in the root, its fingerprint, how long it is valid, where it lies
+    Show {
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// The path of the root's PEM file
+    Path,
+    /// The root as PEM; the key stays
+    Export {
+        /// Into this file instead of standard output
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
+    },
+    /// The list of revoked certificates as PEM, for clients that check one: curl --crlfile, openssl -crl_check
+    Crl {
+        /// Into this file instead of standard output
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
+    },
+}
+
 /// `murphy watch`
 #[derive(Debug, Args)]
 pub struct Watch {
@@ -563,20 +624,89 @@ fn protocol(text: &str) -> Result<Protocol, String> {
     }
 }
 
-/// `NAME=LISTEN,UPSTREAM[,http]`
+/// `NAME=LISTEN,UPSTREAM[,http][,tls …]`
 fn proxy(text: &str) -> Result<(String, model::target::ProxySpec), String> {
     let shape = || {
         "write it as name=listen,upstream or name=listen,upstream,http: cart=127.0.0.1:8001,127.0.0.1:8000,http".to_owned()
     };
     let (name, rest) = text.split_once('=').ok_or_else(shape)?;
     let parts: Vec<&str> = rest.split(',').collect();
-    let (listen, upstream, speaks) = match parts[..] {
-        [listen, upstream] => (listen, upstream, "tcp"),
-        [listen, upstream, speaks] => (listen, upstream, speaks),
+    let (listen, upstream, words) = match parts[..] {
+        [listen, upstream, ref words @ ..] => (listen, upstream, words),
         _ => return Err(shape()),
     };
-    let target = target_proxy(name, listen, upstream, protocol(speaks)?).map_err(|p| p.to_string())?;
+    let (speaks, words) = match words {
+        [first, rest @ ..] if ["tcp", "http", "udp"].contains(first) => (protocol(first)?, rest),
+        [first, ..] if !is_tls_word(first) => return Err(protocol(first).err().unwrap_or_default()),
+        words => (Protocol::Tcp, words),
+    };
+    let tls = tls_words(words)?;
+    let target = target_proxy(name, listen, upstream, speaks, tls.as_ref()).map_err(|p| p.to_string())?;
     Ok((name.to_owned(), target))
+}
+
+/// What can be said of a proxy's TLS, with what it means.
+const TLS_WORDS: &str = "tls (it ends here), pass-through, upstream-tls, insecure, cert=FILE, key=FILE, roots=FILE, sni=NAME, \
+                         client-cert=FILE, client-key=FILE";
+
+fn is_tls_word(word: &str) -> bool {
+    let key = word.split_once('=').map_or(word, |(key, _)| key);
+    [
+        "tls",
+        "pass-through",
+        "upstream-tls",
+        "insecure",
+        "cert",
+        "key",
+        "roots",
+        "sni",
+        "client-cert",
+        "client-key",
+    ]
+    .contains(&key)
+}
+
+/// `tls,upstream-tls,roots=ca.pem`
+fn tls(text: &str) -> Result<model::target::TlsSpec, String> {
+    let words: Vec<&str> = text.split(',').collect();
+    tls_words(&words)?.ok_or_else(|| format!("it can be {TLS_WORDS}"))
+}
+
+fn tls_words(words: &[&str]) -> Result<Option<model::target::TlsSpec>, String> {
+    use model::target::{Downstream, KeyPair, OriginateSpec, TlsSpec};
+    if words.is_empty() {
+        return Ok(None);
+    }
+    let mut tls = TlsSpec::default();
+    let mut up: Option<OriginateSpec> = None;
+    let (mut pair, mut client) = ([None, None], [None, None]);
+    for word in words {
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("tls", "") => tls.downstream = Some(Downstream::Terminate),
+            ("pass-through", "") => tls.downstream = Some(Downstream::PassThrough),
+            ("upstream-tls", "") => drop(up.get_or_insert_default()),
+            ("insecure", "") => up.get_or_insert_default().insecure = true,
+            (_, "") => return Err(format!("{word:?} is not known: it can be {TLS_WORDS}")),
+            ("cert", file) => pair[0] = Some(file.to_owned()),
+            ("key", file) => pair[1] = Some(file.to_owned()),
+            ("roots", file) => up.get_or_insert_default().roots = Some(file.to_owned()),
+            ("sni", name) => up.get_or_insert_default().sni = Some(name.to_owned()),
+            ("client-cert", file) => client[0] = Some(file.to_owned()),
+            ("client-key", file) => client[1] = Some(file.to_owned()),
+            _ => return Err(format!("{word:?} is not known: it can be {TLS_WORDS}")),
+        }
+    }
+    let both = |pair: [Option<String>; 2], names: &str| match pair {
+        [Some(cert), Some(key)] => Ok(Some(KeyPair { cert, key })),
+        [None, None] => Ok(None),
+        _ => Err(format!("{names} go together: give both")),
+    };
+    tls.certificate = both(pair, "cert and key")?;
+    if let Some(certificate) = both(client, "client-cert and client-key")? {
+        up.get_or_insert_default().certificate = Some(certificate);
+    }
+    tls.upstream = up;
+    Ok(Some(tls))
 }
 
 /// Checks a proxy by the same rules as an experiment file.
@@ -585,11 +715,14 @@ pub fn target_proxy(
     listen: &str,
     upstream: &str,
     protocol: Protocol,
+    tls: Option<&model::target::TlsSpec>,
 ) -> Result<model::target::ProxySpec, Problem> {
     let speaks = protocol.word();
     let quote = |text: &str| serde_json::Value::String(text.to_owned()).to_string();
+    // JSON is YAML, too.
+    let tls = tls.map_or(String::new(), |tls| format!(", tls: {}", serde_json::json!(tls)));
     let file = format!(
-        "murphy: 1\ntargets: {{{}: {{proxy: {{listen: {}, upstream: {}, protocol: {speaks}}}}}}}\nstages: [{{faults: [{{target: {}, for: 1s, inject: {{blackhole: }}}}]}}]\n",
+        "murphy: 1\ntargets: {{{}: {{proxy: {{listen: {}, upstream: {}, protocol: {speaks}{tls}}}}}}}\nstages: [{{faults: [{{target: {}, for: 1s, inject: {{blackhole: }}}}]}}]\n",
         quote(name),
         quote(listen),
         quote(upstream),

@@ -157,7 +157,8 @@ fn state_dirs() -> Vec<PathBuf> {
         .into_iter()
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.is_dir())
+        // Beside them lies murphy's CA, which is nobody's state.
+        .filter(|path| path.is_dir() && !path.ends_with("ca"))
         .collect();
     dirs.sort();
     dirs
@@ -254,7 +255,7 @@ impl House {
                 });
             }
         }
-        let service = Arc::new(EngineService::new(agent.clone(), lease, proxies, files.clone()));
+        let service = Arc::new(EngineService::new(agent.clone(), lease, &proxies, files.clone()));
         let options = control::Options {
             socket: Some(SocketOptions { group: opening.group, ..SocketOptions::new(&socket) }),
             tcp: opening.tcp,

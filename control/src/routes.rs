@@ -31,6 +31,18 @@ pub enum Operation {
     HoldConnection,
     /// Lets a held connection go on.
     ReleaseConnection,
+    /// The last requests.
+    Requests,
+    /// Holds requests that match.
+    HoldRequests,
+    /// Holds no more.
+    EndHold,
+    /// Lets a held request go on.
+    ReleaseRequest,
+    /// Who asks most.
+    Top,
+    /// Opens an upstream that is stubs alone.
+    OpenStubs,
     /// Halts everything.
     Halt,
     /// Lifts a halt.
@@ -249,6 +261,91 @@ pub const ROUTES: &[Route] = &[
         name: "release_connection",
         summary: "Lets a held connection go on; what was held passes.",
         answer: "Done",
+        ..CHANGE
+    },
+    Route {
+        path: "/api/v1/requests",
+        operation: Operation::Requests,
+        name: "requests",
+        summary: "HTTP requests through the proxies: those under way and the last 1000 of each target, with what faults did. \
+                  They are kept while somebody looks: from the first call until 30 s after the last.",
+        query: &[
+            Query { name: "target", ty: "string", doc: "Only those through this target: proxy:web." },
+            Query { name: "fault", ty: "boolean", doc: "Only those that a fault did something to." },
+            Query {
+                name: "state",
+                ty: "string",
+                doc: "Only those that are held, waiting, answering, done or broken.",
+            },
+            Query {
+                name: "text",
+                ty: "string",
+                doc: "Only those in which every word stands: in method, path, host, status, client, target, the faults' names and ids.",
+            },
+            Query {
+                name: "after",
+                ty: "integer",
+                doc: "Only those with a higher number: what has come since the last call.",
+            },
+            Query {
+                name: "limit",
+                ty: "integer",
+                doc: "At most so many, the last ones; 100 when absent, 11000 at most.",
+            },
+        ],
+        answer: "Requests",
+        ..READ
+    },
+    Route {
+        path: "/api/v1/requests/hold",
+        operation: Operation::HoldRequests,
+        name: "hold_requests",
+        summary: "Holds requests that match, before the service gets them, until they are released, the lease is over or everything is halted.",
+        body: Some("HoldOrder"),
+        answer: "Hold",
+        ..CHANGE
+    },
+    Route {
+        method: "DELETE",
+        path: "/api/v1/requests/hold/{id}",
+        operation: Operation::EndHold,
+        name: "end_hold",
+        summary: "Holds no more; what that held goes on.",
+        answer: "Done",
+        ..CHANGE
+    },
+    Route {
+        path: "/api/v1/requests/{id}/release",
+        operation: Operation::ReleaseRequest,
+        name: "release_request",
+        summary: "Lets one held request go on.",
+        answer: "Done",
+        ..CHANGE
+    },
+    Route {
+        path: "/api/v1/top",
+        operation: Operation::Top,
+        name: "top",
+        summary: "Who asks most of a target, or for what: of the last 10 to 20 s, in bounded memory.",
+        query: &[
+            Query { name: "target", ty: "string", doc: "The target: proxy:web." },
+            Query {
+                name: "by",
+                ty: "string",
+                doc: "client (as without it) or route: a method and a path whose numbers and ids are *.",
+            },
+            Query { name: "limit", ty: "integer", doc: "At most so many, 10 when absent, 256 at most." },
+        ],
+        answer: "Talkers",
+        ..READ
+    },
+    Route {
+        path: "/api/v1/stubs/http",
+        operation: Operation::OpenStubs,
+        name: "open_stubs",
+        summary: "Opens a target that answers every request itself. It is closed like any other.",
+        body: Some("StubServer"),
+        answer: "TargetState",
         ..CHANGE
     },
     Route {

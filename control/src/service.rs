@@ -1,6 +1,7 @@
 //! What the server calls: implemented over the engine by the command, in memory by tests.
 
 use crate::connections::{Close, ConnectionList, ConnectionQuery};
+use crate::requests::{HoldOrder, HoldView, RequestList, RequestQuery, TopBy, TopList};
 use crate::wire::{
     AgentStatus, CatalogueEntry, Change, Check, Disarmed, Failure, FaultState, Halted, PlanView, RunState,
     StartRun,
@@ -142,6 +143,31 @@ pub trait Service: Send + Sync + 'static {
     /// Lets a held connection go on; a conflict when it is not held.
     fn release_connection(&self, _id: u64, _by: Caller) -> BoxFuture<'_, Answer<()>> {
         Box::pin(async { Err(Failure::no_connections()) })
+    }
+
+    /// Requests under way and the last that were.
+    fn requests(&self, _query: RequestQuery) -> BoxFuture<'_, Answer<RequestList>> {
+        Box::pin(async { Err(Failure::no_requests()) })
+    }
+
+    /// Holds requests that match until they are released, or for so long at most.
+    fn hold_requests(&self, _order: HoldOrder, _by: Caller) -> BoxFuture<'_, Answer<HoldView>> {
+        Box::pin(async { Err(Failure::no_requests()) })
+    }
+
+    /// Holds no more; what that held goes on.
+    fn end_hold(&self, _id: u64, _by: Caller) -> BoxFuture<'_, Answer<()>> {
+        Box::pin(async { Err(Failure::no_requests()) })
+    }
+
+    /// Lets a held request go on; a conflict when it is not held.
+    fn release_request(&self, _id: u64, _by: Caller) -> BoxFuture<'_, Answer<()>> {
+        Box::pin(async { Err(Failure::no_requests()) })
+    }
+
+    /// Who asks most of a target, or for what.
+    fn top(&self, _target: TargetRef, _by: TopBy, _limit: usize) -> BoxFuture<'_, Answer<TopList>> {
+        Box::pin(async { Err(Failure::no_requests()) })
     }
 
     /// Takes everything back and blocks new faults until it is lifted. Halting what is halted does it again.

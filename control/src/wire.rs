@@ -121,6 +121,18 @@ impl Failure {
             .hint("connections are those through proxies: murphy agent --proxy NAME=LISTEN,UPSTREAM")
     }
 
+    /// This agent has no proxies that speak HTTP, or does not show what passes them.
+    pub fn no_requests() -> Failure {
+        Failure::new(Code::Impossible, "this agent has no requests to show")
+            .hint("requests are those through proxies with protocol: http")
+    }
+
+    /// No request of that number is known.
+    pub fn no_request(id: u64) -> Failure {
+        Failure::new(Code::NotFound, format!("no request with the number {id} is held"))
+            .hint("its lease may be over; murphy requests --state held shows those that are")
+    }
+
     /// No open connection has that number.
     pub fn no_connection(id: u64) -> Failure {
         Failure::new(Code::NotFound, format!("no open connection has the number {id}"))

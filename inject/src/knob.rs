@@ -3,7 +3,7 @@
 //! Made once when a fault is armed or changed, so that a chunk or a request costs a multiplication and no map. The
 //! meaning is that of `model::Fault::inject_at` and `share_at`.
 
-use model::fault::Track;
+use model::ramp::Track;
 use model::{Fault, Problem, Value};
 use std::cell::RefCell;
 use std::collections::BTreeSet;

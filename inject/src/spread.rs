@@ -28,7 +28,7 @@ enum Shape {
 }
 
 impl Spread {
-    /// Reads and checks them.
+    /// Reads the parameters.
     pub fn read(dials: &Dials<'_>) -> Result<Spread, Problem> {
         let zero = Knob::fixed(0.0);
         let table = match dials.fixed().get("table") {

@@ -1,16 +1,16 @@
 //! A fault as someone orders it: what, on what, for how long, on which share, when.
 
 use crate::catalogue::{self, FaultDef};
-use crate::draw;
 use crate::matcher::Matcher;
 use crate::problem::{Problem, did_you_mean};
+use crate::ramp::Ramp;
+use crate::share::{Per, Share};
 use crate::target::{TargetKind, TargetRef};
 use crate::units::{ByteRate, EventRate, Percent, Size, Span};
 use crate::value::Value;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 /// One fault on one target.
@@ -30,6 +30,9 @@ pub struct Fault {
     /// Which share of what the fault counts.
     #[serde(default, skip_serializing_if = "Share::is_all")]
     pub share: Share,
+    /// Whether the share counts for each client (or whatever else is named) by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per: Option<Per>,
     /// What it must match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Matcher>,
@@ -96,6 +99,20 @@ impl Fault {
                     .hint("it hits its target as a whole: leave out percent, nth and first"),
             );
         }
+        if let Some(per) = &self.per {
+            if self.share.is_all() {
+                out.push(
+                    Problem::new(format!("per {per} says nothing without a share"))
+                        .hint("add percent, nth or first, or leave out per"),
+                );
+            }
+            if *per != Per::Client && def.layer != catalogue::Layer::Requests {
+                out.push(
+                    Problem::new(format!("{} cannot count per {per}", def.name))
+                        .hint("it acts before any request is read: per: client is possible"),
+                );
+            }
+        }
         if let Some(when) = &self.when {
             // A fault that is for connections and files asks what it is armed on.
             let layer = if self.target.kind == TargetKind::Fs { catalogue::Layer::Files } else { def.layer };
@@ -146,6 +163,9 @@ impl Fault {
         let mut text = self.inject.describe();
         if !self.share.is_all() {
             text.push_str(&format!(" · {}", self.share));
+        }
+        if let Some(per) = &self.per {
+            text.push_str(&format!(" per {per}"));
         }
         if let Some(when) = &self.when {
             text.push_str(&format!(" · {when}"));
@@ -399,134 +419,6 @@ impl<'de> Deserialize<'de> for Injection {
     }
 }
 
-/// Which of the things a fault counts (connections, requests) get it, decided by their ordinal among those that match.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Share {
-    /// Every one.
-    #[default]
-    All,
-    /// Each with this probability, drawn from (seed, ordinal).
-    Percent(Percent),
-    /// Every n-th: ordinals n, 2n, 3n, … counted from 1.
-    Nth(u64),
-    /// The first n.
-    First(u64),
-}
-
-impl Share {
-    /// Whether it is everything.
-    pub fn is_all(&self) -> bool {
-        *self == Share::All
-    }
-
-    /// Whether ordinal `n` (from 0) gets the fault.
-    pub fn takes(self, seed: u64, n: u64) -> bool {
-        match self {
-            Share::All => true,
-            Share::Percent(p) => draw::unit(seed, draw::Lane::Share, n) < p.fraction(),
-            Share::Nth(k) => k > 0 && (n + 1).is_multiple_of(k),
-            Share::First(k) => n < k,
-        }
-    }
-
-    /// The largest part of the traffic it can hit, 0.0..=1.0.
-    pub fn at_most(self) -> f64 {
-        match self {
-            Share::All | Share::First(_) => 1.0,
-            Share::Percent(p) => p.fraction(),
-            Share::Nth(k) => 1.0 / k.max(1) as f64,
-        }
-    }
-}
-
-impl fmt::Display for Share {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Share::All => f.pad("all"),
-            Share::Percent(p) => p.fmt(f),
-            Share::Nth(n) => f.pad(&format!("every {n}.")),
-            Share::First(n) => f.pad(&format!("first {n}")),
-        }
-    }
-}
-
-/// Parameters that change evenly while a fault is on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ramp {
-    /// How long the change takes; afterwards the last value stays.
-    pub over: Span,
-    /// What changes.
-    pub tracks: Vec<Track>,
-}
-
-/// One parameter's change.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Track {
-    /// `percent`, or a parameter of the fault.
-    pub param: String,
-    /// At arming.
-    pub from: Value,
-    /// When `over` has passed.
-    pub to: Value,
-}
-
-impl Ramp {
-    /// The parameter's value `elapsed` after arming.
-    pub fn at(&self, param: &str, elapsed: Duration) -> Option<Value> {
-        let track = self.tracks.iter().find(|t| t.param == param)?;
-        let part =
-            if self.over.0.is_zero() { 1.0 } else { elapsed.as_secs_f64() / self.over.0.as_secs_f64() };
-        Some(track.from.blend(&track.to, part))
-    }
-}
-
-impl Serialize for Ramp {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut map = serde_json::Map::new();
-        for t in &self.tracks {
-            let ends = [&t.from, &t.to].map(|v| serde_json::to_value(v).unwrap_or_default());
-            map.insert(t.param.clone(), serde_json::Value::Array(ends.to_vec()));
-        }
-        map.insert("over".into(), serde_json::Value::String(self.over.to_string()));
-        map.serialize(s)
-    }
-}
-
-impl<'de> Deserialize<'de> for Ramp {
-    /// Values are read by their look (percent, duration, rate, size, number); the fault they belong to is not known here.
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let map = BTreeMap::<String, serde_json::Value>::deserialize(d)?;
-        let over =
-            map.get("over").and_then(|v| v.as_str()).ok_or_else(|| D::Error::custom("a ramp needs over"))?;
-        let over = over.parse().map_err(D::Error::custom)?;
-        let mut tracks = Vec::new();
-        for (param, ends) in map.iter().filter(|(k, _)| *k != "over") {
-            let pair = ends
-                .as_array()
-                .filter(|a| a.len() == 2)
-                .ok_or_else(|| D::Error::custom(format!("{param}: write [from, to]")))?;
-            let [from, to] = [&pair[0], &pair[1]]
-                .map(|v| guess(v).ok_or_else(|| D::Error::custom(format!("{param}: {v} is not a quantity"))));
-            tracks.push(Track { param: param.clone(), from: from?, to: to? });
-        }
-        Ok(Ramp { over, tracks })
-    }
-}
-
-fn guess(json: &serde_json::Value) -> Option<Value> {
-    match json {
-        serde_json::Value::Number(n) => n.as_i64().map(Value::Int).or_else(|| n.as_f64().map(Value::Float)),
-        serde_json::Value::String(text) => None
-            .or_else(|| text.parse().ok().map(Value::Percent))
-            .or_else(|| text.parse().ok().map(Value::Span))
-            .or_else(|| text.parse().ok().map(Value::ByteRate))
-            .or_else(|| text.parse().ok().map(Value::EventRate))
-            .or_else(|| text.parse().ok().map(Value::Size)),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -544,14 +436,6 @@ mod tests {
         assert_eq!(why("latnecy", &[]), r#"there is no fault named "latnecy"; did you mean latency?"#);
         assert!(why("latency", &[]).contains("latency needs delay"));
         assert!(why("latency", &[("dealy", "1s")]).contains("did you mean delay?"));
-    }
-
-    #[test]
-    fn shares_decide_by_ordinal() {
-        let hit = (0..10_000).filter(|n| Share::Percent(Percent::new(30.0).unwrap()).takes(7, *n)).count();
-        assert!((2800..3200).contains(&hit), "{hit}");
-        assert_eq!((0..9).filter(|n| Share::Nth(3).takes(7, *n)).collect::<Vec<_>>(), [2, 5, 8]);
-        assert_eq!((0..9).filter(|n| Share::First(2).takes(7, *n)).collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What can be broken: a kind, a name, and what stands behind the name.
 
 use crate::problem::{Problem, did_you_mean};
+use crate::stub::Stub;
 use crate::units::{Percent, Size, Span};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -196,6 +197,9 @@ pub struct ProxySpec {
     /// Where several services are that do the same; each client gets one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upstreams: Vec<String>,
+    /// With `http`: answers that are given in the service's place. Without `upstream` every request gets one of them, or 404.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stubs: Vec<Stub>,
     /// How one of several is chosen.
     #[serde(default, skip_serializing_if = "Balance::is_default")]
     pub balance: Balance,
@@ -215,6 +219,126 @@ pub struct ProxySpec {
     /// service's answers back to us.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_source: bool,
+    /// TLS with clients, with the service, or both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Box<TlsSpec>>,
+    /// With `http`: the version that is spoken with the service.
+    #[serde(default, skip_serializing_if = "HttpVersion::is_default")]
+    pub upstream_http: HttpVersion,
+}
+
+/// The version of HTTP that is spoken with a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum HttpVersion {
+    /// The client's.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// HTTP/1.1.
+    #[serde(rename = "1")]
+    Http1,
+    /// HTTP/2, also where TLS does not negotiate it (prior knowledge).
+    #[serde(rename = "2")]
+    Http2,
+}
+
+impl HttpVersion {
+    /// All versions with their words.
+    pub const WORDS: [(&str, HttpVersion); 3] =
+        [("auto", HttpVersion::Auto), ("1", HttpVersion::Http1), ("2", HttpVersion::Http2)];
+
+    fn is_default(&self) -> bool {
+        *self == HttpVersion::default()
+    }
+}
+
+/// TLS on the two sides of a proxy.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSpec {
+    /// What becomes of the clients' TLS; none: clients speak plainly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downstream: Option<Downstream>,
+    /// What is shown to clients; made for each name by murphy's CA when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<KeyPair>,
+    /// What clients may choose by ALPN, the best first. When empty: both with `protocol: http`, else nothing is chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alpn: Vec<Alpn>,
+    /// TLS with the service; none: the service is spoken to plainly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<OriginateSpec>,
+}
+
+/// What becomes of the clients' TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Downstream {
+    /// It ends here.
+    Terminate,
+    /// Its bytes go on to the service; only the handshake's records are looked at.
+    PassThrough,
+}
+
+impl Downstream {
+    /// All ways with their words.
+    pub const WORDS: [(&str, Downstream); 2] =
+        [("terminate", Downstream::Terminate), ("pass_through", Downstream::PassThrough)];
+}
+
+/// A certificate with its chain and its private key, in PEM files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyPair {
+    /// The file of the certificate and its chain.
+    pub cert: String,
+    /// The file of the private key.
+    pub key: String,
+}
+
+/// A protocol above TLS, as ALPN names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Alpn {
+    /// HTTP/2.
+    #[serde(rename = "h2")]
+    H2,
+    /// HTTP/1.1.
+    #[serde(rename = "http/1.1")]
+    Http1,
+}
+
+impl Alpn {
+    /// All with their words, the best first.
+    pub const WORDS: [(&str, Alpn); 2] = [("h2", Alpn::H2), ("http/1.1", Alpn::Http1)];
+
+    /// Its name on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Alpn::H2 => "h2",
+            Alpn::Http1 => "http/1.1",
+        }
+    }
+}
+
+/// How TLS with the service is made.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OriginateSpec {
+    /// The name that is asked for and checked; the upstream's host when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sni: Option<String>,
+    /// A PEM file with the roots that are trusted; the system's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roots: Option<String>,
+    /// The certificate that is shown to the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<KeyPair>,
+    /// The service's certificate is not checked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure: bool,
+    /// What is offered to the service by ALPN; what the request needs when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alpn: Vec<Alpn>,
 }
 
 impl ProxySpec {
@@ -223,12 +347,79 @@ impl ProxySpec {
         ProxySpec { listen: listen.into(), upstream: upstream.into(), ..ProxySpec::default() }
     }
 
+    /// Whether it leads nowhere and answers everything itself.
+    pub fn is_stub(&self) -> bool {
+        self.upstream.is_empty() && self.upstreams.is_empty() && !self.stubs.is_empty()
+    }
+
     /// All services it leads to.
     pub fn services(&self) -> Vec<&str> {
         if self.upstreams.is_empty() {
-            return vec![&self.upstream];
+            return if self.is_stub() { vec![] } else { vec![&self.upstream] };
         }
         self.upstreams.iter().map(String::as_str).collect()
+    }
+
+    /// What becomes of the clients' TLS.
+    pub fn downstream_tls(&self) -> Option<Downstream> {
+        self.tls.as_ref()?.downstream
+    }
+
+    /// What about its TLS cannot be.
+    pub fn tls_problem(&self) -> Option<Problem> {
+        let tls = self.tls.as_ref()?;
+        let refuse = |what: &str, hint: &str| Some(Problem::new(format!("tls: {what}")).hint(hint));
+        let passes = tls.downstream == Some(Downstream::PassThrough);
+        if self.protocol == Protocol::Udp {
+            return refuse(
+                "it is for connections, not datagrams",
+                "leave it out, or use protocol: tcp or http",
+            );
+        }
+        if tls.downstream != Some(Downstream::Terminate)
+            && (tls.certificate.is_some() || !tls.alpn.is_empty())
+        {
+            return refuse(
+                "certificate and alpn are for clients whose TLS ends here",
+                "write downstream: terminate, or leave them out",
+            );
+        }
+        if passes && tls.upstream.is_some() {
+            return refuse(
+                "what passes through is encrypted already",
+                "write downstream: terminate, or leave upstream out",
+            );
+        }
+        if passes && self.protocol == Protocol::Http {
+            return refuse(
+                "no request can be read in TLS that passes through",
+                "write downstream: terminate, or protocol: tcp",
+            );
+        }
+        if tls.upstream.as_ref().is_some_and(|up| up.insecure && up.roots.is_some()) {
+            return refuse("with insecure nothing is checked, also not against roots", "keep one of them");
+        }
+        if tls.downstream.is_none() && tls.upstream.is_none() {
+            return refuse("it says nothing", "write downstream: terminate or pass_through, or upstream: {}");
+        }
+        None
+    }
+
+    /// What is spoken on either side, in words: `tls → http`, `http over tls (not verified)`.
+    pub fn speaks(&self) -> String {
+        let mut words = self.protocol.word().to_owned();
+        let Some(tls) = &self.tls else { return words };
+        match tls.downstream {
+            Some(Downstream::Terminate) => words.push_str(" tls"),
+            Some(Downstream::PassThrough) => words.push_str(" tls passes through"),
+            None => {}
+        }
+        match &tls.upstream {
+            Some(up) if up.insecure => words.push_str(", tls to the service NOT VERIFIED (insecure)"),
+            Some(_) => words.push_str(", tls to the service"),
+            None => {}
+        }
+        words
     }
 }
 

@@ -11,6 +11,7 @@ use crate::proxyproto;
 use crate::relay::{Ended, relay};
 use crate::route::{Chosen, Member, Route};
 use crate::target::Target;
+use crate::tls::{Originate, greet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,7 +52,7 @@ fn choose(
     destination: Option<Option<SocketAddr>>,
 ) -> Option<Chosen> {
     match destination {
-        Some(destination) => destination.map(Member::original),
+        Some(destination) => destination.map(|address| Member::original(address, target.route().originate())),
         None => target.choose(port, client),
     }
 }
@@ -84,16 +85,22 @@ async fn identify(
 }
 
 /// Layer 4 dials and copies. What comes before is boxed: an open connection does not keep the room that it needed.
-async fn serve(target: Arc<Target>, open: Open, socket: Stream, mut addresses: Addresses) {
+async fn serve(target: Arc<Target>, open: Open, mut socket: Stream, mut addresses: Addresses) {
+    if target.spec.proxy_protocol.outbound.is_some() {
+        addresses.ours = socket.local_address();
+    }
+    if let Some(tls) = target.tls() {
+        match Box::pin(greet(&target, tls, &open, socket)).await {
+            Some(greeted) => socket = greeted,
+            None => return target.ended_with(&open, true),
+        }
+    }
     let pool = open.chosen().and_then(|member| member.pool.clone());
     if let Some(mut pool) = pool {
         if target.spec.keep_source {
             pool = pool.of_client(addresses.client);
         }
         return Box::pin(http::serve(target, open, socket, pool)).await;
-    }
-    if target.spec.proxy_protocol.outbound.is_some() {
-        addresses.ours = socket.local_address();
     }
     let dialled = Box::pin(enter(&target, &open, &addresses)).await;
     let failed = match dialled {
@@ -141,6 +148,13 @@ async fn dial(target: &Target, open: &Open, addresses: &Addresses) -> io::Result
 
 impl Route {
     fn is_original(&self) -> bool {
-        matches!(self, Route::Original)
+        matches!(self, Route::Original(_))
+    }
+
+    fn originate(&self) -> Option<&Arc<Originate>> {
+        match self {
+            Route::Original(tls) => tls.as_ref(),
+            _ => None,
+        }
     }
 }

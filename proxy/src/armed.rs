@@ -1,17 +1,19 @@
 //! A fault that is on: its settings, its ordinals, and what it has done.
 
 use crate::chain::{Dir, How, Stage};
+use crate::compare::Compared;
 use crate::conn::Take;
-use crate::faults::{self, Act, Entry, SharedLine};
+use crate::faults::{self, Act, Asked, Entry, Handshake, SharedLine};
 use crate::knob::{Dials, Knob, moment};
 use crate::listen::Door;
 use arc_swap::ArcSwap;
 use inject::Order;
 use model::matcher::Facts;
-use model::{Evidence, Fault, FaultDef, Matcher, Problem, Share, catalogue, draw};
+use model::{Evidence, Fault, FaultDef, Matcher, Per, Problem, Share, catalogue, draw};
+use pingora_limits::estimator::Estimator;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -29,12 +31,30 @@ pub(crate) struct Armed {
     pub(crate) armed_at: Instant,
     /// What it did.
     pub(crate) meters: Meters,
+    /// Requests that it hit against those that it spared.
+    pub(crate) compared: Compared,
     /// What all its connections share of a bandwidth, up and down.
     pub(crate) lines: [SharedLine; 2],
     settings: ArcSwap<Settings>,
     ordinals: AtomicU64,
+    /// How often each client (or whatever the share counts by) has come, in bounded memory; made when first asked.
+    visits: OnceLock<Estimator>,
     off: AtomicBool,
     changed: Notify,
+}
+
+/// Rows and columns of the count-min sketch that counts visits: 1 MiB. A visitor is counted with another's visits when
+/// it shares a column with someone in every row: one in a million of 1,000 visitors, one in 200 of 10,000.
+const HASHES: usize = 4;
+const SLOTS: usize = 32_768;
+
+/// The numbers of something that matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// Its place among all that matched: what its amounts are drawn from.
+    pub(crate) ordinal: u64,
+    /// What its share is decided by: the same, or the place among its client's, or its client itself.
+    pub(crate) share: u64,
 }
 
 /// What can be changed while a fault is on.
@@ -43,6 +63,7 @@ pub(crate) struct Settings {
     pub(crate) version: u64,
     share: Share,
     share_ramp: Option<Knob>,
+    per: Option<Per>,
     when: Option<Matcher>,
     /// What it does, with its parameters.
     pub(crate) act: Act,
@@ -55,14 +76,31 @@ impl Settings {
         let act = faults::read(fault.inject.name(), &dials)?;
         let share_ramp = dials.percent()?;
         dials.finish()?;
-        Ok(Settings { version, share: fault.share, share_ramp, when: fault.when.clone(), act })
+        if let (Some(word), Act::Request(request)) =
+            (fault.when.as_ref().and_then(Matcher::needs_response), &act)
+            && !request.can_ask_for_responses()
+        {
+            let name = fault.inject.name();
+            return Err(Problem::new(format!(
+                "{name} acts before there is a response and cannot match on {word}"
+            ))
+            .hint("add point=response where the fault has it, or match on the request"));
+        }
+        Ok(Settings {
+            version,
+            share: fault.share,
+            share_ramp,
+            per: fault.per.clone(),
+            when: fault.when.clone(),
+            act,
+        })
     }
 
     /// The stage for one direction of a connection that the fault has; none when that direction is spared.
     pub(crate) fn stage(&self, take: &Arc<Take>, dir: Dir, now: Instant) -> Option<Box<dyn Stage>> {
         match &self.act {
             Act::Stream(fault) => fault.stage(take, dir, now),
-            Act::Request(_) => None,
+            _ => None,
         }
     }
 
@@ -83,9 +121,11 @@ impl Armed {
             order: (rank, sequence),
             armed_at: Instant::now(),
             meters: Meters::default(),
+            compared: Compared::default(),
             lines: Default::default(),
             settings: ArcSwap::from_pointee(Settings::read(&order.fault, 0)?),
             ordinals: AtomicU64::new(0),
+            visits: OnceLock::new(),
             off: AtomicBool::new(false),
             changed: Notify::new(),
         })
@@ -125,13 +165,37 @@ impl Armed {
         now.saturating_duration_since(self.armed_at)
     }
 
-    /// The ordinal of something that matches; counts it as considered.
-    pub(crate) fn consider(&self, facts: &dyn Facts) -> Option<u64> {
-        if !self.matches(facts) {
+    /// The turn of something that matches; counts it as considered.
+    pub(crate) fn consider(&self, facts: &dyn Facts) -> Option<Turn> {
+        let settings = self.settings.load();
+        if !settings.matches(facts) || !settings.act.is_for(facts) {
             return None;
         }
+        let key = match &settings.per {
+            Some(per) => Some(per.key(facts)?),
+            None => None,
+        };
         self.meters.considered.fetch_add(1, Relaxed);
-        Some(self.ordinals.fetch_add(1, Relaxed))
+        let ordinal = self.ordinals.fetch_add(1, Relaxed);
+        let share = match (key, settings.share) {
+            (None, _) => ordinal,
+            // Drawn from whom it is, so that one has the fault always or never.
+            (Some(key), Share::All | Share::Percent(_)) => key,
+            (Some(key), Share::Nth(_) | Share::First(_)) => {
+                let visits = self.visits.get_or_init(|| Estimator::new(HASHES, SLOTS));
+                // Never negative: it only counts up.
+                visits.incr(key, 1).max(1) as u64 - 1
+            }
+        };
+        Some(Turn { ordinal, share })
+    }
+
+    /// What a request says that the fault needs later on.
+    pub(crate) fn note(&self, facts: &dyn Facts, ordinal: u64) -> Option<Asked> {
+        match &self.settings.load().act {
+            Act::Request(fault) => fault.note(facts, self.seed, ordinal),
+            Act::Stream(_) | Act::Handshake(_) => None,
+        }
     }
 
     /// Whether its matcher holds.
@@ -141,7 +205,11 @@ impl Armed {
 
     /// Whether only connections concern it that come while it is on.
     pub(crate) fn is_for_new_connections(&self) -> bool {
-        matches!(&self.settings.load().act, Act::Stream(fault) if fault.is_for_new_connections())
+        match &self.settings.load().act {
+            Act::Stream(fault) => fault.is_for_new_connections(),
+            Act::Request(_) => false,
+            Act::Handshake(_) => true,
+        }
     }
 
     /// Whether it hits every new connection, so that the door itself can be shut.
@@ -155,11 +223,24 @@ impl Armed {
         }
     }
 
+    /// What it makes of a handshake that it has; none when it is not about handshakes.
+    pub(crate) fn handshake(&self) -> Option<Handshake> {
+        match &self.settings.load().act {
+            Act::Handshake(fault) => Some(*fault),
+            _ => None,
+        }
+    }
+
+    /// Whether it can be asked about a connection that has said nothing yet.
+    pub(crate) fn knows_arrivals(&self) -> bool {
+        matches!(&self.settings.load().act, Act::Stream(_))
+    }
+
     /// What it says to a new connection that it has.
     pub(crate) fn entry(&self, take: &Take, now: Instant) -> Entry {
         match &self.settings.load().act {
             Act::Stream(fault) => fault.entry(take, now),
-            Act::Request(_) => Entry::Pass,
+            _ => Entry::Pass,
         }
     }
 
@@ -167,18 +248,26 @@ impl Armed {
     pub(crate) fn afterwards(&self) -> Option<How> {
         match &self.settings.load().act {
             Act::Stream(fault) => fault.afterwards(),
-            Act::Request(_) => None,
+            _ => None,
         }
     }
 
     /// Whether it can take requests that were already with the service when it was armed.
     pub(crate) fn takes_late_requests(&self) -> bool {
-        let settings = self.settings.load();
-        let acts = matches!(&settings.act, Act::Request(fault) if fault.acts_on_responses());
-        acts && !settings.when.as_ref().is_some_and(asks_for_headers)
+        matches!(&self.settings.load().act, Act::Request(fault) if fault.acts_on_responses())
     }
 
-    /// Whether ordinal `n` has the fault now, and when that changes by itself.
+    /// Whether it can take requests whose bodies were already passing when it was armed.
+    pub(crate) fn acts_on_bodies(&self) -> bool {
+        matches!(&self.settings.load().act, Act::Request(fault) if fault.acts_on_bodies())
+    }
+
+    /// Whether its matcher asks for what only the response tells, so that it decides when there is one.
+    pub(crate) fn asks_for_response(&self) -> bool {
+        self.settings.load().when.as_ref().and_then(Matcher::needs_response).is_some()
+    }
+
+    /// Whether the one with that number for the share has the fault now, and when that changes by itself.
     pub(crate) fn takes(&self, n: u64, now: Instant) -> (bool, Option<Instant>) {
         let settings = self.settings.load();
         match (settings.share, settings.share_ramp) {
@@ -192,26 +281,26 @@ impl Armed {
         }
     }
 
+    /// What was drawn for that number of the share; none when the share is not drawn.
+    pub(crate) fn drawn(&self, share: u64) -> Option<f64> {
+        let settings = self.settings.load();
+        let draws = matches!(settings.share, Share::Percent(_)) || settings.share_ramp.is_some();
+        draws.then(|| draw::unit(self.seed, draw::Lane::Share, share))
+    }
+
     /// What it has done so far.
     pub(crate) fn evidence(&self) -> Evidence {
         let measured = match &self.settings.load().act {
             Act::Stream(fault) => fault.measured(&self.meters),
             Act::Request(fault) => fault.measured(&self.meters),
+            Act::Handshake(fault) => fault.measured(&self.meters),
         };
+        let own = measured.into_iter().map(|(name, value)| (name.to_owned(), value));
         Evidence {
             considered: self.meters.considered.load(Relaxed),
             applied: self.meters.applied.load(Relaxed),
-            measured: measured.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            measured: own.chain(self.compared.measured()).collect(),
         }
-    }
-}
-
-fn asks_for_headers(matcher: &Matcher) -> bool {
-    match matcher {
-        Matcher::All(list) | Matcher::Any(list) => list.iter().any(asks_for_headers),
-        Matcher::Not(inner) => asks_for_headers(inner),
-        Matcher::Header(..) => true,
-        _ => false,
     }
 }
 

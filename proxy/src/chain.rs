@@ -26,6 +26,8 @@ pub(crate) enum How {
     Fin,
     /// By a reset.
     Rst,
+    /// In order as far as TCP is concerned, but without TLS saying so. Without TLS the same as `Fin`.
+    Bare,
 }
 
 /// Bytes on their way.

@@ -30,6 +30,8 @@ pub(crate) struct Birth {
     pub(crate) member: Option<Arc<str>>,
     /// It carries datagrams and not a stream.
     pub(crate) datagrams: bool,
+    /// It carries TLS that passes through.
+    pub(crate) sealed: bool,
 }
 
 /// An open connection.
@@ -51,6 +53,7 @@ pub(crate) struct Conn {
     born: Instant,
     phase: AtomicU8,
     hold: Mutex<Option<Instant>>,
+    sni: OnceLock<String>,
 }
 
 /// What a connection is doing by itself.
@@ -68,14 +71,17 @@ pub(crate) enum Phase {
 pub(crate) struct Take {
     /// The fault.
     pub(crate) fault: Arc<Armed>,
-    /// The connection's ordinal among those that match.
+    /// The connection's ordinal among those that match, and the number by which the share decides.
     pub(crate) ordinal: u64,
+    share: u64,
     /// Bytes that the fault has counted on this connection, up and down.
     pub(crate) spent: [AtomicU64; 2],
     /// When the first bytes came after the fault took it.
     pub(crate) begun: OnceLock<Instant>,
     /// The connection carries datagrams.
     pub(crate) datagrams: bool,
+    /// The connection carries TLS that passes through.
+    pub(crate) sealed: bool,
     /// Chunks that the fault has seen, up and down: the ordinals of what it draws per chunk.
     pub(crate) chunks: [AtomicU64; 2],
     since: OnceLock<Instant>,
@@ -85,7 +91,7 @@ pub(crate) struct Take {
 impl Take {
     /// Whether the fault has the connection now, and when that changes by itself.
     pub(crate) fn active(&self, now: Instant) -> (bool, Option<Instant>) {
-        if self.fault.is_off() { (false, None) } else { self.fault.takes(self.ordinal, now) }
+        if self.fault.is_off() { (false, None) } else { self.fault.takes(self.share, now) }
     }
 
     /// When the fault first had the connection; `now` when that is now.
@@ -128,6 +134,7 @@ impl Conn {
             born: Instant::now(),
             phase: AtomicU8::new(Phase::Dialling as u8),
             hold: Mutex::default(),
+            sni: OnceLock::new(),
         }
     }
 
@@ -151,13 +158,15 @@ impl Conn {
             Some(at) if !fault.matches(self) => self.give_up(&takes.remove(at)),
             Some(_) => {}
             None => {
-                let Some(ordinal) = fault.consider(self) else { return false };
+                let Some(turn) = fault.consider(self) else { return false };
                 let take = Take {
                     fault: fault.clone(),
-                    ordinal,
+                    ordinal: turn.ordinal,
+                    share: turn.share,
                     spent: Default::default(),
                     begun: OnceLock::new(),
                     datagrams: self.birth.datagrams,
+                    sealed: self.birth.sealed,
                     chunks: Default::default(),
                     since: OnceLock::new(),
                     applied: AtomicBool::new(false),
@@ -190,7 +199,7 @@ impl Conn {
         self.version.fetch_add(1, AcqRel);
         // One that the share never gave to the fault holds nothing of it. Asked of the share and not only of `since`: the
         // data path may be about to make a stage at this moment.
-        take.since.get().is_some() || fault.takes(take.ordinal, Instant::now()) != (false, None)
+        take.since.get().is_some() || fault.takes(take.share, Instant::now()) != (false, None)
     }
 
     fn give_up(&self, take: &Take) {
@@ -215,6 +224,7 @@ impl Conn {
         let word = match how {
             How::Fin => 1,
             How::Rst => 2,
+            How::Bare => 3,
         };
         let _ = self.kill.compare_exchange(0, word, AcqRel, Acquire);
     }
@@ -224,7 +234,16 @@ impl Conn {
         match self.kill.load(Acquire) {
             0 => None,
             1 => Some(How::Fin),
+            3 => Some(How::Bare),
             _ => Some(How::Rst),
+        }
+    }
+
+    /// Keeps the name that the client asked for in its TLS handshake.
+    pub(crate) fn learn(&self, sni: Option<String>) {
+        if let Some(name) = sni {
+            // A connection has one handshake.
+            let _ = self.sni.set(name);
         }
     }
 
@@ -365,5 +384,9 @@ impl Facts for Conn {
 
     fn member(&self) -> Option<&str> {
         self.birth.member.as_deref()
+    }
+
+    fn sni(&self) -> Option<&str> {
+        self.sni.get().map(String::as_str)
     }
 }

@@ -1,6 +1,7 @@
 //! How services are dialled: for how long, and from which address.
 
-use crate::net::{Address, Stream};
+use crate::net::{Address, Secured, Stream};
+use crate::tls::Offer;
 use model::target::ProxySpec;
 use socket2::SockRef;
 use std::io::{self, ErrorKind};
@@ -18,12 +19,23 @@ pub(crate) struct Dial {
     within: Duration,
     /// The address that it shall see, when that is not ours.
     source: Option<IpAddr>,
+    /// What is offered by ALPN where TLS is spoken.
+    offer: Offer,
 }
 
 impl Dial {
     /// As the target says, from our own address.
     pub(crate) fn new(spec: &ProxySpec) -> Dial {
-        Dial { within: spec.connect_timeout.map_or(PATIENCE, |span| span.0), source: None }
+        Dial {
+            within: spec.connect_timeout.map_or(PATIENCE, |span| span.0),
+            source: None,
+            offer: Offer::Nothing,
+        }
+    }
+
+    /// For what it will be used.
+    pub(crate) fn offering(self, offer: Offer) -> Dial {
+        Dial { offer, ..self }
     }
 
     /// From the client's address. One that came to an IPv6 listener by IPv4 has an IPv4 address for the service, too.
@@ -36,24 +48,29 @@ impl Address {
     /// Connects to it. The error says to where and why not.
     pub(crate) async fn dial(&self, how: Dial) -> io::Result<Stream> {
         let failed = |e: io::Error| io::Error::new(e.kind(), format!("connecting to {self} failed: {e}"));
-        let connected = async {
-            match (self, how.source) {
-                (Address::Unix(path), _) => UnixStream::connect(path).await.map(Stream::Unix),
-                (Address::Tcp { host, port }, None) => {
-                    TcpStream::connect((host.as_str(), *port)).await.map(Stream::Tcp)
-                }
-                (Address::Tcp { host, port }, Some(source)) => {
-                    connect_from(source, host, *port).await.map(Stream::Tcp)
-                }
-            }
-        };
-        let stream = match tokio::time::timeout(how.within, connected).await {
-            Ok(result) => result.map_err(failed)?,
+        match tokio::time::timeout(how.within, self.connect(how)).await {
+            Ok(result) => result.map_err(failed),
             Err(_) => {
                 let why = format!("no answer within {:?}", how.within);
-                return Err(failed(io::Error::new(ErrorKind::TimedOut, why)));
+                Err(failed(io::Error::new(ErrorKind::TimedOut, why)))
             }
-        };
+        }
+    }
+
+    async fn connect(&self, how: Dial) -> io::Result<Stream> {
+        let stream = match (self, how.source) {
+            (Address::Tls(address, Secured(tls)), _) => {
+                let socket = Box::pin(address.connect(how)).await?;
+                return tls.connect(socket, address.name(), how.offer).await;
+            }
+            (Address::Unix(path), _) => UnixStream::connect(path).await.map(Stream::Unix),
+            (Address::Tcp { host, port }, None) => {
+                TcpStream::connect((host.as_str(), *port)).await.map(Stream::Tcp)
+            }
+            (Address::Tcp { host, port }, Some(source)) => {
+                connect_from(source, host, *port).await.map(Stream::Tcp)
+            }
+        }?;
         stream.no_delay();
         Ok(stream)
     }

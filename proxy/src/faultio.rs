@@ -1,4 +1,4 @@
-//! The byte stream below HTTP (and later below TLS): a client's socket with the chains of both directions in it.
+//! The byte stream below HTTP and above TLS: a client's socket with the chains of both directions in it.
 //!
 //! Reading gives what the chain lets through, writing takes what fits and lets the flush carry it on; whoever drives the
 //! stream must poll `flush` while it waits, as hyper does. Reader and writer may be different tasks: each has an alarm and
@@ -217,7 +217,7 @@ impl AsyncRead for FaultIo {
                 return Poll::Ready(Ok(()));
             }
             match this.read_end {
-                Some(How::Fin) => return Poll::Ready(Ok(())),
+                Some(How::Fin | How::Bare) => return Poll::Ready(Ok(())),
                 Some(How::Rst) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
                 None => {}
             }

@@ -6,15 +6,20 @@ use crate::conn::Conn;
 use crate::faults;
 use crate::target::Target as Open;
 use crate::timers::Timers;
+use crate::watch::{Hold, TopBy};
 use inject::{
     Armed, BoxFuture, InjectError, Injector, Order, Outcomes, Plan, Recovered, Refusal, UndoLog, UndoRecord,
 };
 use model::catalogue::Layer;
 use model::sample::TargetState;
 use model::target::{Protocol, ProxySpec};
-use model::{ConnectionView, Evidence, Fault, Problem, Sample, Target, TargetKind, TargetRef, TargetSpec};
+use model::{
+    ConnectionView, Evidence, Fault, Matcher, Problem, RequestView, Sample, Talker, Target, TargetKind,
+    TargetRef, TargetSpec,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +32,8 @@ pub struct ProxyInjector {
     gate: tokio::sync::Mutex<Option<Timers>>,
     /// The faults that are on, and the last ones that were: their evidence is asked for afterwards, too.
     faults: Mutex<VecDeque<Arc<Live>>>,
+    /// Where murphy's CA is, or will be when it is needed.
+    ca: PathBuf,
 }
 
 /// How a connection is ended by hand.
@@ -69,7 +76,14 @@ impl ProxyInjector {
             open: Mutex::default(),
             gate: tokio::sync::Mutex::default(),
             faults: Mutex::default(),
+            ca: crate::tls::Authority::default_dir(),
         }
+    }
+
+    /// With murphy's CA in that directory.
+    pub fn with_ca(mut self, dir: impl Into<PathBuf>) -> ProxyInjector {
+        self.ca = dir.into();
+        self
     }
 
     /// The open connections of all targets, in the order in which they came.
@@ -100,6 +114,54 @@ impl ProxyInjector {
     /// Lets a held connection go on. False when it was not held.
     pub fn release_connection(&self, id: u64) -> bool {
         self.connection(id).is_some_and(|conn| conn.release())
+    }
+
+    /// The requests of all targets that speak HTTP: those under way and the last ones that are over, oldest first.
+    pub fn requests(&self) -> Vec<RequestView> {
+        let mut all: Vec<_> = self.http().iter().flat_map(|open| open.watch().requests()).collect();
+        all.sort_by_key(|view| view.id);
+        all
+    }
+
+    /// What holds requests by hand, with the name of its target.
+    pub fn holds(&self) -> Vec<(String, Hold)> {
+        let of = |open: &Arc<Open>| {
+            let name = open.name().to_owned();
+            open.watch().holds().into_iter().map(move |hold| (name.clone(), hold))
+        };
+        self.http().iter().flat_map(of).collect()
+    }
+
+    /// Holds the target's requests that match, before the service gets them, until they are released or the lease is over.
+    /// None when there is no such target, or it does not speak HTTP.
+    pub fn hold_requests(&self, target: &str, when: Option<Matcher>, lease: Duration) -> Option<Hold> {
+        let open = self.find(target).filter(|open| open.spec.protocol == Protocol::Http)?;
+        Some(open.watch().hold(when, lease.min(LONGEST_HOLD)))
+    }
+
+    /// Ends a hold; what it held goes on. False when there is none of that number.
+    pub fn end_hold(&self, id: u64) -> bool {
+        self.http().iter().any(|open| open.watch().end_hold(id))
+    }
+
+    /// Lets one held request go on. False when it was not held.
+    pub fn release_request(&self, id: u64) -> bool {
+        self.http().iter().any(|open| open.watch().release(id))
+    }
+
+    /// Holds no requests any more, and lets everything go on that was held.
+    pub fn release_requests(&self) {
+        self.http().iter().for_each(|open| open.watch().release_all());
+    }
+
+    /// Who asks most of a target, or for what. None when there is no such target, or it does not speak HTTP.
+    pub fn top(&self, target: &str, by: TopBy, most: usize) -> Option<Vec<Talker>> {
+        let open = self.find(target).filter(|open| open.spec.protocol == Protocol::Http)?;
+        Some(open.watch().top(by, most))
+    }
+
+    fn http(&self) -> Vec<Arc<Open>> {
+        self.all().into_iter().filter(|open| open.spec.protocol == Protocol::Http).collect()
     }
 
     fn connection(&self, id: u64) -> Option<Arc<Conn>> {
@@ -156,7 +218,7 @@ impl ProxyInjector {
                 gate.insert(timers).clone()
             }
         };
-        let open = Open::open(&target.name, spec, &timers).await?;
+        let open = Open::open(&target.name, spec, &timers, &self.ca).await?;
         let state = open.state();
         self.lock().insert(target.name.clone(), open);
         Ok(state)
@@ -168,7 +230,7 @@ impl ProxyInjector {
         let def = fault.inject.def();
         let name = &order.target.name;
         match def.layer {
-            Layer::Connections => {
+            Layer::Connections | Layer::Tls => {
                 let datagrams = spec.protocol == Protocol::Udp;
                 if !faults::fits(def.name, datagrams) {
                     let (passes, needs) = if datagrams { ("datagrams", "tcp") } else { ("streams", "udp") };
@@ -191,6 +253,10 @@ impl ProxyInjector {
                     "`murphy faults` lists the targets of each fault",
                 ));
             }
+        }
+        if let Some(problem) = model::catalogue::tls_misfit(fault, spec) {
+            let what = format!("proxy:{name}: {}", problem.what);
+            return Err(Refusal(Problem { what, ..problem }));
         }
         if let Some(open) = self.find(name)
             && open.spec != *spec

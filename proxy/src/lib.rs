@@ -18,10 +18,13 @@
 //! relay      layer 4: one task a connection copies both ways
 //! faultio    the byte stream below HTTP, with the same chain in it
 //! http       layer 7: requests from the client's connection to the service's, through the request faults
+//! tls        TLS with clients and services, murphy's own CA
 //! faults     one file a fault
 //! timers     one timerfd for every delay of every fault
 //! exchange   question and answer, where the protocol is not known
+//! compare    requests that a fault hit against those that it spared
 //! heads      response heads on their way through a shaped stream
+//! watch      who looks at requests and holds them by hand
 //! metrics    sharded counters and histograms, never reset
 //! ```
 // One call needs it, in `timers`.
@@ -32,6 +35,7 @@ mod admission;
 mod armed;
 mod buffers;
 mod chain;
+mod compare;
 mod conn;
 mod dial;
 mod exchange;
@@ -49,6 +53,9 @@ mod relay;
 mod route;
 mod target;
 mod timers;
+pub mod tls;
 mod udp;
+mod watch;
 
 pub use injector::{Close, HOLD_LEASE, ProxyInjector};
+pub use watch::{Hold, NoSuchHold, TopBy};

@@ -35,7 +35,7 @@ struct ArmShard {
 
 /// A dense histogram, made when it first counts: most targets never use all of theirs.
 #[derive(Default)]
-struct Buckets(OnceLock<Box<[AtomicU64]>>);
+pub(crate) struct Buckets(OnceLock<Box<[AtomicU64]>>);
 
 /// What came of one request, but for its end.
 #[derive(Debug, Clone, Copy)]
@@ -137,9 +137,16 @@ impl Metrics {
 }
 
 impl Buckets {
-    fn record(&self, value: Duration) {
+    pub(crate) fn record(&self, value: Duration) {
         let counts = self.0.get_or_init(|| (0..BUCKETS).map(|_| AtomicU64::new(0)).collect());
         counts[bucket(value.as_nanos() as u64)].fetch_add(1, Relaxed);
+    }
+
+    /// What was recorded so far.
+    pub(crate) fn histogram(&self) -> Histogram {
+        let mut dense = vec![0_u64; BUCKETS];
+        self.add_to(&mut dense);
+        Histogram::from_dense(&dense)
     }
 
     fn add_to(&self, dense: &mut [u64]) {

@@ -1,6 +1,7 @@
 //! Sockets: where services are, how they are dialled, how connections end.
 
 use crate::chain::How;
+use crate::tls::{Below, Originate};
 use model::Problem;
 use socket2::SockRef;
 use std::fmt;
@@ -9,10 +10,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
 
 /// Where a service is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +24,21 @@ pub(crate) enum Address {
     Tcp { host: String, port: u16 },
     /// A unix socket, `unix:/run/db.sock`.
     Unix(PathBuf),
+    /// One of these, spoken to over TLS.
+    Tls(Box<Address>, Secured),
 }
+
+/// How TLS with a service is made.
+#[derive(Debug, Clone)]
+pub(crate) struct Secured(pub(crate) Arc<Originate>);
+
+impl PartialEq for Secured {
+    fn eq(&self, other: &Secured) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Secured {}
 
 impl FromStr for Address {
     type Err = Problem;
@@ -55,6 +72,7 @@ impl fmt::Display for Address {
             Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Address::Tcp { host, port } => write!(f, "{host}:{port}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Tls(address, _) => address.fmt(f),
         }
     }
 }
@@ -65,6 +83,16 @@ impl Address {
         match self {
             Address::Tcp { .. } => self.to_string(),
             Address::Unix(_) => "localhost".to_owned(),
+            Address::Tls(address, _) => address.host(),
+        }
+    }
+
+    /// Its host alone: what its certificate is for.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Address::Tcp { host, .. } => host,
+            Address::Unix(_) => "localhost",
+            Address::Tls(address, _) => address.name(),
         }
     }
 }
@@ -76,6 +104,10 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     /// A unix socket.
     Unix(UnixStream),
+    /// TLS on one of these.
+    Tls(Box<TlsStream<Below>>),
+    /// One of these, from which the beginning was read and is still to be read.
+    Peeked(Box<Below>),
 }
 
 /// How long an orderly end waits for the other side to read it and to end, too.
@@ -95,7 +127,22 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.local_addr().ok(),
             Stream::Unix(_) => None,
+            Stream::Tls(stream) => stream.get_ref().0.socket()?.local_address(),
+            Stream::Peeked(below) => below.socket()?.local_address(),
         }
+    }
+
+    /// What was agreed on by ALPN.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            _ => None,
+        }
+    }
+
+    /// Whether a write may be taken and stay here until it is flushed.
+    pub(crate) fn holds_back(&self) -> bool {
+        matches!(self, Stream::Tls(_) | Stream::Peeked(_))
     }
 
     /// Where a redirected connection was going: what nf_tables remembers of it (SO_ORIGINAL_DST), or with TPROXY the
@@ -112,10 +159,13 @@ impl Stream {
     }
 
     /// Ready when there may be something to read. Needs no buffer.
-    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(stream) => stream.poll_read_ready(cx),
             Stream::Unix(stream) => stream.poll_read_ready(cx),
+            // Whether there is something shows only when it is decrypted.
+            Stream::Tls(_) => Poll::Ready(Ok(())),
+            Stream::Peeked(below) => below.poll_read_ready(cx),
         }
     }
 
@@ -123,7 +173,16 @@ impl Stream {
     pub(crate) fn end(mut self, how: How) {
         match (how, tokio::runtime::Handle::try_current()) {
             (How::Rst, _) | (_, Err(_)) => self.reset(),
-            (How::Fin, Ok(runtime)) => {
+            (How::Bare, Ok(runtime)) if self.holds_back() => {
+                runtime.spawn(tokio::time::timeout(LINGER, async move {
+                    // What was written before must arrive.
+                    let _ = self.flush().await;
+                    if let Some(socket) = self.take_socket() {
+                        socket.end(How::Fin);
+                    }
+                }));
+            }
+            (How::Fin | How::Bare, Ok(runtime)) => {
                 // Closing a socket with unread bytes sends a reset, so what still comes is read and thrown away.
                 runtime.spawn(tokio::time::timeout(LINGER, async move {
                     let _ = self.shutdown().await;
@@ -135,10 +194,25 @@ impl Stream {
     }
 
     /// Closes with a reset. On a unix socket the other side sees its end, or a reset when it had sent something unread.
-    pub(crate) fn reset(self) {
+    pub(crate) fn reset(mut self) {
         if let Stream::Tcp(stream) = &self {
             // Fails only when the connection is gone already.
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+        if let Some(socket) = self.take_socket() {
+            socket.reset();
+        }
+    }
+
+    /// The socket below.
+    fn take_socket(&mut self) -> Option<Stream> {
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => None,
+            Stream::Tls(stream) => match &mut **stream {
+                TlsStream::Server(stream) => stream.get_mut().0.take_socket(),
+                TlsStream::Client(stream) => stream.get_mut().0.take_socket(),
+            },
+            Stream::Peeked(below) => below.take_socket(),
         }
     }
 }
@@ -148,6 +222,17 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => match Pin::new(&mut **stream).poll_read(cx, buf) {
+                // Clients may hang up without close_notify: many do, and nothing is lost by it.
+                Poll::Ready(Err(e))
+                    if e.kind() == io::ErrorKind::UnexpectedEof
+                        && matches!(**stream, TlsStream::Server(_)) =>
+                {
+                    Poll::Ready(Ok(()))
+                }
+                other => other,
+            },
+            Stream::Peeked(below) => Pin::new(&mut **below).poll_read(cx, buf),
         }
     }
 }
@@ -157,6 +242,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+            Stream::Peeked(below) => Pin::new(&mut **below).poll_write(cx, buf),
         }
     }
 
@@ -168,6 +255,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+            Stream::Peeked(below) => Pin::new(&mut **below).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -179,6 +268,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            Stream::Peeked(below) => Pin::new(&mut **below).poll_flush(cx),
         }
     }
 
@@ -186,6 +277,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Stream::Peeked(below) => Pin::new(&mut **below).poll_shutdown(cx),
         }
     }
 }

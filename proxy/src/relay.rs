@@ -144,6 +144,8 @@ struct Flow {
     alarm: Alarm,
     /// The sender has reset the connection, though reading it will only show an end.
     ends_by_reset: bool,
+    /// What was written may still be with TLS.
+    unflushed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,6 +217,7 @@ impl Flow {
             state: State::Open,
             alarm: Alarm::new(timers.clone()),
             ends_by_reset: false,
+            unflushed: false,
         }
     }
 
@@ -240,6 +243,7 @@ impl Flow {
                             Dir::Up => exchange.left_up(writing.arrived()),
                             Dir::Down => exchange.left_down(writing.arrived(), &conn.metrics),
                         }
+                        self.unflushed = to.holds_back();
                         writing.advance(n);
                         if self.dir == Dir::Down {
                             conn.bytes_down.fetch_add(n as u64, Relaxed);
@@ -277,8 +281,16 @@ impl Flow {
                         continue;
                     }
                     Pull::Item(Item::End(How::Rst)) => return Poll::Ready(FlowEnd::Reset),
+                    Pull::Item(Item::End(how @ How::Bare)) => return Poll::Ready(FlowEnd::Kill(how)),
                     Pull::Kill(how) => return Poll::Ready(FlowEnd::Kill(how)),
                     Pull::Wait(at) => wait = earlier(wait, at),
+                }
+            }
+            if self.unflushed {
+                match Pin::new(&mut *to).poll_flush(cx) {
+                    Poll::Ready(_) => self.unflushed = false,
+                    // Reading goes on meanwhile; the next write waits for it.
+                    Poll::Pending => {}
                 }
             }
             if self.state == State::SourceEnded || !self.chain.room() {
@@ -301,13 +313,20 @@ impl Flow {
                     }
                 }
                 Poll::Ready(end) => {
-                    let how = if end.is_err() || self.ends_by_reset { How::Rst } else { How::Fin };
+                    let how = match end {
+                        // TLS that ends without saying so; the other side sees the same.
+                        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => How::Bare,
+                        Err(_) => How::Rst,
+                        Ok(_) if self.ends_by_reset => How::Rst,
+                        Ok(_) => How::Fin,
+                    };
                     match (shaped, how) {
                         (true, how) => {
                             self.chain.push(Item::End(how), Instant::now());
                             self.state = State::SourceEnded;
                         }
                         (false, How::Rst) => return Poll::Ready(FlowEnd::Reset),
+                        (false, How::Bare) => return Poll::Ready(FlowEnd::Kill(how)),
                         (false, How::Fin) => self.state = State::Closing,
                     }
                 }

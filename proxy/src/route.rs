@@ -3,7 +3,8 @@
 use crate::dial::Dial;
 use crate::http::Pool;
 use crate::listen::split_range;
-use crate::net::Address;
+use crate::net::{Address, Secured};
+use crate::tls::Originate;
 use model::Problem;
 use model::draw;
 use model::target::{Balance, Protocol, ProxySpec};
@@ -35,19 +36,23 @@ pub(crate) enum Route {
     /// One for each port that is listened on.
     PerPort(Vec<Arc<Member>>),
     /// Where a redirected connection was going.
-    Original,
+    Original(Option<Arc<Originate>>),
 }
 
 impl Member {
-    fn new(address: Address, http: Option<Dial>) -> Member {
+    fn new(address: Address, http: Option<Dial>, tls: Option<&Arc<Originate>>) -> Member {
+        let address = match tls {
+            Some(tls) => Address::Tls(Box::new(address), Secured(tls.clone())),
+            None => address,
+        };
         let pool = http.map(|how| Pool::new(address.clone(), how));
         Member { name: address.to_string().into(), address, pool, open: AtomicU64::new(0) }
     }
 
     /// The service at the original destination of a connection.
-    pub(crate) fn original(address: std::net::SocketAddr) -> Chosen {
+    pub(crate) fn original(address: std::net::SocketAddr, tls: Option<&Arc<Originate>>) -> Chosen {
         let address = Address::Tcp { host: address.ip().to_string(), port: address.port() };
-        Chosen::new(Arc::new(Member::new(address, None)))
+        Chosen::new(Arc::new(Member::new(address, None, tls)))
     }
 }
 
@@ -76,22 +81,29 @@ impl Route {
     /// For a proxy that listens on so many ports.
     pub(crate) fn read(spec: &ProxySpec, ports: usize) -> Result<Route, Problem> {
         let http = (spec.protocol == Protocol::Http).then(|| Dial::new(spec));
+        let tls = spec.tls.as_ref().and_then(|tls| tls.upstream.as_ref());
+        let tls = tls.map(Originate::new).transpose()?;
         if spec.upstreams.is_empty() && spec.upstream == "original" {
             if spec.protocol != Protocol::Tcp {
                 return Err(Problem::new("only protocol: tcp can go where connections were going")
                     .hint("name the service, or leave the protocol out"));
             }
-            return Ok(Route::Original);
+            return Ok(Route::Original(tls));
         }
         if !spec.upstreams.is_empty() && !spec.upstream.is_empty() {
             return Err(Problem::new("both upstream and upstreams are given").hint("keep one of them"));
         }
         let mut members = Vec::new();
+        if spec.is_stub() {
+            // Nobody is there, and nobody is dialled: every request is answered before.
+            let nowhere = Address::Tcp { host: "stubs".into(), port: 0 };
+            members.push(Arc::new(Member { name: "stubs".into(), ..Member::new(nowhere, http, None) }));
+        }
         for text in spec.services() {
             let (first, last) = split_range(text)?;
             let address: Address = first.parse()?;
             let (Some(last), Address::Tcp { host, port }) = (last, &address) else {
-                members.push(Arc::new(Member::new(address, http)));
+                members.push(Arc::new(Member::new(address, http, tls.as_ref())));
                 continue;
             };
             let range = usize::from(last - port) + 1;
@@ -99,7 +111,8 @@ impl Route {
                 return Err(Problem::new(format!("{text} has {range} ports and the listener has {ports}"))
                     .hint("give both ranges the same length, or the upstream one port"));
             }
-            let each = |port| Arc::new(Member::new(Address::Tcp { host: host.clone(), port }, http));
+            let each =
+                |port| Arc::new(Member::new(Address::Tcp { host: host.clone(), port }, http, tls.as_ref()));
             return Ok(Route::PerPort((*port..=last).map(each).collect()));
         }
         if spec.protocol == Protocol::Udp && members.iter().any(|m| matches!(m.address, Address::Unix(_))) {
@@ -120,7 +133,7 @@ impl Route {
     /// The service for a client that came to the port with that index; none when its own destination says.
     pub(crate) fn choose(&self, port: usize, client: Option<IpAddr>) -> Option<Chosen> {
         let member = match self {
-            Route::Original => return None,
+            Route::Original(_) => return None,
             Route::PerPort(members) => members.get(port)?,
             Route::Group { members, .. } if members.len() == 1 => &members[0],
             Route::Group { members, balance, next, ring } => {
@@ -149,10 +162,11 @@ impl Route {
 impl std::fmt::Display for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Route::Original => f.write_str("original destination"),
+            Route::Original(_) => f.write_str("original destination"),
             Route::PerPort(members) => match &members[..] {
                 [first, .., last] => match &last.address {
                     Address::Tcp { port, .. } => write!(f, "{}-{port}", first.name),
+                    Address::Tls(last, _) => write!(f, "{} … {last}", first.name),
                     Address::Unix(_) => write!(f, "{} … {}", first.name, last.name),
                 },
                 [only] => f.write_str(&only.name),
@@ -218,6 +232,6 @@ mod tests {
         assert_eq!(&*route.choose(2, None).unwrap().name, "10.0.0.1:7002");
         assert_eq!(route.to_string(), "10.0.0.1:7000-7002");
         assert!(range("10.0.0.1:7000-7002", 1).err().unwrap().to_string().contains("3 ports"));
-        assert!(matches!(range("original", 1), Ok(Route::Original)));
+        assert!(matches!(range("original", 1), Ok(Route::Original(_))));
     }
 }

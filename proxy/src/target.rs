@@ -8,11 +8,16 @@ use crate::armed::Armed;
 use crate::chain::How;
 use crate::conn::{Birth, Conn, Open};
 use crate::dial::may_keep_source;
+use crate::http::message::{Answer, RequestHead};
+use crate::http::seams::Stub;
+use crate::http::stubs::Stubs;
 use crate::listen::{Door, Listener, Place};
 use crate::metrics::Metrics;
 use crate::route::{Chosen, Route};
 use crate::timers::Timers;
+use crate::tls::{self, Authority, Downstream, Mint, Terminator};
 use crate::udp;
+use crate::watch::Watch;
 use arc_swap::ArcSwap;
 use inject::{Order, Refusal};
 use model::catalogue::Layer;
@@ -22,10 +27,13 @@ use model::{ConnectionView, Fault, Problem, Sample, TargetKind, TargetRef};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::task::JoinSet;
 
 /// How long closing waits for connections to end, which they do by themselves.
@@ -39,15 +47,27 @@ pub(crate) struct Target {
     /// As it really is, with the port that the kernel chose.
     listen: String,
     route: Route,
+    /// What is done about the clients' TLS.
+    tls: Option<Downstream>,
     /// None once it is closed: what is open keeps the target and must not keep the port.
     listeners: Mutex<Vec<Arc<Listener>>>,
     metrics: Arc<Metrics>,
     timers: Timers,
+    watch: Arc<Watch>,
     registry: Mutex<Registry>,
     /// The faults on requests, in the order in which they act.
     requests: ArcSwap<Vec<Arc<Armed>>>,
+    /// Changes with them: their count of changes, and what requests must look at.
+    requests_version: AtomicU64,
+    requests_changed: Notify,
+    stubs: Option<Stubs>,
     acceptors: Mutex<JoinSet<()>>,
 }
+
+/// In the version of requests: there are faults on them; some are answered in the service's place.
+const ARMED: u64 = 1;
+const STUBBED: u64 = 2;
+const FLAGS: u64 = ARMED | STUBBED;
 
 /// The numbers of connections, the same for all targets.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -72,7 +92,12 @@ impl Registry {
 
 impl Target {
     /// Opens the listener and begins to accept.
-    pub(crate) async fn open(name: &str, spec: &ProxySpec, timers: &Timers) -> Result<Arc<Target>, Refusal> {
+    pub(crate) async fn open(
+        name: &str,
+        spec: &ProxySpec,
+        timers: &Timers,
+        ca: &Path,
+    ) -> Result<Arc<Target>, Refusal> {
         let subject = |e: Problem| {
             let problem = Problem::new(format!("proxy:{name}: {}", e.what));
             Refusal(match e.hint {
@@ -81,8 +106,13 @@ impl Target {
             })
         };
         let place: Place = spec.listen.parse().map_err(subject)?;
+        let stubs = match spec.stubs.is_empty() {
+            true => None,
+            false => Some(Stubs::new(&spec.stubs, spec.is_stub()).map_err(subject)?),
+        };
         let route = Route::read(spec, place.ports()).map_err(subject)?;
         check(spec, &place).map_err(subject)?;
+        let tls = downstream(spec, ca).map_err(subject)?;
         if spec.keep_source {
             may_keep_source().map_err(|e| {
                 Refusal::new(
@@ -111,7 +141,7 @@ impl Target {
         if spec.protocol == Protocol::Udp {
             sockets = udp::bind(&place).await.map_err(refused)?.into_iter().map(Arc::new).collect();
         } else {
-            let transparent = matches!(route, Route::Original);
+            let transparent = matches!(route, Route::Original(_));
             listeners = place.listen(transparent).await.map_err(refused)?.into_iter().map(Arc::new).collect();
         }
         let address = match place.ports() {
@@ -123,11 +153,16 @@ impl Target {
             name: name.to_owned(),
             listen: address,
             route,
+            tls,
             listeners: Mutex::new(listeners.clone()),
             metrics: Arc::new(Metrics::new()),
             timers: timers.clone(),
+            watch: Arc::new(Watch::new(TargetRef::new(TargetKind::Proxy, name), timers.clone())),
             registry: Mutex::default(),
             requests: ArcSwap::default(),
+            requests_version: AtomicU64::new(if spec.stubs.is_empty() { 0 } else { STUBBED }),
+            requests_changed: Notify::new(),
+            stubs,
             acceptors: Mutex::default(),
         });
         let mut acceptors = target.lock_acceptors();
@@ -155,6 +190,7 @@ impl Target {
                 registry.each(|conn| conn.withdraw(&fault));
             }
             self.requests.store(Arc::default());
+            self.requests_news(&registry);
             registry.conns.values().cloned().collect()
         };
         conns.iter().for_each(|conn| conn.kill(How::Fin));
@@ -170,11 +206,16 @@ impl Target {
         self.lock_listeners().clear();
     }
 
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// As it is now, for lists.
     pub(crate) fn state(&self) -> TargetState {
         TargetState {
             target: self.reference(),
-            about: format!("{} → {} {}", self.listen, self.route, self.spec.protocol.word()),
+            about: format!("{} → {} {}", self.listen, self.route, self.spec.speaks()),
             up: true,
             listen: Some(self.listen.clone()),
             http: self.spec.protocol == Protocol::Http,
@@ -202,6 +243,11 @@ impl Target {
         &self.route
     }
 
+    /// What is done about the clients' TLS.
+    pub(crate) fn tls(&self) -> Option<&Downstream> {
+        self.tls.as_ref()
+    }
+
     /// The service for a client that came to the port with that index.
     pub(crate) fn choose(&self, port: usize, client: Option<SocketAddr>) -> Option<Chosen> {
         self.route.choose(port, client.map(|c| c.ip()))
@@ -216,6 +262,11 @@ impl Target {
     pub(crate) fn totals(&self) -> Sample {
         let open = self.lock().conns.len() as u64;
         self.metrics.totals(open)
+    }
+
+    /// Who looks at its requests.
+    pub(crate) fn watch(&self) -> &Arc<Watch> {
+        &self.watch
     }
 
     /// The clock of all delays.
@@ -267,7 +318,7 @@ impl Target {
         fault.adjust(changed)?;
         self.shut(&registry);
         let woken = match fault.def.layer {
-            Layer::Requests => Vec::new(),
+            Layer::Requests => self.publish(&registry),
             _ => {
                 let new_only = fault.is_for_new_connections();
                 registry.each(|conn| (!new_only || conn.has(fault)) && conn.offer(fault))
@@ -325,11 +376,43 @@ impl Target {
         self.lock().conns.remove(&conn);
     }
 
-    /// Shows requests what is armed. They look for themselves, so nobody has to be woken.
+    /// Shows requests what is armed. Those that are under way and wait for such news look for themselves.
     fn publish(&self, registry: &Registry) -> Vec<Arc<Conn>> {
         let requests = registry.armed.iter().filter(|f| f.def.layer == Layer::Requests);
         self.requests.store(Arc::new(requests.cloned().collect()));
+        self.requests_news(registry);
         Vec::new()
+    }
+
+    fn requests_news(&self, _locked: &Registry) {
+        let flag = |on: bool, flag| if on { flag } else { 0 };
+        let next = (self.requests_version.load(Relaxed) & !FLAGS) + FLAGS + 1;
+        let flags = flag(!self.requests.load().is_empty(), ARMED) | flag(self.stubs.is_some(), STUBBED);
+        self.requests_version.store(next | flags, Release);
+        self.requests_changed.notify_waiters();
+    }
+
+    /// A number that changes whenever the faults on requests do, or their settings.
+    pub(crate) fn requests_version(&self) -> u64 {
+        self.requests_version.load(Acquire)
+    }
+
+    /// Whether that number says that there are faults on requests.
+    pub(crate) fn has_requests(version: u64) -> bool {
+        version & ARMED != 0
+    }
+
+    /// Waits until it changes. Polled once before looking, it misses nothing.
+    pub(crate) fn requests_change(&self) -> Notified<'_> {
+        self.requests_changed.notified()
+    }
+
+    /// The answer that is given in the service's place, and how long that takes.
+    pub(crate) fn stub(&self, conn: &Conn, head: &RequestHead) -> Option<(Duration, Answer)> {
+        if self.requests_version() & STUBBED == 0 {
+            return None;
+        }
+        self.stubs.as_ref().and_then(|stubs| stubs.answer(conn, head))
     }
 
     /// Numbers a new connection and offers it to what is armed.
@@ -341,9 +424,10 @@ impl Target {
             client,
             member: chosen.as_ref().map(|c| c.name.clone()),
             datagrams: self.spec.protocol == Protocol::Udp,
+            sealed: self.spec.downstream_tls() == Some(model::target::Downstream::PassThrough),
         };
         let conn = Arc::new(Conn::new(birth, self.metrics.clone()));
-        for fault in registry.armed.iter().filter(|f| f.def.layer == Layer::Connections) {
+        for fault in registry.armed.iter().filter(|f| f.knows_arrivals()) {
             conn.offer(fault);
         }
         if registry.closed {
@@ -352,6 +436,16 @@ impl Target {
         registry.conns.insert(id, conn.clone());
         self.metrics.accepted();
         Open::new(conn, self.clone(), chosen)
+    }
+
+    /// A connection has said which name it wants: it is offered to the faults that ask for it, and to those on handshakes.
+    pub(crate) fn learned(&self, open: &Open) {
+        let registry = self.lock();
+        let conn = open.share();
+        for fault in registry.armed.iter().filter(|f| f.def.layer != Layer::Requests) {
+            // The connection itself asks, so it need not be woken.
+            conn.offer(fault);
+        }
     }
 
     fn lock_listeners(&self) -> MutexGuard<'_, Vec<Arc<Listener>>> {
@@ -368,8 +462,33 @@ impl Target {
     }
 }
 
+/// Sets up the clients' TLS; finds murphy's CA, or makes it, when certificates will have to be made.
+fn downstream(spec: &ProxySpec, ca: &Path) -> Result<Option<Downstream>, Problem> {
+    let Some(given) = &spec.tls else { return Ok(None) };
+    Ok(match given.downstream {
+        None => None,
+        Some(model::target::Downstream::PassThrough) => Some(Downstream::PassThrough),
+        Some(model::target::Downstream::Terminate) => {
+            let mint = Authority::open(ca).and_then(|(authority, _)| Mint::new(authority));
+            let mint = mint.map_err(|e| ca_problem(&e))?;
+            Some(Downstream::Terminate(Box::new(Terminator::new(spec, given, mint)?)))
+        }
+    })
+}
+
+fn ca_problem(e: &tls::CaError) -> Problem {
+    let text = e.to_string();
+    match text.split_once("; ") {
+        Some((what, hint)) => Problem::new(what).hint(hint),
+        None => Problem::new(text),
+    }
+}
+
 /// What cannot go together.
 fn check(spec: &ProxySpec, place: &Place) -> Result<(), Problem> {
+    if let Some(problem) = spec.tls_problem() {
+        return Err(problem);
+    }
     let proxied = spec.proxy_protocol != ProxyProtocol::default();
     let unix = matches!(place, Place::Unix(_)) || spec.services().iter().any(|s| s.starts_with("unix:"));
     if spec.keep_source && (unix || spec.protocol == Protocol::Udp) {
@@ -384,6 +503,9 @@ fn check(spec: &ProxySpec, place: &Place) -> Result<(), Problem> {
         (Protocol::Udp, _) if proxied => {
             Err(Problem::new("the PROXY protocol is for connections, not datagrams")
                 .hint("leave proxy_protocol out"))
+        }
+        (Protocol::Tcp | Protocol::Udp, _) if !spec.stubs.is_empty() => {
+            Err(Problem::new("stubs answer requests").hint("give the target protocol: http"))
         }
         (Protocol::Http, _) if spec.proxy_protocol.outbound.is_some() => Err(Problem::new(
             "requests of several clients share connections to the service, so no header fits them",

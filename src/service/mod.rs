@@ -3,16 +3,21 @@
 mod connections;
 mod door;
 mod machine;
+mod requests;
 mod runs;
 
 pub use connections::Connections;
 pub use machine::{checks, implied};
+pub use requests::Requests;
 
 use control::wire::{
     ActView, AgentStatus, CatalogueEntry, Change, Check, Code, Counters, Disarmed, Failure, FaultState,
     HaltState, Halted, PlanView, RunState, StartRun,
 };
-use control::{Answer, Caller, Close, ConnectionList, ConnectionQuery, Service};
+use control::{
+    Answer, Caller, Close, ConnectionList, ConnectionQuery, HoldOrder, HoldView, RequestList, RequestQuery,
+    Service, TopBy, TopList,
+};
 use engine::{Agent, ArmRequest, ArmedFault, EngineError, Item, Possible};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -32,6 +37,7 @@ pub struct EngineService {
     agent: Agent,
     lease: Duration,
     connections: Arc<dyn Connections>,
+    requests: Arc<dyn Requests>,
     files: Arc<fusefs::FsInjector>,
     run: Mutex<Option<Running>>,
     /// Held while a run is being started: of two that come at once only one begins.
@@ -42,17 +48,19 @@ pub struct EngineService {
 }
 
 impl EngineService {
-    /// Puts an agent behind the API, the connections of its proxies and the operations on its files.
-    pub fn new(
+    /// Puts an agent behind the API, and the connections and requests of its proxies, and the operations on its
+    /// files.
+    pub fn new<P: Connections + Requests + 'static>(
         agent: Agent,
         lease: Duration,
-        connections: Arc<dyn Connections>,
+        proxies: &Arc<P>,
         files: Arc<fusefs::FsInjector>,
     ) -> EngineService {
         EngineService {
             agent,
             lease,
-            connections,
+            connections: proxies.clone(),
+            requests: proxies.clone(),
             files,
             run: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
@@ -66,12 +74,24 @@ impl EngineService {
         let report = self.agent.halt(by).await;
         // After the halt is on, so that none is held anew behind our back.
         self.connections.release_all();
+        self.requests.release_all();
         Halted { by: report.by, faults: report.faults, failed: report.failed.into_iter().collect() }
     }
 
     /// Whether a halt forbids to break anything, also by hand.
     fn not_halted(&self) -> Answer<()> {
         self.agent.halted().map_or(Ok(()), |halt| Err(Failure::halted(&halt.by)))
+    }
+
+    /// A slip in a target's name would look like a target on which nothing happens.
+    fn is_open(&self, target: Option<&TargetRef>) -> Answer<()> {
+        match target {
+            Some(target) if !self.agent.targets().iter().any(|t| t.target == *target) => {
+                Err(Failure::new(Code::NotFound, format!("there is no target {target}"))
+                    .hint("murphy list shows the open ones"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn leases(&self) -> MutexGuard<'_, BTreeMap<String, Duration>> {
@@ -263,13 +283,7 @@ impl Service for EngineService {
 
     fn connections(&self, query: ConnectionQuery) -> BoxFuture<'_, Answer<ConnectionList>> {
         Box::pin(async move {
-            // A slip in the target's name would look like a target without connections.
-            if let Some(target) = &query.target
-                && !self.agent.targets().iter().any(|t| t.target == *target)
-            {
-                return Err(Failure::new(Code::NotFound, format!("there is no target {target}"))
-                    .hint("murphy list shows the open ones"));
-            }
+            self.is_open(query.target.as_ref())?;
             Ok(ConnectionList::of(self.connections.list(), &query))
         })
     }
@@ -304,6 +318,52 @@ impl Service for EngineService {
                     .hint("its lease may be over; it goes on as it is")),
                 false => Err(Failure::no_connection(id)),
             }
+        })
+    }
+
+    fn requests(&self, query: RequestQuery) -> BoxFuture<'_, Answer<RequestList>> {
+        Box::pin(async move {
+            self.is_open(query.target.as_ref())?;
+            Ok(RequestList::of(self.requests.list(), self.requests.holds(), &query))
+        })
+    }
+
+    fn hold_requests(&self, order: HoldOrder, _: Caller) -> BoxFuture<'_, Answer<HoldView>> {
+        Box::pin(async move {
+            self.not_halted()?;
+            self.is_open(Some(&order.target))?;
+            let lease = order.lease.unwrap_or(control::connections::HOLD_LEASE);
+            if let Some(word) = order.when.as_ref().and_then(model::Matcher::needs_response) {
+                return Err(Failure::new(Code::BadRequest, format!("requests cannot be held by {word}"))
+                    .hint("they are held before there is any response"));
+            }
+            let hold = self.requests.hold(&order, lease).ok_or_else(Failure::no_requests)?;
+            // A halt that came in between has released what was held before this.
+            self.not_halted().inspect_err(|_| {
+                self.requests.end_hold(hold.id);
+            })?;
+            Ok(hold)
+        })
+    }
+
+    fn end_hold(&self, id: u64, _: Caller) -> BoxFuture<'_, Answer<()>> {
+        Box::pin(async move {
+            match self.requests.end_hold(id) {
+                true => Ok(()),
+                false => Err(Failure::new(Code::NotFound, format!("no hold has the number {id}"))
+                    .hint("its lease may be over; murphy requests shows what is held")),
+            }
+        })
+    }
+
+    fn release_request(&self, id: u64, _: Caller) -> BoxFuture<'_, Answer<()>> {
+        Box::pin(async move { if self.requests.release(id) { Ok(()) } else { Err(Failure::no_request(id)) } })
+    }
+
+    fn top(&self, target: TargetRef, by: TopBy, limit: usize) -> BoxFuture<'_, Answer<TopList>> {
+        Box::pin(async move {
+            self.is_open(Some(&target))?;
+            self.requests.top(&target, by, limit).ok_or_else(Failure::no_requests)
         })
     }
 

@@ -153,6 +153,7 @@ fn fault(args: &Arm) -> Result<Fault, Problem> {
         inject,
         lasts: args.lasts,
         share,
+        per: args.per.clone(),
         when: matcher(&args.when)?,
         ramp: None,
         seed: args.seed,
@@ -167,18 +168,14 @@ fn fault(args: &Arm) -> Result<Fault, Problem> {
 }
 
 /// `method=POST`, `header.x-user=beta-*`: several must all hold.
-fn matcher(pairs: &[(String, String)]) -> Result<Option<Matcher>, Problem> {
+pub(super) fn matcher(pairs: &[(String, String)]) -> Result<Option<Matcher>, Problem> {
     let mut list = Vec::new();
     for (key, value) in pairs {
         if key.is_empty() {
             list.push(value.parse()?);
             continue;
         }
-        let json = match key.strip_prefix("header.") {
-            Some(name) => (("header"), serde_json::json!({ name: value })),
-            None => (key.as_str(), serde_json::Value::String(value.clone())),
-        };
-        list.push(Matcher::from_entry(json.0, &json.1)?);
+        list.push(Matcher::from_pair(key, value)?);
     }
     Ok(match list.len() {
         0 => None,
@@ -193,7 +190,7 @@ fn target(args: &Arm, reference: &TargetRef) -> Result<Option<Target>, Problem> 
         if reference.kind != TargetKind::Proxy {
             return Err(Problem::new("--listen and --upstream are for proxies").hint("leave them out"));
         }
-        let spec = target_proxy(&reference.name, listen, upstream, args.protocol)?;
+        let spec = target_proxy(&reference.name, listen, upstream, args.protocol, args.tls.as_ref())?;
         return Ok(Some(Target { name: reference.name.clone(), spec: TargetSpec::Proxy(spec) }));
     }
     Ok(crate::service::implied(reference))

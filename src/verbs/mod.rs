@@ -2,6 +2,7 @@
 
 mod agent;
 mod arm;
+mod ca;
 mod check;
 mod connections;
 mod demo;
@@ -12,6 +13,7 @@ mod halt;
 mod list;
 mod mount;
 mod recover;
+mod requests;
 mod run;
 mod toxiproxy;
 mod tui;
@@ -64,6 +66,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Check(args) => check::check(&args),
         Verb::Schema => print(&(pretty(&model::experiment::schema()) + "\n")),
         Verb::Faults(args) => faults::faults(&args),
+        Verb::Ca(args) => ca::ca(args),
         Verb::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "murphy", &mut out);
@@ -87,6 +90,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Disarm(args) => house::block_on(disarm::disarm(args)),
         Verb::List(args) => house::block_on(list::list(args)),
         Verb::Connections(args) => house::block_on(connections::connections(args)),
+        Verb::Requests(args) => house::block_on(requests::requests(args)),
         Verb::Halt(args) => house::block_on(halt::halt(args)),
         Verb::Recover(args) => house::block_on(recover::recover(args)),
         Verb::Watch(args) => house::block_on(watch::watch(args)),

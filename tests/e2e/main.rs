@@ -15,6 +15,8 @@ mod live;
 mod nginx;
 mod postgres;
 mod redis;
+mod requests;
 mod run;
+mod tls;
 mod toxiproxy;
 mod words;

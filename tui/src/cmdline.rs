@@ -18,6 +18,9 @@ pub fn arm(fault: &Fault) -> String {
         Share::Nth(n) => option("nth", n.to_string()),
         Share::First(n) => option("first", n.to_string()),
     }
+    if let Some(per) = &fault.per {
+        option("per", per.to_string());
+    }
     for condition in fault.when.iter().flat_map(conditions) {
         option("when", condition);
     }
@@ -47,8 +50,8 @@ fn conditions(when: &Matcher) -> Vec<String> {
             let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
             texts.map(|texts| format!("{key}={}", texts.join(",")))
         }
-        Value::Object(map) if key == "header" && map.len() == 1 => {
-            map.iter().next().and_then(|(name, p)| Some(format!("header.{name}={}", p.as_str()?)))
+        Value::Object(map) if key != "not" && map.len() == 1 => {
+            map.iter().next().and_then(|(name, p)| Some(format!("{key}.{name}={}", p.as_str()?)))
         }
         _ => None,
     });

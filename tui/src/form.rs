@@ -5,7 +5,7 @@ use control::wire::PlanView;
 use model::catalogue::Layer;
 use model::units::{Percent, Span};
 use model::value::ParamType;
-use model::{Fault, FaultDef, Injection, Matcher, ParamDef, Problem, Share, TargetRef};
+use model::{Fault, FaultDef, Injection, Matcher, ParamDef, Per, Problem, Share, TargetRef};
 use std::collections::BTreeMap;
 use tui_input::Input;
 
@@ -125,6 +125,9 @@ impl Field {
             Asks::When if def.layer == Layer::Requests => {
                 "only those that match: method=POST path=/pay* header.x-user=beta-*, or nothing".to_owned()
             }
+            Asks::When if def.layer == Layer::Tls => {
+                "only those that match: sni=*.shop.example client=10.0.0.0/8, or nothing".to_owned()
+            }
             Asks::When => "only those that match: client=10.0.0.0/8, or nothing".to_owned(),
             Asks::Lease => {
                 "taken back this long after this console is gone; nothing: it lasts its time".to_owned()
@@ -185,9 +188,9 @@ impl Form {
                 Err(e) => wrong.push((line(Asks::For), Problem::new(e.to_string()))),
             }
         }
-        let share = share(self.text(Asks::Share)).unwrap_or_else(|p| {
+        let (share, per) = share(self.text(Asks::Share)).unwrap_or_else(|p| {
             wrong.push((line(Asks::Share), p));
-            Share::All
+            (Share::All, None)
         });
         let when = match self.text(Asks::When) {
             "" => None,
@@ -204,8 +207,17 @@ impl Form {
             return Err(wrong);
         }
         let inject = Injection::new(def, params).map_err(|p| vec![(0, p)])?;
-        let fault =
-            Fault { id: None, target: target.clone(), inject, lasts, share, when, ramp: None, seed: None };
+        let fault = Fault {
+            id: None,
+            target: target.clone(),
+            inject,
+            lasts,
+            share,
+            per,
+            when,
+            ramp: None,
+            seed: None,
+        };
         let problems = fault.problems();
         if problems.is_empty() {
             return Ok(fault);
@@ -283,17 +295,27 @@ pub fn no_target(def: &FaultDef) -> Problem {
     let kinds: Vec<&str> = def.targets.iter().map(|k| k.word()).collect();
     let what = match def.layer {
         Layer::Requests => "a proxy with protocol: http".to_owned(),
+        Layer::Tls => "a proxy with tls: {downstream: terminate} or pass_through".to_owned(),
         _ => format!("one of kind {}", kinds.join(" or ")),
     };
     Problem::new(format!("no open target fits {}", def.name)).hint(format!("it needs {what}"))
 }
 
 /// Reads `all`, `30%`, `every 3`, `first 10`.
-pub fn share(text: &str) -> Result<Share, Problem> {
+pub fn share(text: &str) -> Result<(Share, Option<Per>), Problem> {
+    match text.split_once(" per ") {
+        Some((share, per)) => Ok((share_alone(share)?, Some(per.trim().parse()?))),
+        None => Ok((share_alone(text)?, None)),
+    }
+}
+
+fn share_alone(text: &str) -> Result<Share, Problem> {
     let text = text.trim();
     let count = |n: &str| n.trim().trim_end_matches('.').parse::<u64>().ok().filter(|n| *n > 0);
-    let wrong =
-        || Problem::new(format!("{text:?} is not a share")).hint("write all, 30%, every 3 or first 10");
+    let wrong = || {
+        Problem::new(format!("{text:?} is not a share"))
+            .hint("write all, 30%, every 3, first 10 or first 10 per client")
+    };
     match text {
         "" | "all" => Ok(Share::All),
         _ if text.starts_with("every") => count(&text[5..]).map(Share::Nth).ok_or_else(wrong),

@@ -88,7 +88,7 @@ async fn call(client: &Client, effect: Effect) -> Option<News> {
             let result = client.halt().await;
             News::Halted(ms(begun), result)
         }
-        Effect::Plan { fault, ask, .. } => News::Planned(ask, client.plan(&fault).await),
+        Effect::Plan { fault, ask, .. } => News::Planned(ask, Box::new(client.plan(&fault).await)),
         Effect::Arm { fault, lease, .. } => News::Armed(client.arm(&fault, lease).await.map(Box::new)),
         Effect::Disarm(_, id) => {
             let result = client.disarm(&id).await;

@@ -120,9 +120,9 @@ fn the_agent_is_asked_once_the_form_rests_and_only_the_last_answer_counts() {
     let effects = c.tick(now + 300.0);
     let [Effect::Plan { agent: 0, ask, .. }] = &effects[..] else { panic!("{effects:?}") };
     let refusal = ClientError::Failure(Failure::new(Code::Held, "held by run x").hint("wait"));
-    c.say(0, News::Planned(ask + 1, Err(refusal.clone())));
+    c.say(0, News::Planned(ask + 1, Box::new(Err(refusal.clone()))));
     assert_eq!(c.model.ui.form.plan, Plan::Asked(*ask));
-    c.say(0, News::Planned(*ask, Err(refusal)));
+    c.say(0, News::Planned(*ask, Box::new(Err(refusal))));
     assert_eq!(c.model.ui.form.plan, Plan::Refused("held by run x; wait".into()));
     assert!(c.screen(80, 24).contains("held by run x; wait"));
 }

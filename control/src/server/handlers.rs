@@ -5,6 +5,7 @@ use super::http::{self, Body};
 use super::sse;
 use crate::connections::{Close, ConnectionQuery, HOLD_LEASE, LONGEST_HOLD, MOST, Sort};
 use crate::openapi;
+use crate::requests::{self, HoldOrder, RequestQuery, TopBy};
 use crate::routes::{self, Found, Operation, Route};
 use crate::service::{Answer, Audit, Caller};
 use crate::wire::{Code, Failure, Status, possible};
@@ -12,7 +13,7 @@ use ::http::header::{HeaderMap, HeaderValue};
 use ::http::{Request, Response};
 use hyper::body::Incoming;
 use model::units::Span;
-use model::{Fault, TargetRef};
+use model::{Fault, RequestState, TargetRef};
 use serde_json::json;
 use std::collections::BTreeMap;
 use tokio::sync::watch;
@@ -127,6 +128,22 @@ impl Call<'_> {
                 }
                 ok(&service.adjust(id, change, by).await?)
             }
+            Operation::HoldRequests => {
+                let order: HoldOrder = http::read(headers, body, route).await?;
+                *what = match &order.when {
+                    Some(when) => format!("{when} on {}", order.target),
+                    None => order.target.to_string(),
+                };
+                let lease = order.lease.unwrap_or(HOLD_LEASE);
+                holdable("a request", lease)?;
+                ok(&service.hold_requests(HoldOrder { lease: Some(lease), ..order }, by).await?)
+            }
+            Operation::OpenStubs => {
+                let stubs: model::StubServer = http::read(headers, body, route).await?;
+                let target = stub_target(stubs)?;
+                *what = target.reference().to_string();
+                ok(&service.open_target(target, by).await?)
+            }
             Operation::StartRun => {
                 let run: crate::wire::StartRun = http::read(headers, body, route).await?;
                 *what = run.file.clone().unwrap_or_else(|| "a text".to_owned());
@@ -166,19 +183,31 @@ impl Call<'_> {
             Operation::HoldConnection => {
                 let lease =
                     http::parsed::<Span>(query, "lease", "a duration, such as 60s")?.unwrap_or(HOLD_LEASE);
-                if lease > LONGEST_HOLD || lease == Span::default() {
-                    return Err(Failure::new(
-                        Code::BadRequest,
-                        format!("a connection cannot be held for {lease}"),
-                    )
-                    .hint(format!("give at most {LONGEST_HOLD}, and hold it again for more")));
-                }
+                holdable("a connection", lease)?;
                 service.hold_connection(number(&id)?, lease, by).await?;
                 ok(&done)
             }
             Operation::ReleaseConnection => {
                 service.release_connection(number(&id)?, by).await?;
                 ok(&done)
+            }
+            Operation::Requests => ok(&service.requests(which_requests(query)?).await?),
+            Operation::EndHold => {
+                service.end_hold(number(&id)?, by).await?;
+                ok(&done)
+            }
+            Operation::ReleaseRequest => {
+                service.release_request(number(&id)?, by).await?;
+                ok(&done)
+            }
+            Operation::Top => {
+                let Some(target) = target_in(query)? else {
+                    return Err(Failure::new(Code::BadRequest, "whose top it is, is not said")
+                        .hint("add ?target=proxy:NAME; murphy list shows the open ones"));
+                };
+                let by = http::parsed::<TopBy>(query, "by", "client or route")?.unwrap_or_default();
+                let limit = http::parsed::<usize>(query, "limit", "a whole number")?.unwrap_or(requests::TOP);
+                ok(&service.top(target, by, limit.min(256)).await?)
             }
             Operation::Halt => ok(&service.halt(by).await?),
             Operation::Lift => {
@@ -195,9 +224,12 @@ impl Call<'_> {
                 let text = crate::metrics::text(&service.status().await?, &service.faults().await?);
                 Ok(http::respond(200, "text/plain; version=0.0.4; charset=utf-8", text.into()))
             }
-            Operation::OpenTarget | Operation::Arm | Operation::Adjust | Operation::StartRun => {
-                Err(unreachable_route(self.route))
-            }
+            Operation::OpenTarget
+            | Operation::Arm
+            | Operation::Adjust
+            | Operation::HoldRequests
+            | Operation::OpenStubs
+            | Operation::StartRun => Err(unreachable_route(self.route)),
         }
     }
 
@@ -248,19 +280,74 @@ impl Call<'_> {
     }
 }
 
-/// The number of a connection.
+/// The number of a connection, a request or a hold.
 fn number(id: &str) -> Answer<u64> {
     id.parse().map_err(|_| {
-        Failure::new(Code::BadRequest, format!("{id:?} is not the number of a connection"))
-            .hint("murphy connections shows them")
+        Failure::new(Code::BadRequest, format!("{id:?} is not a number"))
+            .hint("murphy connections and murphy requests show those of theirs")
     })
 }
 
+/// Whether something may be held by hand for so long.
+fn holdable(what: &str, lease: Span) -> Answer<()> {
+    if lease <= LONGEST_HOLD && lease != Span::default() {
+        return Ok(());
+    }
+    Err(Failure::new(Code::BadRequest, format!("{what} cannot be held for {lease}"))
+        .hint(format!("give at most {LONGEST_HOLD}, and hold it again for more")))
+}
+
+fn target_in(query: &BTreeMap<&'static str, String>) -> Answer<Option<TargetRef>> {
+    let parsed = |text: &String| text.parse().map_err(|p: model::Problem| Failure::of(Code::BadRequest, &p));
+    query.get("target").map(parsed).transpose()
+}
+
+fn which_requests(query: &BTreeMap<&'static str, String>) -> Answer<RequestQuery> {
+    let limit = http::parsed::<usize>(query, "limit", "a whole number")?.unwrap_or(requests::LIMIT);
+    if limit > requests::LONGEST {
+        let what = format!("limit={limit} is more than {}", requests::LONGEST);
+        return Err(
+            Failure::new(Code::BadRequest, what).hint("choose some of them with target, fault or text")
+        );
+    }
+    let state = query.get("state").map(|word| {
+        RequestState::ALL.into_iter().find(|s| s.word() == word).ok_or_else(|| {
+            Failure::new(Code::BadRequest, format!("state={word} is not a state"))
+                .hint("write held, waiting, answering, done or broken")
+        })
+    });
+    Ok(RequestQuery {
+        target: target_in(query)?,
+        fault: http::parsed(query, "fault", "true or false")?.unwrap_or(false),
+        state: state.transpose()?,
+        text: query.get("text").cloned().unwrap_or_default(),
+        after: http::parsed(query, "after", "a whole number")?.unwrap_or(0),
+        limit,
+    })
+}
+
+/// A proxy that leads nowhere.
+fn stub_target(server: model::StubServer) -> Answer<model::Target> {
+    let wrong = |p: &model::Problem| Failure::of(Code::BadRequest, p);
+    if server.stubs.is_empty() {
+        return Err(
+            Failure::new(Code::BadRequest, "there are no stubs").hint("give at least one: {\"status\": 200}")
+        );
+    }
+    if let Some(problem) = server.stubs.iter().find_map(model::Stub::problem) {
+        return Err(wrong(&problem));
+    }
+    let spec = model::target::ProxySpec {
+        listen: server.listen,
+        protocol: model::target::Protocol::Http,
+        stubs: server.stubs,
+        ..Default::default()
+    };
+    Ok(model::Target { name: server.name, spec: model::TargetSpec::Proxy(spec) })
+}
+
 fn which_connections(query: &BTreeMap<&'static str, String>) -> Answer<ConnectionQuery> {
-    let target = query
-        .get("target")
-        .map(|text| text.parse::<TargetRef>().map_err(|p| Failure::of(Code::BadRequest, &p)))
-        .transpose()?;
+    let target = target_in(query)?;
     let whole = ConnectionQuery::default();
     let limit = http::parsed::<usize>(query, "limit", "a whole number")?.unwrap_or(whole.limit);
     if limit > MOST {

@@ -97,6 +97,7 @@ impl Book {
                 inject: inject.clone(),
                 lasts: Some(self.options.max_for.unwrap_or(self.options.stretch)),
                 share,
+                per: None,
                 when: None,
                 ramp: None,
                 seed: Some(toxic.seed),

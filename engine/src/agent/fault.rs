@@ -2,9 +2,9 @@
 
 use inject::Armed;
 use model::event::Ending;
-use model::fault::{Injection, Ramp, Share};
 use model::units::Span;
 use model::{Evidence, Fault, Matcher, TargetRef};
+use model::{Injection, Ramp, Share};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,11 @@
 mod connections;
 mod files;
 mod node;
-mod requests;
+pub mod requests;
+mod tls;
+mod websockets;
+
+pub use tls::misfit as tls_misfit;
 
 pub use files::{ERRORS, FILE_OPERATIONS};
 
@@ -50,6 +54,8 @@ pub enum Layer {
     Connections,
     /// HTTP requests through a proxy.
     Requests,
+    /// TLS with the clients of a proxy.
+    Tls,
     /// Files in a directory that is served through our filesystem.
     Files,
     /// Processes and the machine's resources.
@@ -58,13 +64,14 @@ pub enum Layer {
 
 impl Layer {
     /// All layers in the order they are listed.
-    pub const ALL: [Layer; 4] = [Layer::Connections, Layer::Requests, Layer::Files, Layer::Node];
+    pub const ALL: [Layer; 5] = [Layer::Connections, Layer::Requests, Layer::Tls, Layer::Files, Layer::Node];
 
     /// Its heading.
     pub fn title(self) -> &'static str {
         match self {
             Layer::Connections => "Connections",
             Layer::Requests => "Requests",
+            Layer::Tls => "TLS",
             Layer::Files => "Files",
             Layer::Node => "Node and processes",
         }
@@ -97,7 +104,9 @@ impl ParamDef {
 
 /// All faults, by layer and then in the order in which those of one layer act.
 pub fn all() -> impl Iterator<Item = &'static FaultDef> {
-    connections::FAULTS.iter().chain(requests::FAULTS).chain(files::FAULTS).chain(node::FAULTS)
+    let proxy =
+        connections::FAULTS.iter().chain(requests::FAULTS).chain(websockets::FAULTS).chain(tls::FAULTS);
+    proxy.chain(files::FAULTS).chain(node::FAULTS)
 }
 
 /// The fault of that name.

@@ -41,7 +41,7 @@ pub fn schema() -> J {
     );
     let fault = closed(
         json!({
-            "id": text, "target": text, "at": span, "after": text, "for": span, "percent": percent, "nth": positive, "first": positive,
+            "id": text, "target": text, "at": span, "after": text, "for": span, "percent": percent, "nth": positive, "first": positive, "per": {"type": "string", "pattern": "^(client|(header|cookie)\\..+)$"},
             "when": {"$ref": "#/$defs/matcher"}, "ramp": {"type": "object", "required": ["over"]}, "seed": {"type": "integer", "minimum": 0},
             "inject": {"$ref": "#/$defs/inject"}, "every": span, "times": positive,
         }),
@@ -85,17 +85,35 @@ pub fn schema() -> J {
         &["murphy", "targets", "stages"],
     );
     let pick = json!({"anyOf": [word(&["one", "all"]), closed(json!({"count": positive}), &["count"]), closed(json!({"percent": percent}), &["percent"])]});
+    let key_pair = closed(json!({"cert": text, "key": text}), &["cert", "key"]);
+    let alpn = json!({"type": "array", "minItems": 1, "items": word(&["h2", "http/1.1"])});
+    let tls = closed(
+        json!({
+            "downstream": word(&["terminate", "pass_through"]),
+            "certificate": key_pair,
+            "alpn": alpn,
+            "upstream": closed(json!({"sni": text, "roots": text, "certificate": key_pair, "insecure": {}, "alpn": alpn}), &[]),
+        }),
+        &[],
+    );
+    let stub = closed(
+        json!({"when": {"$ref": "#/$defs/matcher"}, "status": {"type": "integer", "minimum": 200, "maximum": 599}, "headers": {"type": "object"}, "body": text, "delay": span}),
+        &[],
+    );
     let proxy = closed(
         json!({
             "listen": {"type": "string", "examples": ["127.0.0.1:8001", "127.0.0.1:7000-7009", "unix:/run/shop.sock"]},
             "upstream": {"type": "string", "examples": ["127.0.0.1:8000", "unix:/run/db.sock", "original"]},
             "upstreams": {"type": "array", "items": text, "minItems": 1},
+            "stubs": {"type": "array", "minItems": 1, "items": stub},
             "balance": word(&["round_robin", "least_connections", "sticky"]),
             "protocol": word(&["tcp", "http", "udp"]),
             "idle_timeout": span,
             "proxy_protocol": closed(json!({"in": {}, "out": word(&["v1", "v2"])}), &[]),
             "connect_timeout": span,
             "keep_source": {},
+            "tls": tls,
+            "upstream_http": {"enum": ["auto", "1", "2", 1, 2]},
         }),
         &["listen"],
     );

@@ -104,6 +104,22 @@ impl Matcher {
         })
     }
 
+    /// Reads one condition as it is typed: `method`, `header.x-user`, `query.page` and so on with its value.
+    pub fn from_pair(key: &str, value: &str) -> Result<Matcher, Problem> {
+        let is_named = |key: &str| NAMED.iter().any(|(name, ..)| *name == key);
+        let (key, json) = match key.split_once('.') {
+            Some((map, name)) if is_named(map) => (map, json!({name: value})),
+            _ if is_named(key) || ["any", "all", "not"].contains(&key) => {
+                return Err(Problem::new(format!("{key} cannot be written this way")).hint(
+                    "a header is written header.NAME=PATTERN (so are query, cookie and response_header), any and not as \
+                     JSON: {\"not\": {\"path\": \"/health\"}}",
+                ));
+            }
+            _ => (key, Json::String(value.to_owned())),
+        };
+        Matcher::from_entry(key, &json)
+    }
+
     /// The JSON form, which reads back the same.
     pub fn to_json(&self) -> Json {
         match self {
@@ -213,18 +229,7 @@ impl FromStr for Matcher {
                 return Err(Problem::new(format!("{word:?} is not a condition"))
                     .hint("write for example method=POST path=/pay*"));
             };
-            let is_named = |key: &str| NAMED.iter().any(|(name, ..)| *name == key);
-            let (key, json) = match key.split_once('.') {
-                Some((map, name)) if is_named(map) => (map, json!({name: value})),
-                _ if is_named(key) || ["any", "all", "not"].contains(&key) => {
-                    return Err(Problem::new(format!("{key} cannot be written this way")).hint(
-                        "a header is written header.NAME=PATTERN (so are query, cookie and response_header), any and not \
-                         as JSON: {\"not\": {\"path\": \"/health\"}}",
-                    ));
-                }
-                _ => (key, Json::String(value.to_owned())),
-            };
-            all.push(Matcher::from_entry(key, &json)?);
+            all.push(Matcher::from_pair(key, value)?);
         }
         match all.len() {
             0 => Err(Problem::new("the matcher is empty").hint("leave it out to match everything")),

@@ -15,9 +15,9 @@ pub use child::child_main;
 pub(crate) use spawn::Stressor;
 
 use model::Injection;
-use model::fault::{Fault, Ramp};
 use model::units::Percent;
 use model::value::Value;
+use model::{Fault, Ramp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 

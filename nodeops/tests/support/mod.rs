@@ -122,6 +122,7 @@ pub fn fault(target: &str, name: &str, pairs: &[(&str, &str)], lasts: &str) -> F
         inject: Injection::from_pairs(name, pairs.iter().copied()).unwrap(),
         lasts: lasts.parse().ok(),
         share: Default::default(),
+        per: None,
         when: None,
         ramp: None,
         seed: None,

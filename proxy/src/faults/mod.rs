@@ -5,29 +5,48 @@ mod bandwidth;
 mod blackhole;
 mod chance;
 mod corrupt;
+mod corrupt_body;
 mod cut;
 mod delay;
 mod drop;
 mod entry;
+mod given;
+mod grpc;
+mod header_driven;
 mod latency;
 mod limit_data;
+mod patch;
 #[cfg(test)]
 mod properties;
 mod reorder;
+mod replace;
+mod shape;
 mod slice;
 mod slow_close;
 mod spread;
+mod throttle_body;
+mod through;
+mod tls;
+mod tls_truncate;
+mod truncate_body;
+mod websocket;
 
 pub(crate) use bandwidth::SharedLine;
+pub(crate) use header_driven::Asked;
 use spread::Spread;
+pub(crate) use tls::Handshake;
 
 use crate::armed::Meters;
 use crate::chain::{Dir, How, Stage};
 use crate::conn::Take;
-use crate::http::Answer;
+use crate::http::hit::Hit;
+use crate::http::message::{Answer, RequestHead, ResponseHead};
+use crate::http::stage::BodyStage;
+use crate::http::wire::WirePlan;
 use crate::knob::Dials;
 use crate::listen::Door;
 use model::Problem;
+use model::matcher::Facts;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,8 +68,32 @@ const TABLE: &[(&str, On, Read)] = &[
     ("slow_close", On::Streams, slow_close::read_slow_close),
     ("half_open", On::Streams, slow_close::read_half_open),
     ("cut", On::Streams, cut::read),
+    ("header_driven", On::Streams, header_driven::read),
     ("delay", On::Streams, delay::read),
     ("abort", On::Streams, abort::read),
+    ("stub", On::Streams, abort::read),
+    ("replace", On::Streams, replace::read),
+    ("patch", On::Streams, patch::read),
+    ("corrupt_body", On::Streams, corrupt_body::read),
+    ("throttle_body", On::Streams, throttle_body::read),
+    ("truncate_body", On::Streams, truncate_body::read),
+    ("grpc_status", On::Streams, grpc::read),
+    ("slow_headers", On::Streams, shape::read_slow_headers),
+    ("malformed", On::Streams, shape::read_malformed),
+    ("h2_reset", On::Streams, shape::read_reset),
+    ("h2_goaway", On::Streams, shape::read_goaway),
+    ("websocket_delay", On::Streams, websocket::read_delay),
+    ("websocket_drop", On::Streams, websocket::read_drop),
+    ("websocket_corrupt", On::Streams, websocket::read_corrupt),
+    ("websocket_close", On::Streams, websocket::read_close),
+    ("tls_plain_text", On::Streams, tls::read_plain_text),
+    ("tls_alert", On::Streams, tls::read_alert),
+    ("tls_cipher", On::Streams, tls::read_cipher),
+    ("tls_version", On::Streams, tls::read_version),
+    ("tls_certificate", On::Streams, tls::read_certificate),
+    ("tls_client_certificate", On::Streams, tls::read_clients),
+    ("tls_stall", On::Streams, tls::read_stall),
+    ("tls_truncate", On::Streams, tls_truncate::read),
 ];
 
 /// What a fault can act on.
@@ -70,6 +113,24 @@ pub(crate) enum Act {
     Stream(Box<dyn StreamFault>),
     /// HTTP requests.
     Request(Box<dyn RequestFault>),
+    /// TLS handshakes of clients.
+    Handshake(Handshake),
+}
+
+impl Act {
+    /// Whether it can be done to a request with these facts.
+    pub(crate) fn is_for(&self, facts: &dyn Facts) -> bool {
+        match self {
+            Act::Stream(_) | Act::Handshake(_) => true,
+            Act::Request(fault) => fault.is_for(facts) && (!fault.is_for_sockets() || asks_for_socket(facts)),
+        }
+    }
+}
+
+/// Whether a request asks for a WebSocket: by Upgrade, or on HTTP/2 by an extended CONNECT (RFC 8441).
+fn asks_for_socket(facts: &dyn Facts) -> bool {
+    facts.header("upgrade").is_some_and(|v| v.trim().eq_ignore_ascii_case("websocket"))
+        || facts.header(":protocol") == Some("websocket")
 }
 
 /// A fault on the bytes of connections.
@@ -112,15 +173,61 @@ pub(crate) enum Entry {
     Refused,
 }
 
-/// A fault on HTTP requests. Pure: the waiting is done by the layer around it.
+/// A fault on HTTP requests. Pure: the waiting, reading and writing is done by the layer around it. Each method is one
+/// point on a request's way; they are asked in the order in which they stand here.
 pub(crate) trait RequestFault: Send + Sync {
-    /// How long a request is held at that point.
-    fn hold(&self, _point: Point, _draw: &Draw) -> Option<Duration> {
+    /// Whether a request that matches is one that it can be done to at all; others are not counted either.
+    fn is_for(&self, _facts: &dyn Facts) -> bool {
+        true
+    }
+
+    /// Whether it is for WebSockets alone: requests that are none are not counted.
+    fn is_for_sockets(&self) -> bool {
+        false
+    }
+
+    /// What the request says that the fault needs later on.
+    fn note(&self, _facts: &dyn Facts, _seed: u64, _ordinal: u64) -> Option<Asked> {
         None
     }
 
-    /// The answer that the client gets instead of the service's.
-    fn answer(&self, _fault_id: &str) -> Option<Answer> {
+    /// How long a request is held at that point.
+    fn hold(&self, _point: Point, _draw: &Draw<'_>) -> Option<Duration> {
+        None
+    }
+
+    /// The answer that the client gets instead of the service's: before that gets the request, or in place of its response.
+    fn answer(&self, _point: Point, _hit: &Hit, _known: &Known<'_>) -> Option<Answer> {
+        None
+    }
+
+    /// Changes the request's head before the service gets it; whether it did.
+    fn request(&self, _hit: &Hit, _head: &mut RequestHead) -> bool {
+        false
+    }
+
+    /// Changes the response's head before the client gets it; whether it did.
+    fn response(&self, _hit: &Hit, _request: &RequestHead, _head: &mut ResponseHead) -> bool {
+        false
+    }
+
+    /// What is done to a message that only a codec can do: `Up` the request, `Down` the response.
+    fn wire(&self, _hit: &Hit, _dir: Dir, _known: &Known<'_>) -> Option<WirePlan> {
+        None
+    }
+
+    /// The stage in a body's way, its trailers included. It says itself, by its hit, when it did something.
+    fn stage(&self, _hit: &Arc<Hit>, _dir: Dir, _known: &Known<'_>) -> Option<Box<dyn BodyStage>> {
+        None
+    }
+
+    /// Whether bodies keep their length that pass its stage. Those that do not are announced without one.
+    fn keeps_length(&self, _dir: Dir) -> bool {
+        true
+    }
+
+    /// The stage in the way of a WebSocket's frames. What it is pushed are frames, and the end.
+    fn frames(&self, _hit: &Arc<Hit>, _dir: Dir, _known: &Known<'_>) -> Option<Box<dyn BodyStage>> {
         None
     }
 
@@ -129,8 +236,28 @@ pub(crate) trait RequestFault: Send + Sync {
         false
     }
 
+    /// Whether it acts on bodies or frames, so that it also takes those that were passing when it was armed.
+    fn acts_on_bodies(&self) -> bool {
+        false
+    }
+
+    /// Whether it acts on nothing before there is a response, so that its matcher may ask for one.
+    fn can_ask_for_responses(&self) -> bool {
+        self.acts_on_responses() || self.acts_on_bodies()
+    }
+
     /// What it measurably did, by name with its unit.
     fn measured(&self, meters: &Meters) -> BTreeMap<&'static str, f64>;
+}
+
+/// What is known of an exchange.
+#[derive(Clone, Copy)]
+#[allow(dead_code)] // until a fault asks
+pub(crate) struct Known<'a> {
+    /// The request's head, as the client sent it but for what faults changed.
+    pub(crate) request: &'a RequestHead,
+    /// The response's head, once there is one.
+    pub(crate) response: Option<&'a ResponseHead>,
 }
 
 /// A place on a request's way.
@@ -144,13 +271,15 @@ pub(crate) enum Point {
 
 /// The random numbers of one ordinal, and the time.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Draw {
+pub(crate) struct Draw<'a> {
     /// The fault's seed.
     pub(crate) seed: u64,
     /// The ordinal among what matches.
     pub(crate) ordinal: u64,
     /// Time since the fault was armed.
     pub(crate) elapsed: Duration,
+    /// What the request asked for.
+    pub(crate) asked: Option<&'a Asked>,
 }
 
 /// Reads the parameters of the fault of that name.
@@ -314,10 +443,11 @@ pub(crate) mod bench {
             loop {
                 match self.down.pull(now) {
                     Pull::Item(Item::Data(c)) => text.push_str(std::str::from_utf8(&c.bytes).unwrap()),
-                    Pull::Item(Item::End(How::Fin)) => text.push('.'),
+                    Pull::Item(Item::End(How::Fin | How::Bare)) => text.push('.'),
                     Pull::Item(Item::End(How::Rst)) => text.push('!'),
                     Pull::Kill(How::Fin) => return text + "<fin>",
                     Pull::Kill(How::Rst) => return text + "<rst>",
+                    Pull::Kill(How::Bare) => return text + "<bare>",
                     Pull::Wait(_) => return text,
                 }
             }

@@ -1,61 +1,64 @@
 //! Layer 7: HTTP/1.1 and HTTP/2 from clients' connections to the service's.
+//!
+//! ```text
+//! message    heads and pieces of bodies, common to both versions
+//! headers    fields in the order, with the case and with the spaces in which they came
+//! hop        what belongs to one connection and ends here
+//! h1/        HTTP/1.1: strict reading, writing that changes nothing, on either side
+//! h2/        HTTP/2 on the client's side, with the h2 crate; flow control end to end
+//! upstream/  the service's side: kept connections, shared connections, answers of our own
+//! side       what the two sides of an exchange have in common
+//! exchange   one request's way, through the points at which faults act
+//! flow       the faults that have an exchange, and what came of it
+//! pump       a body on its way through the stages of faults
+//! stage      those stages: machines without sockets and clocks
+//! wire       what only a codec can do to a message
+//! hit        a fault that takes a request
+//! websocket  frames in a stream
+//! seams      where others plug in: watching, holding by hand, stubs
+//! stubs      answers in the service's place
+//! serve      one client's connection, from its first byte to its end
+//! ```
 
-mod body;
+// Some of it is there for faults and views that are not in yet.
+#![allow(dead_code)]
+
+mod exchange;
+pub(crate) mod facts;
+mod flow;
+pub(crate) mod h1;
+pub(crate) mod h2;
 pub(crate) mod headers;
-mod pool;
-mod service;
-mod tunnel;
+pub(crate) mod hit;
+pub(crate) mod hop;
+pub(crate) mod message;
+mod pump;
+pub(crate) mod seams;
+mod serve;
+pub(crate) mod side;
+pub(crate) mod stage;
+pub(crate) mod stubs;
+pub(crate) mod upstream;
+pub(crate) mod websocket;
+pub(crate) mod wire;
 
-pub(crate) use pool::Pool;
+pub(crate) use serve::serve;
+pub(crate) use upstream::Pool;
 
-use crate::admission::{admit, attend};
-use crate::conn::{Open, Phase};
-use crate::faultio::FaultIo;
-use crate::net::Stream;
+use crate::conn::Conn;
 use crate::target::Target;
-use ::http::{HeaderMap, Response, StatusCode};
-use body::Body;
-use bytes::Bytes;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use service::Front;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// An answer that the proxy gives by itself.
-#[derive(Debug, Clone)]
-pub(crate) struct Answer {
-    /// Its status.
-    pub(crate) status: StatusCode,
-    /// Its headers but those that frame the message.
-    pub(crate) headers: HeaderMap,
-    /// Its body.
-    pub(crate) body: Bytes,
+/// What the requests of one client's connection have in common.
+pub(crate) struct Context {
+    pub(crate) target: Arc<Target>,
+    pub(crate) conn: Arc<Conn>,
+    pub(crate) pool: Arc<Pool>,
 }
 
-impl Answer {
-    fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(Body::full(self.body));
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
-        response
-    }
-}
-
-/// Serves one client's connection until it ends.
-pub(crate) async fn serve(target: Arc<Target>, open: Open, socket: Stream, pool: Arc<Pool>) {
-    let conn = open.share();
-    let timers = target.timers().clone();
-    if let Err(how) = admit(&conn, &timers).await {
-        socket.end(how);
-        target.ended_with(&open, true);
-        return;
-    }
-    conn.enter(Phase::Open);
-    let io = TokioIo::new(FaultIo::new(socket, open, &timers));
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().preserve_header_case(true).auto_date_header(false).keep_alive(true);
-    builder.http2().auto_date_header(false).max_concurrent_streams(1000);
-    let front = Front::new(target, conn.clone(), pool);
-    // What goes wrong on a client's connection has been told to the client, and its requests have been counted.
-    let _ = attend(&conn, &timers, builder.serve_connection_with_upgrades(io, front)).await;
+/// The number of a request that somebody watches, the same for all targets.
+fn next_number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(1);
+    NUMBERS.fetch_add(1, Relaxed)
 }

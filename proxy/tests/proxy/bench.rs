@@ -53,9 +53,14 @@ impl Bench {
 
     /// As the specification says. The address is that of port 0 when it listens elsewhere.
     pub async fn with(proxy: serde_json::Value) -> Bench {
+        Bench::of(ProxyInjector::new(), proxy).await
+    }
+
+    /// The same, of an injector that was set up for it.
+    pub async fn of(injector: ProxyInjector, proxy: serde_json::Value) -> Bench {
         let target: Target =
             serde_json::from_value(serde_json::json!({"name": "it", "proxy": proxy})).unwrap();
-        let proxy = Arc::new(ProxyInjector::new());
+        let proxy = Arc::new(injector);
         let state = proxy.open(&target).await.unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let address = state.listen.unwrap().parse().unwrap_or(nowhere);

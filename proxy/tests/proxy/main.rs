@@ -7,6 +7,8 @@ mod layer4;
 mod life;
 mod more;
 mod passing;
+mod raw;
 mod targets;
+mod tls;
 mod udp;
 mod upstreams;

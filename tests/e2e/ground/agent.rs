@@ -136,6 +136,7 @@ fn fault(line: &str) -> model::Fault {
     let name = words.next().unwrap();
     let (mut params, mut lasts, mut share, mut when, mut seed) =
         (vec![], Some("60s".parse().unwrap()), Share::All, vec![], Some(7));
+    let mut per = None;
     for word in words {
         let (key, value) = word.split_once('=').unwrap();
         match key {
@@ -143,16 +144,15 @@ fn fault(line: &str) -> model::Fault {
             "percent" => share = Share::Percent(value.parse().unwrap()),
             "nth" => share = Share::Nth(value.parse().unwrap()),
             "first" => share = Share::First(value.parse().unwrap()),
+            "per" => per = Some(value.parse().unwrap()),
             "seed" => seed = Some(value.parse().unwrap()),
             _ => match key.strip_prefix("when.") {
-                Some(key) => {
-                    when.push(Matcher::from_entry(key, &serde_json::Value::String(value.into())).unwrap())
-                }
+                Some(key) => when.push(Matcher::from_pair(key, value).unwrap()),
                 None => params.push((key, value)),
             },
         }
     }
     let inject = Injection::from_pairs(name, params).unwrap();
     let when = if when.is_empty() { None } else { Some(Matcher::All(when)) };
-    model::Fault { id: None, target, inject, lasts, share, when, ramp: None, seed }
+    model::Fault { id: None, target, inject, lasts, share, per, when, ramp: None, seed }
 }

@@ -3,13 +3,19 @@
 mod agent;
 mod http;
 mod need;
+mod packages;
+mod peer;
 mod server;
 mod statistics;
 mod terminal;
+mod tls;
 
 pub use agent::{Agent, Finished, TempDir, murphy, murphy_in};
 pub use http::{get, get_on};
 pub use need::{is_root, need, program};
+pub use packages::{cache, install, pip, run, sources};
+pub use peer::Peer;
 pub use server::{Nginx, Postgres, PostgresClient, Redis, RedisClient, free_port};
 pub use statistics::{binomial_ok, eventually, median, median_ms};
 pub use terminal::Terminal;
+pub use tls::{NginxTls, curl, s_client};

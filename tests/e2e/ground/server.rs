@@ -22,13 +22,13 @@ pub fn free_port() -> u16 {
 }
 
 /// A server process; it and all it started are gone when this is dropped.
-struct Server {
+pub(super) struct Server {
     child: Child,
     _dir: TempDir,
 }
 
 impl Server {
-    fn start(mut command: Command, dir: TempDir, port: u16) -> Server {
+    pub(super) fn start(mut command: Command, dir: TempDir, port: u16) -> Server {
         use std::os::unix::process::CommandExt;
         let child = command
             .process_group(0)

@@ -347,15 +347,24 @@ fn open_form(model: &mut Model) {
 /// The targets that a fault fits, at all agents that answer.
 pub(crate) fn targets(model: &Model, def: &model::FaultDef) -> Vec<(usize, TargetRef)> {
     let requests = def.layer == model::catalogue::Layer::Requests;
+    let tls = def.layer == model::catalogue::Layer::Tls;
     let datagrams = def.is_for_datagrams();
     let agents = model.agents.iter().enumerate().filter(|(_, a)| a.up());
     agents
         .flat_map(|(i, a)| a.targets.iter().map(move |t| (i, t)))
         .filter(|(_, t)| {
-            def.fits(t.target.kind) && (!requests || t.http) && (!datagrams || passes_datagrams(t))
+            def.fits(t.target.kind)
+                && (!requests || t.http)
+                && (!tls || sees_tls(t))
+                && (!datagrams || passes_datagrams(t))
         })
         .map(|(i, t)| (i, t.target.clone()))
         .collect()
+}
+
+/// Whether a target sees its clients' handshakes: its description says what it speaks.
+fn sees_tls(target: &model::sample::TargetState) -> bool {
+    ["tcp tls", "http tls"].iter().any(|words| target.about.contains(words))
 }
 
 /// Whether a target passes datagrams: its description ends with what it speaks.

@@ -29,7 +29,7 @@ pub(super) fn news(model: &mut Model, agent: usize, news: News, effects: &mut Ve
         }
         News::Planned(ask, result) => {
             if model.ui.form.plan == Plan::Asked(ask) {
-                model.ui.form.plan = match result {
+                model.ui.form.plan = match *result {
                     Ok(plan) => Plan::Possible(Box::new(plan)),
                     Err(e) => Plan::Refused(e.to_string()),
                 };

@@ -45,7 +45,7 @@ pub enum News {
     /// What it is and does, asked and answered at these times of the console's clock.
     Snapshot(Box<Snapshot>),
     /// The answer to a dry run, by the number of the question.
-    Planned(u64, Result<PlanView, ClientError>),
+    Planned(u64, Box<Result<PlanView, ClientError>>),
     /// The answer to arming.
     Armed(Result<Box<FaultState>, ClientError>),
     /// The answer to disarming.

@@ -6,3 +6,4 @@ pub(super) mod safety;
 pub(super) mod stages;
 pub(super) mod steady_state;
 pub(super) mod targets;
+mod tls;

@@ -1,8 +1,10 @@
 use super::names::{check_name, declared, known};
 use crate::experiment::{Otherwise, Planned, Safety, Stage, Start};
-use crate::fault::{Fault, Injection, Ramp, Share, Track};
+use crate::fault::{Fault, Injection};
 use crate::matcher::Matcher;
 use crate::problem::Problem;
+use crate::ramp::{Ramp, Track};
+use crate::share::{Per, Share};
 use crate::target::Target;
 use crate::units::{Percent, Span};
 use crate::value::ParamType;
@@ -10,8 +12,8 @@ use crate::yaml::{Data, Fields, Node, Reader};
 use std::collections::BTreeMap;
 
 /// The keys of a fault in a stage.
-const FAULT_KEYS: [&str; 14] = [
-    "id", "target", "at", "after", "for", "percent", "nth", "first", "when", "ramp", "seed", "inject",
+const FAULT_KEYS: [&str; 15] = [
+    "id", "target", "at", "after", "for", "percent", "nth", "first", "per", "when", "ramp", "seed", "inject",
     "every", "times",
 ];
 
@@ -167,9 +169,14 @@ fn fault(
     // All of them are read before any is missed, so that all their problems are told.
     let lasts = f.get("for").map(|n| r.parse::<Span>(n, "for"));
     let share = share(r, &f);
+    let per = f.get("per").map(|n| r.parse::<Per>(n, "per"));
     let when = f.get("when").map(|n| matcher(r, n));
     let (target, inject, share) = (target?, inject?, share?);
     let lasts = match lasts {
+        Some(read) => Some(read?),
+        None => None,
+    };
+    let per = match per {
         Some(read) => Some(read?),
         None => None,
     };
@@ -201,8 +208,17 @@ fn fault(
             .map(|i| if i == 1 { inject.name().to_owned() } else { format!("{}-{i}", inject.name()) })
             .find(|id| !ids.contains(id))?,
     };
-    let fault =
-        Fault { id: Some(id.clone()), target: target.reference(), inject, lasts, share, when, ramp, seed };
+    let fault = Fault {
+        id: Some(id.clone()),
+        target: target.reference(),
+        inject,
+        lasts,
+        share,
+        per,
+        when,
+        ramp,
+        seed,
+    };
     let problems = fault.problems();
     if !problems.is_empty() {
         for problem in problems {
@@ -224,6 +240,11 @@ fn fault(
             format!("{} is about requests, and {} speaks tcp", fault.inject.name(), fault.target),
             "give the target protocol: http",
         );
+    }
+    if let crate::target::TargetSpec::Proxy(proxy) = &target.spec
+        && let Some(problem) = crate::catalogue::tls_misfit(&fault, proxy)
+    {
+        return r.refuse(node.place, problem.what, problem.hint.unwrap_or_default());
     }
     let planned = repeat(r, &f, &id, &fault)?;
     if let Some(taken) = planned.iter().find(|p| ids.contains(&p.id)) {
@@ -346,7 +367,8 @@ fn share(r: &Reader, f: &Fields<'_>) -> Option<Share> {
     }
 }
 
-fn matcher(r: &Reader, node: &Node) -> Option<Matcher> {
+/// Reads a condition on requests or connections.
+pub(super) fn matcher(r: &Reader, node: &Node) -> Option<Matcher> {
     let Data::Map(entries) = &node.data else {
         return r.refuse(
             node.place,

@@ -1,10 +1,14 @@
 use super::names::check_name;
+use super::stages::matcher;
+use super::tls;
+use crate::stub::Stub;
 use crate::target::{
-    Balance, FsSpec, NodeSpec, Pick, ProcessSpec, Protocol, ProxyHeader, ProxyProtocol, ProxySpec, Target,
-    TargetKind, TargetSpec,
+    Balance, FsSpec, HttpVersion, NodeSpec, Pick, ProcessSpec, Protocol, ProxyHeader, ProxyProtocol,
+    ProxySpec, Target, TargetKind, TargetSpec,
 };
 use crate::units::Span;
 use crate::yaml::{Fields, Node, Reader};
+use std::collections::BTreeMap;
 
 /// Reads `targets`. What cannot be read is noted and left out.
 pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>) -> Vec<Target> {
@@ -89,22 +93,32 @@ fn spec(r: &Reader, node: &Node, name: &str) -> Option<TargetSpec> {
     }
 }
 
-const PROXY_KEYS: [&str; 9] = [
+const PROXY_KEYS: [&str; 12] = [
     "listen",
     "upstream",
     "upstreams",
+    "stubs",
     "balance",
     "protocol",
     "idle_timeout",
     "proxy_protocol",
     "connect_timeout",
     "keep_source",
+    "tls",
+    "upstream_http",
 ];
 
 fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     let f = r.fields(node, what, &PROXY_KEYS)?;
     let listen = r.need(&f, what, "listen", "\"127.0.0.1:8001\"").and_then(|n| address(r, n, what, "listen"));
-    let (upstream, upstreams) = upstreams(r, &f, node, what)?;
+    let stubs = match f.get("stubs") {
+        Some(n) => stubs(r, n, what)?,
+        None => Vec::new(),
+    };
+    let (upstream, upstreams) = match stubs.is_empty() || f.has("upstream") || f.has("upstreams") {
+        true => upstreams(r, &f, node, what)?,
+        false => (String::new(), Vec::new()),
+    };
     let protocol = match f.get("protocol") {
         Some(n) => {
             let words = [Protocol::Tcp, Protocol::Http, Protocol::Udp].map(|p| (p.word(), p));
@@ -112,6 +126,13 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         }
         None => Protocol::Tcp,
     };
+    if let Some(n) = f.get("stubs").filter(|_| protocol != Protocol::Http) {
+        return r.refuse(
+            n.place,
+            format!("{what}: stubs answer requests, and {what} speaks {}", protocol.word()),
+            "give the target protocol: http",
+        );
+    }
     let balance = match f.get("balance") {
         Some(n) if upstreams.is_empty() => {
             return r.refuse(
@@ -153,6 +174,21 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         Some(n) => r.boolean(n, "keep_source")?,
         None => false,
     };
+    let tls = match f.get("tls") {
+        Some(n) => Some(Box::new(tls::read(r, n, what, protocol)?)),
+        None => None,
+    };
+    let upstream_http = match f.get("upstream_http") {
+        Some(n) if protocol != Protocol::Http => {
+            return r.refuse(
+                n.place,
+                format!("{what}: upstream_http is for requests, and only bytes pass here"),
+                "leave it out, or give the target protocol: http",
+            );
+        }
+        Some(n) => r.choice(n, "upstream_http", &HttpVersion::WORDS)?,
+        None => HttpVersion::default(),
+    };
     let listen = listen?;
     let unix = |address: &&str| address.starts_with("unix:");
     let services = upstreams.iter().chain([&upstream]).map(String::as_str);
@@ -174,13 +210,68 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         listen,
         upstream,
         upstreams,
+        stubs,
         balance,
         protocol,
         idle_timeout,
         proxy_protocol,
         connect_timeout,
         keep_source,
+        tls,
+        upstream_http,
     }))
+}
+
+const STUB_KEYS: [&str; 5] = ["when", "status", "headers", "body", "delay"];
+
+/// Answers in the service's place.
+fn stubs(r: &Reader, list: &Node, what: &str) -> Option<Vec<Stub>> {
+    let items = r.items(list, "stubs");
+    if items.is_empty() {
+        return r.refuse(
+            list.place,
+            format!("{what}: stubs is empty"),
+            "give at least one answer: {status: 200}",
+        );
+    }
+    let all: Vec<Option<Stub>> = items.iter().map(|n| stub(r, n, what)).collect();
+    all.into_iter().collect()
+}
+
+fn stub(r: &Reader, node: &Node, what: &str) -> Option<Stub> {
+    let f = r.fields(node, &format!("{what}: a stub"), &STUB_KEYS)?;
+    let when = match f.get("when") {
+        Some(n) => Some(matcher(r, n)?),
+        None => None,
+    };
+    let status = match f.get("status") {
+        Some(n) => r.integer(n, "status", 200, 599)? as u16,
+        None => 200,
+    };
+    let headers = match f.get("headers") {
+        Some(n) => {
+            let pairs =
+                r.entries(n, "headers").iter().map(|(k, v)| Some((k.text.clone(), r.text(v, &k.text)?)));
+            pairs.collect::<Option<_>>()?
+        }
+        None => BTreeMap::new(),
+    };
+    let body = match f.get("body") {
+        Some(n) => r.text(n, "body")?,
+        None => String::new(),
+    };
+    let delay = match f.get("delay") {
+        Some(n) => Some(r.parse(n, "delay")?),
+        None => None,
+    };
+    let stub = Stub { when, status, headers, body, delay };
+    match stub.problem() {
+        Some(problem) => {
+            r.report(problem.at(node.place));
+            None
+        }
+        None => Some(stub),
+    }
 }
 
 /// Either one service or several.

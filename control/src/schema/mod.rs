@@ -1,5 +1,7 @@
 //! JSON Schemas of the wire types, for the OpenAPI description. The faults' part is made from the catalogue.
 
+mod requests;
+
 use model::catalogue;
 use model::value::ParamType;
 use serde_json::{Map, Value, json};
@@ -63,10 +65,11 @@ pub fn all() -> Value {
                     &["listen"],
                     json!({
                         "listen": text(), "upstream": text(), "upstreams": {"type": "array", "items": text()},
+                        "tls": {"type": "object", "description": "downstream: terminate or pass_through; certificate: {cert, key}; alpn; upstream: {sni, roots, certificate, insecure, alpn}"},
                         "balance": {"enum": ["round_robin", "least_connections", "sticky"]},
                         "protocol": {"enum": ["tcp", "http", "udp"]}, "idle_timeout": text(),
                         "proxy_protocol": {"type": "object"}, "connect_timeout": text(),
-                        "keep_source": {"type": "boolean"},
+                        "keep_source": {"type": "boolean"}, "upstream_http": {"enum": ["auto", "1", "2"]}, "stubs": list(reference("Stub")),
                     }),
                 ),
                 "process": object(
@@ -86,6 +89,7 @@ pub fn all() -> Value {
         ),
     );
     add("Targets", list(reference("TargetState")));
+    requests::add_all(&mut add);
     add(
         "Connections",
         object(
@@ -151,7 +155,7 @@ pub fn all() -> Value {
             &["target", "inject"],
             json!({
                 "id": text(), "target": target(), "inject": reference("Injection"), "for": span(),
-                "share": reference("Share"), "when": reference("Matcher"), "ramp": reference("Ramp"), "seed": int(),
+                "share": reference("Share"), "per": {"type": "string", "description": "client, header.NAME or cookie.NAME"}, "when": reference("Matcher"), "ramp": reference("Ramp"), "seed": int(),
             }),
         ),
     );
@@ -465,6 +469,60 @@ mod tests {
             faults: vec![model::ConnectionFault { id: "a".into(), fault: "latency".into(), applied: true }],
         };
         let connections = crate::ConnectionList { total: 1, held: 1, connections: vec![connection] };
+        let when: model::Matcher = serde_json::from_value(json!({"path": "/a*"})).unwrap();
+        let hold = crate::HoldView {
+            id: 1,
+            target: fault().target,
+            when: Some(when.clone()),
+            left: Span::secs(60),
+            requests: 1,
+        };
+        let order =
+            crate::HoldOrder { target: fault().target, when: Some(when.clone()), lease: Some(Span::secs(1)) };
+        let request = model::RequestView {
+            id: 1,
+            target: fault().target,
+            connection: 1,
+            client: Some("a:1".into()),
+            at_ms: 1,
+            method: "GET".into(),
+            path: "/a".into(),
+            host: Some("a".into()),
+            http: "2".into(),
+            state: model::RequestState::Held,
+            status: Some(200),
+            total_ms: 1.0,
+            injected_ms: 1.0,
+            upstream_ms: Some(1.0),
+            bytes_up: 1,
+            bytes_down: 1,
+            error: Some("a".into()),
+            faults: vec![model::RequestFault {
+                id: "a".into(),
+                fault: "abort".into(),
+                ordinal: 1,
+                draw: Some(0.5),
+                taken: true,
+                applied: true,
+            }],
+        };
+        let requests = crate::RequestList { total: 1, held: 1, requests: vec![request], holds: vec![hold] };
+        let talker = model::Talker {
+            key: "a".into(),
+            requests: 1,
+            per_second: 1.0,
+            errors: 1,
+            bytes_down: 1,
+            at_most_over: 1,
+        };
+        let stub = model::Stub {
+            when: Some(when),
+            status: 201,
+            headers: [("a".to_owned(), "b".to_owned())].into(),
+            body: "a".into(),
+            delay: Some(Span::secs(1)),
+        };
+        let stubs = model::StubServer { name: "a".into(), listen: "a:1".into(), stubs: vec![stub] };
         let proxy =
             json!({"name": "cart", "proxy": {"listen": "a:1", "upstream": "b:2", "protocol": "http"}});
         let proxy: model::Target = serde_json::from_value(proxy).unwrap();
@@ -484,6 +542,10 @@ mod tests {
             ("Checks", of(&vec![check_row])),
             ("Targets", of(&vec![target])),
             ("Connections", of(&connections)),
+            ("Requests", of(&requests)),
+            ("Talkers", of(&vec![talker])),
+            ("HoldOrder", of(&order)),
+            ("StubServer", of(&stubs)),
             ("Target", of(&proxy)),
             ("Fault", of(&fault())),
             ("Catalogue", of(&CatalogueEntry::all())),

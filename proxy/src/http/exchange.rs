@@ -1,0 +1,477 @@
+//! One request's way: through the faults that take it, to the service, and back. The same for all versions.
+//!
+//! What goes up and what comes down moves independently, and everything in the client's own task: nothing is handed to
+//! another one on the way.
+
+use super::Context;
+use super::flow::{Flow, Late};
+use super::h1::framing::Body;
+use super::h1::room::Heads;
+use super::message::{RequestHead, ResponseHead};
+use super::pump::{Pump, Stopped};
+use super::side::{Broken, Client, Respond};
+use super::upstream::{Ask, Own, Upstream};
+use super::wire::{Ending, Moment, Pace};
+use crate::chain::Dir;
+use crate::faults::{Known, Point};
+use crate::timers::Timers;
+use http::{Method, StatusCode, Version};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context as Task, Poll};
+use std::time::Instant;
+
+/// Why an exchange did not come to its end.
+enum Over {
+    /// The client has given it up.
+    Gone(Broken),
+    /// A fault broke it off.
+    Fault(Ending),
+    /// The service broke it off behind the response's head.
+    Failed(Broken),
+}
+
+/// Serves one request whose head was read.
+pub(super) async fn exchange<C: Client>(context: &Context, client: &mut C, heads: &mut Heads) {
+    let late = context.conn.heads().up_delay();
+    let now = Instant::now();
+    let flow = Flow::new(context, now.checked_sub(late).unwrap_or(now), late);
+    let mut way = Way { flow, client, up: Pump::default(), tunnel: false, timers: context.target.timers() };
+    let over = way.run(heads, now).await;
+    let Way { client, mut flow, .. } = way;
+    match over {
+        Ok(()) => {
+            flow.complete = true;
+            client.finish();
+        }
+        Err(Over::Gone(why)) => client.fail(&why),
+        Err(Over::Fault(ending)) => client.break_off(ending),
+        Err(Over::Failed(why)) => client.fail(&why),
+    }
+}
+
+struct Way<'a, C> {
+    flow: Flow<'a>,
+    client: &'a mut C,
+    /// The request's body.
+    up: Pump,
+    tunnel: bool,
+    timers: &'a Timers,
+}
+
+impl<C: Client> Way<'_, C> {
+    async fn run(&mut self, heads: &mut Heads, now: Instant) -> Result<(), Over> {
+        let mut upstream = self.request(heads, now).await?;
+        let over = self.respond(heads, &mut upstream).await;
+        match &over {
+            Ok(()) => upstream.finish(),
+            Err(Over::Gone(why)) => {
+                upstream.break_off(Ending::Reset(why.reset.unwrap_or(h2::Reason::CANCEL.into())))
+            }
+            Err(_) => upstream.break_off(Ending::Reset(h2::Reason::CANCEL.into())),
+        }
+        over
+    }
+
+    /// Up to the request's head being with whoever answers.
+    async fn request(&mut self, heads: &mut Heads, now: Instant) -> Result<Upstream, Over> {
+        if let Some(gate) = self.flow.begin(&heads.request, now) {
+            self.attentive(gate).await?;
+            self.flow.released(now.elapsed());
+        }
+        self.flow.consider(&heads.request, Instant::now());
+        self.flow.show_hits();
+        let mut answer = None;
+        for at in 0..self.flow.hits.len() {
+            self.hold(at, Point::Request, None).await?;
+            let known = Known { request: &heads.request, response: None };
+            answer = self.flow.hits[at].answer(Point::Request, &known);
+            if answer.is_some() {
+                break;
+            }
+        }
+        if let Some(answer) = answer {
+            self.nobody_reads(&heads.request);
+            return Ok(Upstream::Own(Own::new(answer)));
+        }
+        for hit in &self.flow.hits {
+            hit.request(&mut heads.request);
+        }
+        if self.flow.relengths(Dir::Up) {
+            heads.request.headers.remove("content-length");
+        }
+        if let Some((after, answer)) = self.flow.context.target.stub(&self.flow.context.conn, &heads.request)
+        {
+            let due = now.checked_add(after).unwrap_or(now);
+            self.attentive(self.timers.sleep_until(due)).await?;
+            self.nobody_reads(&heads.request);
+            return Ok(Upstream::Own(Own::new(answer)));
+        }
+        let known = Known { request: &heads.request, response: None };
+        let plan = self.flow.plan(Dir::Up, &known);
+        let ask = self.ask(&heads.request, plan.malformed);
+        match plan.breaks {
+            Some((Moment::AfterBytes(n), ending)) => self.up.limit = Some((n, ending)),
+            Some((Moment::BeforeEnd, ending)) => self.up.endless = Some(ending),
+            _ => {}
+        }
+        self.flow.stage(&mut self.up, Dir::Up, &known);
+        let asked = Upstream::ask(&self.flow.context.pool, self.flow.context.target.spec.upstream_http, &ask);
+        match self.attentive(asked).await? {
+            Ok(upstream) => {
+                if let Some((Moment::BeforeHead, ending)) = plan.breaks {
+                    upstream.break_off(ending);
+                    self.nobody_reads(&heads.request);
+                    return Ok(Upstream::Own(Own::bad_gateway("a fault broke the request off")));
+                }
+                Ok(upstream)
+            }
+            Err(why) => {
+                self.nobody_reads(&heads.request);
+                Ok(Upstream::Own(Own::bad_gateway(&why.to_string())))
+            }
+        }
+    }
+
+    fn ask<'r>(&self, head: &'r RequestHead, malformed: Option<super::wire::Malformed>) -> Ask<'r> {
+        let body = match self.client.announced() {
+            Body::Length(_) | Body::Stream if self.flow.relengths(Dir::Up) => Body::Chunked,
+            body => body,
+        };
+        Ask { head, hop: self.client.hop(), body, malformed }
+    }
+
+    /// The request's body goes nowhere. It is read all the same, so that the connection stays usable; unless the client
+    /// waits for a go-ahead, which reading would give.
+    fn nobody_reads(&mut self, request: &RequestHead) {
+        if request.headers.contains("expect") && !self.client.is_body_read() {
+            self.up.stop();
+        } else {
+            self.up.discard();
+        }
+    }
+
+    /// From there on.
+    async fn respond(&mut self, heads: &mut Heads, upstream: &mut Upstream) -> Result<(), Over> {
+        let begun = Instant::now();
+        let mut body = self.response_head(heads, upstream).await?;
+        self.flow.service = Some(begun.elapsed());
+        if self.flow.is_stale() {
+            self.flow.refresh(Late::Responses, &heads.request, Some(&heads.response));
+        }
+        self.flow.consider_response(&heads.request, &heads.response);
+        self.flow.show_hits();
+        for at in 0..self.flow.hits.len() {
+            self.hold(at, Point::Response, Some(upstream)).await?;
+            let known = Known { request: &heads.request, response: Some(&heads.response) };
+            if let Some(answer) = self.flow.hits[at].answer(Point::Response, &known) {
+                let unwanted = std::mem::replace(upstream, Upstream::Own(Own::new(answer)));
+                unwanted.break_off(Ending::Reset(h2::Reason::CANCEL.into()));
+                self.nobody_reads(&heads.request);
+                if let Upstream::Own(own) = upstream {
+                    body = own.head(&mut heads.response);
+                }
+                break;
+            }
+        }
+        for hit in &self.flow.hits {
+            hit.response(&heads.request, &mut heads.response);
+        }
+        let known = Known { request: &heads.request, response: Some(&heads.response) };
+        let plan = self.flow.plan(Dir::Down, &known);
+        if let Some((Moment::BeforeHead, ending)) = plan.breaks {
+            return Err(Over::Fault(ending));
+        }
+        if let Some(pace) = plan.pace.filter(|_| heads.request.version == Version::HTTP_2) {
+            self.leave_late(pace, upstream, &heads.response).await?;
+        }
+        let mut how = Respond::of(&plan, self.flow.relengths(Dir::Down));
+        // One that is the last of its connection says so.
+        let last = matches!(plan.breaks, Some((Moment::AfterEnd, Ending::GoAway(_) | Ending::Fin)));
+        how.last = last || (self.up.is_over() && !self.client.is_body_read());
+        self.client.respond(&heads.request, &heads.response, body, &how);
+        if let Some(pace) = plan.pace {
+            self.leave_slowly(pace, upstream, &heads.response).await?;
+        }
+        self.flow.answered(&heads.response);
+        let mut down = Pump::default();
+        if body == Body::Tunnel {
+            let websocket = is_websocket(&heads.request);
+            self.tunnel = true;
+            self.up = Pump::tunnel(websocket);
+            down = Pump::tunnel(websocket);
+            self.flow.stage(&mut self.up, Dir::Up, &known);
+        }
+        match plan.breaks {
+            Some((Moment::AfterBytes(n), ending)) => down.limit = Some((n, ending)),
+            Some((Moment::BeforeEnd, ending)) => down.endless = Some(ending),
+            _ => {}
+        }
+        self.flow.stage(&mut down, Dir::Down, &known);
+        let passed = self.bodies(heads, upstream, &mut down).await;
+        self.flow.bytes = [self.up.bytes, down.bytes];
+        passed?;
+        match plan.breaks {
+            Some((Moment::AfterEnd, ending)) => Err(Over::Fault(ending)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the response's head, while the request's body goes up; heads before it are passed on.
+    async fn response_head(&mut self, heads: &mut Heads, upstream: &mut Upstream) -> Result<Body, Over> {
+        loop {
+            let changed = self.flow.context.target.requests_change();
+            let mut changed = pin!(changed);
+            let got = poll_fn(|cx| {
+                if self.flow.is_stale() && !self.up.is_over() {
+                    return Poll::Ready(Ok(None));
+                }
+                match self.poll_up(cx, upstream) {
+                    Ok(()) => {}
+                    Err(why) => return Poll::Ready(Err(why)),
+                }
+                let ask = self.ask(&heads.request, None);
+                if let Poll::Ready(head) = upstream.poll_response(cx, &ask, &mut heads.response) {
+                    return Poll::Ready(Ok(Some(head)));
+                }
+                if let Err(gone) = self.poll_client(cx) {
+                    return Poll::Ready(Err(gone));
+                }
+                // Only a body that is under way can be taken by a fault before the head comes.
+                if self.up.is_over() || changed.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(None))
+            })
+            .await?;
+            match got {
+                None => {
+                    self.flow.refresh(Late::Bodies, &heads.request, None);
+                    let known = Known { request: &heads.request, response: None };
+                    self.flow.stage(&mut self.up, Dir::Up, &known);
+                }
+                Some(Ok(_)) if is_interim(heads.response.status) => {
+                    self.client.inform(&heads.response).map_err(Over::Gone)?;
+                }
+                Some(Ok(body)) => return Ok(body),
+                Some(Err(_)) if upstream.is_unsent() => {
+                    let moved = std::mem::replace(upstream, Upstream::Own(Own::bad_gateway("")));
+                    match self.attentive(moved.move_on()).await? {
+                        Ok(other) => *upstream = other,
+                        Err(why) => self.bad_gateway(upstream, &why.to_string(), &heads.request),
+                    }
+                }
+                Some(Err(why)) => {
+                    let sentence = upstream.sentence(&why);
+                    self.bad_gateway(upstream, &sentence, &heads.request);
+                }
+            }
+        }
+    }
+
+    fn bad_gateway(&mut self, upstream: &mut Upstream, why: &str, request: &RequestHead) {
+        *upstream = Upstream::Own(Own::bad_gateway(why));
+        self.nobody_reads(request);
+    }
+
+    /// Both bodies, each at its own pace, until both are over.
+    async fn bodies(&mut self, heads: &Heads, upstream: &mut Upstream, down: &mut Pump) -> Result<(), Over> {
+        loop {
+            let changed = self.flow.context.target.requests_change();
+            let mut changed = pin!(changed);
+            let stale = poll_fn(|cx| {
+                if self.flow.is_stale() {
+                    return Poll::Ready(Ok(true));
+                }
+                if let Err(why) = self.poll_up(cx, upstream) {
+                    // The answer counts, and of that nothing is missing.
+                    return Poll::Ready(if down.is_over() { Ok(false) } else { Err(why) });
+                }
+                match down.poll(cx, upstream, self.client, self.timers) {
+                    Poll::Ready(Err(why)) => return Poll::Ready(Err(stopped(why))),
+                    Poll::Ready(Ok(())) if self.is_done(heads) => return Poll::Ready(Ok(false)),
+                    _ => {}
+                }
+                if !down.is_over()
+                    && let Err(gone) = self.poll_client(cx)
+                {
+                    return Poll::Ready(Err(gone));
+                }
+                changed.as_mut().poll(cx).map(|()| Ok(true))
+            })
+            .await?;
+            if !stale {
+                return Ok(());
+            }
+            let known = Known { request: &heads.request, response: Some(&heads.response) };
+            self.flow.refresh(Late::Bodies, &heads.request, Some(&heads.response));
+            self.flow.stage(&mut self.up, Dir::Up, &known);
+            self.flow.stage(down, Dir::Down, &known);
+        }
+    }
+
+    /// With the response over, whether the request is, too.
+    fn is_done(&self, heads: &Heads) -> bool {
+        let waits = heads.request.headers.contains("expect") && self.up.bytes == 0;
+        self.up.is_over() || waits || !self.client.must_be_read()
+    }
+
+    /// Moves the request's body on. What goes wrong with it is the service's business, and its answer tells.
+    fn poll_up(&mut self, cx: &mut Task<'_>, upstream: &mut Upstream) -> Result<(), Over> {
+        loop {
+            match self.up.poll(cx, self.client, upstream, self.timers) {
+                Poll::Ready(Ok(())) | Poll::Pending => return Ok(()),
+                Poll::Ready(Err(Stopped::From(why))) => return Err(Over::Gone(why)),
+                Poll::Ready(Err(Stopped::To(_))) if upstream.is_unsent() => return Ok(()),
+                Poll::Ready(Err(Stopped::To(_))) => self.up.discard(),
+                Poll::Ready(Err(Stopped::Fault(ending))) => {
+                    let gone = Upstream::Own(Own::bad_gateway("a fault broke the request off"));
+                    std::mem::replace(upstream, gone).break_off(ending);
+                    self.up.discard();
+                }
+            }
+        }
+    }
+
+    /// Sees whether the client is still there, and drives what faults below hold of what was written to it.
+    fn poll_client(&mut self, cx: &mut Task<'_>) -> Result<(), Over> {
+        // Of a tunnel, one direction may be over before the other.
+        if self.client.is_body_read()
+            && !self.tunnel
+            && let Poll::Ready(gone) = self.client.poll_gone(cx)
+        {
+            return Err(Over::Gone(gone));
+        }
+        self.client.poll_drive(cx).map_err(Over::Gone)
+    }
+
+    /// Waits for something, but no longer than the client does.
+    async fn attentive<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Over> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            match self.poll_client(cx) {
+                Ok(()) => Poll::Pending,
+                Err(gone) => Poll::Ready(Err(gone)),
+            }
+        })
+        .await
+    }
+
+    /// Holds the exchange as long as a fault says; the request's body goes on going up.
+    async fn hold(&mut self, at: usize, point: Point, upstream: Option<&mut Upstream>) -> Result<(), Over> {
+        let hit = self.flow.hits[at].clone();
+        // Set before the wait, so that a request given up while it was held counts as touched.
+        let before = std::mem::replace(&mut self.flow.outcome.touched, true);
+        let timers = self.timers;
+        let late = self.meanwhile(hit.hold(point, timers), upstream).await?;
+        self.flow.outcome.added += late;
+        self.flow.outcome.touched = before || hit.was_applied();
+        Ok(())
+    }
+
+    async fn meanwhile<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        mut upstream: Option<&mut Upstream>,
+    ) -> Result<T, Over> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            if let Some(upstream) = upstream.as_deref_mut()
+                && let Err(why) = self.poll_up(cx, upstream)
+            {
+                return Poll::Ready(Err(why));
+            }
+            match self.poll_client(cx) {
+                Ok(()) => Poll::Pending,
+                Err(gone) => Poll::Ready(Err(gone)),
+            }
+        })
+        .await
+    }
+
+    /// With HTTP/2 a head is not bytes: it waits for as long as it would have taken.
+    async fn leave_late(
+        &mut self,
+        pace: Pace,
+        upstream: &mut Upstream,
+        head: &ResponseHead,
+    ) -> Result<(), Over> {
+        let begun = Instant::now();
+        let size: usize =
+            16 + head.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>();
+        let pauses = u32::try_from(size / pace.bytes.max(1)).unwrap_or(u32::MAX);
+        let due = begun.checked_add(pace.every.saturating_mul(pauses)).unwrap_or(begun);
+        self.flow.outcome.touched = true;
+        while Instant::now() < due && self.flow.hits.iter().any(|hit| hit.slows()) {
+            let timers = self.timers;
+            let changes = self.flow.context.target.requests_change();
+            let pause = async {
+                tokio::select! {
+                    () = timers.sleep_until(due) => {}
+                    () = changes => {}
+                }
+            };
+            self.meanwhile(pause, Some(upstream)).await?;
+        }
+        self.flow.outcome.added += begun.elapsed();
+        Ok(())
+    }
+
+    /// Has the response's head leave a few bytes at a time, as long as the fault that wants it is on.
+    async fn leave_slowly(
+        &mut self,
+        pace: Pace,
+        upstream: &mut Upstream,
+        head: &ResponseHead,
+    ) -> Result<(), Over> {
+        let begun = Instant::now();
+        let mut turn = begun;
+        self.flow.outcome.touched = true;
+        loop {
+            let wanted = self.flow.hits.iter().any(|hit| hit.slows());
+            self.client.allow(wanted.then_some(pace.bytes.max(1)));
+            poll_fn(|cx| self.client.poll_flush(cx)).await.map_err(Over::Gone)?;
+            if !self.client.is_holding() {
+                break;
+            }
+            turn = turn.checked_add(pace.every).unwrap_or(turn);
+            let timers = self.timers;
+            let changes = self.flow.context.target.requests_change();
+            let pause = async {
+                tokio::select! {
+                    () = timers.sleep_until(turn) => {}
+                    () = changes => {}
+                }
+            };
+            self.meanwhile(pause, Some(upstream)).await?;
+        }
+        self.client.allow(None);
+        self.flow.outcome.added += begun.elapsed();
+        self.flow.answered(head);
+        Ok(())
+    }
+}
+
+fn stopped(why: Stopped) -> Over {
+    match why {
+        Stopped::From(why) => Over::Failed(why),
+        Stopped::To(why) => Over::Gone(why),
+        Stopped::Fault(ending) => Over::Fault(ending),
+    }
+}
+
+/// Whether it is a head before the head.
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+fn is_websocket(request: &RequestHead) -> bool {
+    let named = || request.headers.text("upgrade").is_some_and(|u| u.eq_ignore_ascii_case("websocket"));
+    request.protocol == "websocket" || (request.method != Method::CONNECT && named())
+}
