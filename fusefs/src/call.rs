@@ -13,13 +13,13 @@ use std::sync::Arc;
 pub(crate) struct Caller {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Zero for what the kernel does by itself: write-back, closing.
-    pub(crate) pid: u32,
+    /// The thread; zero for what the kernel does by itself: write-back, closing.
+    pub(crate) thread: u32,
 }
 
 impl Caller {
     pub(crate) fn of(request: &Request) -> Caller {
-        Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() }
+        Caller { uid: request.uid(), gid: request.gid(), thread: request.pid() }
     }
 }
 
@@ -35,6 +35,7 @@ pub(crate) struct Call<'a> {
     /// From where.
     pub(crate) offset: Option<u64>,
     path: OnceCell<String>,
+    process: OnceCell<u32>,
     command: OnceCell<String>,
     cgroup: OnceCell<String>,
 }
@@ -49,6 +50,7 @@ impl<'a> Call<'a> {
             size: None,
             offset: None,
             path: OnceCell::new(),
+            process: OnceCell::new(),
             command: OnceCell::new(),
             cgroup: OnceCell::new(),
         }
@@ -69,9 +71,18 @@ impl<'a> Call<'a> {
         self.path.get_or_init(|| self.inode.as_ref().map_or_else(String::new, |i| i.path(self.name)))
     }
 
+    /// The process that calls; zero when it is not known.
+    pub(crate) fn process(&self) -> u32 {
+        *self.process.get_or_init(|| {
+            let status = of_process(self.caller.thread, "status");
+            let line = status.lines().find_map(|l| l.strip_prefix("Tgid:"));
+            line.and_then(|n| n.trim().parse().ok()).unwrap_or(self.caller.thread)
+        })
+    }
+
     /// The caller's command as in `ps -o comm`; empty when it is not known.
     pub(crate) fn program(&self) -> &str {
-        self.command.get_or_init(|| of_process(self.caller.pid, "comm"))
+        self.command.get_or_init(|| of_process(self.process(), "comm"))
     }
 }
 
@@ -86,7 +97,7 @@ impl Facts for Call<'_> {
     }
 
     fn pid(&self) -> Option<u64> {
-        (self.caller.pid != 0).then_some(self.caller.pid.into())
+        Some(self.process()).filter(|p| *p != 0).map(u64::from)
     }
 
     fn uid(&self) -> Option<u64> {
@@ -103,7 +114,7 @@ impl Facts for Call<'_> {
 
     fn cgroup(&self) -> Option<&str> {
         let text = self.cgroup.get_or_init(|| {
-            let all = of_process(self.caller.pid, "cgroup");
+            let all = of_process(self.caller.thread, "cgroup");
             // The unified hierarchy's line begins with 0::, on older machines the first one has to do.
             let line = all.lines().find(|l| l.starts_with("0::")).or_else(|| all.lines().next());
             line.and_then(|l| l.splitn(3, ':').nth(2)).unwrap_or_default().to_owned()

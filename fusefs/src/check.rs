@@ -104,12 +104,7 @@ pub(crate) fn check(target: &TargetRef, spec: &FsSpec, state_dir: Option<&Path>)
             );
         }
     }
-    if spec.track_unsynced.is_some() && (spec.writeback || !spec.passthrough.is_empty()) {
-        return no(
-            "track_unsynced does not go with writeback or passthrough".into(),
-            "what the kernel keeps or writes by itself cannot be tracked: leave one of them out",
-        );
-    }
+    options(target, spec)?;
     if let Some(other) = ours_on(&place) {
         return no(
             format!("{} is in use already: {other} is mounted there", spec.mount),
@@ -121,6 +116,17 @@ pub(crate) fn check(target: &TargetRef, spec: &FsSpec, state_dir: Option<&Path>)
     let source =
         from.open().map_err(|e| Refusal::new(format!("{target}: opening {shown}: {e}"), hint(&e)))?;
     Ok(Found { source, shown, place })
+}
+
+/// Whether the options go together.
+pub(crate) fn options(target: &TargetRef, spec: &FsSpec) -> Result<(), Refusal> {
+    if spec.track_unsynced.is_some() && (spec.writeback || !spec.passthrough.is_empty()) {
+        return Err(Refusal::new(
+            format!("{target}: track_unsynced does not go with writeback or passthrough"),
+            "what the kernel keeps or writes by itself cannot be tracked: leave one of them out",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether there is a device to serve the kernel by, and the right to mount.

@@ -1,6 +1,6 @@
 //! The filesystem's heart: what all operations share, and the gate through which each of them comes.
 
-use crate::call::{Call, Caller};
+use crate::call::Call;
 use crate::faults::{Bend, errno_name};
 use crate::handle::Handles;
 use crate::inode::{Inode, Table, lock};
@@ -264,13 +264,12 @@ impl Ticket {
 }
 
 fn note(call: &Call<'_>) -> FileOperation {
-    let Caller { pid, uid, .. } = call.caller;
     FileOperation {
         seq: 0,
         at_ms: host::clock::wall_ms(),
-        target: model::TargetRef::new(model::TargetKind::Fs, ""),
-        pid,
-        uid,
+        target: TargetRef::new(model::TargetKind::Fs, ""),
+        pid: call.process(),
+        uid: call.caller.uid,
         command: call.program().to_owned(),
         op: call.op.word().to_owned(),
         path: call.full_path().to_owned(),

@@ -20,12 +20,6 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What an opening gives the kernel.
-pub(crate) struct Opened {
-    pub(crate) handle: u64,
-    pub(crate) flags: FopenFlags,
-}
-
 impl Fs {
     /// The flags with which the source is opened for a program that opens with those.
     fn source_flags(&self, flags: i32) -> OFlags {

@@ -104,9 +104,9 @@ impl Fs {
         each_name(&handle.fd, put)
     }
 
-    /// What the kernel is told about a name of a listing along with it; none when it is to ask by itself.
+    /// What the kernel is told about a name of a listing along with it; none when there is nothing to tell.
     pub(crate) fn along(&self, ticket: &mut Ticket, dir: &Arc<Inode>, name: &CStr) -> Option<Entry> {
-        if name == c"." || name == c".." || self.rules.load().watches_meta() {
+        if name == c"." || name == c".." {
             return None;
         }
         let fd = self.table.path_fd(dir).ok()?;

@@ -2,7 +2,7 @@
 
 use crate::call::{Call, Caller};
 use crate::core::{Fs, Gate, Ticket};
-use crate::dirs::os;
+use crate::dirs::{Item, os};
 use crate::inode::Inode;
 use crate::meta::{Set, Xattr};
 use crate::names::Entry;
@@ -491,10 +491,10 @@ impl Filesystem for Face {
                         let along = fs.along(&mut t, &dir, item.name);
                         let (attr, ttl) = match &along {
                             Some(entry) => (entry.attr, entry.ttl),
-                            None => (nameless(item.kind), Duration::ZERO),
+                            // `.`, `..`, and what is listed though it is gone. The kernel asks again before it believes it.
+                            None => (nameless(item), Duration::ZERO),
                         };
-                        let ino = if along.is_some() { attr.ino } else { INodeNo(item.ino) };
-                        let full = reply.add(ino, item.next, os(item.name), &ttl, &attr, Generation(0));
+                        let full = reply.add(attr.ino, item.next, os(item.name), &ttl, &attr, Generation(0));
                         if full && along.is_some() {
                             // It did not go out with the reply, so the kernel does not know it.
                             fs.table.forget(attr.ino.0, 1);
@@ -648,11 +648,11 @@ impl Fs {
     }
 }
 
-/// Attributes that say nothing but the type: the kernel is to ask by itself.
-fn nameless(kind: fuser::FileType) -> fuser::FileAttr {
-    let never = SystemTime::UNIX_EPOCH;
+/// Attributes that say nothing but the type. The number is one that no inode has: who asks for it hears that it is stale.
+fn nameless(item: &Item<'_>) -> fuser::FileAttr {
+    let (never, kind) = (SystemTime::UNIX_EPOCH, item.kind);
     fuser::FileAttr {
-        ino: INodeNo(0),
+        ino: INodeNo(item.ino | (1 << 62)),
         size: 0,
         blocks: 0,
         atime: never,

@@ -89,6 +89,17 @@ impl FsInjector {
             .await;
             match state {
                 Some(state) if state.up && open.spec == wanted => return Ok(state),
+                Some(state) if state.up && open.is_place_of(&wanted) && !open.is_faulty() => {
+                    let (old, state_dir) = (open.clone(), self.state_dir.get().cloned());
+                    let replaced = blocking(move || {
+                        let live = Live::replace(&old, &wanted, state_dir.as_deref())?;
+                        let state = live.state();
+                        Ok((live, state))
+                    });
+                    let (live, state) = replaced.await.unwrap_or_else(|| Err(broken(&target.name)))?;
+                    self.lock().insert(target.name.clone(), Arc::new(live));
+                    return Ok(state);
+                }
                 Some(state) if state.up => {
                     return Err(Refusal::new(
                         format!("fs:{} is open already, as {}", target.name, state.about),
@@ -105,12 +116,7 @@ impl FsInjector {
             let state = live.state();
             Ok((live, state))
         });
-        let (live, state) = opened.await.unwrap_or_else(|| {
-            Err(Refusal::new(
-                format!("fs:{} was not mounted: a thread failed", target.name),
-                "please report this",
-            ))
-        })?;
+        let (live, state) = opened.await.unwrap_or_else(|| Err(broken(&target.name)))?;
         self.lock().insert(target.name.clone(), Arc::new(live));
         Ok(state)
     }
@@ -189,6 +195,10 @@ impl FsInjector {
             None => Recovered::Gone(format!("fs:{} is closed", act.target)),
         }
     }
+}
+
+fn broken(name: &str) -> Refusal {
+    Refusal::new(format!("fs:{name} was not mounted: a thread failed"), "please report this")
 }
 
 /// Does something that may block, off the runtime's threads; none when it panicked.

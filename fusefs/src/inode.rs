@@ -149,12 +149,12 @@ const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
 
 /// Attributes of what a name in a directory leads to, not following links.
 pub(crate) fn stat_at(dir: &OwnedFd, name: &CStr) -> Result<Statx, Errno> {
-    Ok(rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, WANTED)?)
+    rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, WANTED)
 }
 
 /// Attributes of what a descriptor stands for.
 pub(crate) fn stat_fd(fd: &OwnedFd) -> Result<Statx, Errno> {
-    Ok(rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, WANTED)?)
+    rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, WANTED)
 }
 
 /// A name as the kernel wants it.
@@ -345,7 +345,7 @@ impl Table {
     pub(crate) fn open(&self, inode: &Arc<Inode>, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::CLOEXEC;
         if let Some(fd) = inode.fd.load_full().or_else(|| inode.anyone()) {
-            return Ok(rustix::fs::openat(rustix::fs::CWD, proc_path(&fd), flags, Mode::empty())?);
+            return rustix::fs::openat(rustix::fs::CWD, proc_path(&fd), flags, Mode::empty());
         }
         // Truncating must not happen to another file that has taken the name.
         let look = flags - OFlags::TRUNC;

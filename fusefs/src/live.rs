@@ -4,6 +4,7 @@ use crate::check;
 use crate::core::{Fs, Options};
 use crate::dispatch::Face;
 use crate::faults::Need;
+use crate::inode::ROOT;
 use crate::mount::{MountId, Place, detached};
 use crate::record::Record;
 use crate::rule::{Rule, Settings, Snapshot};
@@ -39,6 +40,31 @@ impl Live {
     pub(crate) fn open(name: &str, spec: &FsSpec, state_dir: Option<&Path>) -> Result<Live, Refusal> {
         let target = TargetRef::new(TargetKind::Fs, name);
         let found = check::check(&target, spec, state_dir)?;
+        Live::mount(target, spec, found, state_dir, None)
+    }
+
+    /// Takes the place of an open target, of which only the options differ. Programs see no moment without a mount where
+    /// the kernel can mount beneath; what they have open goes on with the old one.
+    pub(crate) fn replace(old: &Live, spec: &FsSpec, state_dir: Option<&Path>) -> Result<Live, Refusal> {
+        let target = old.target.clone();
+        check::options(&target, spec)?;
+        let root = old.fs.table.get(ROOT).and_then(|root| old.fs.table.path_fd(&root));
+        let source = root
+            .map_err(std::io::Error::from)
+            .and_then(|fd| fd.try_clone())
+            .map_err(|e| Refusal::new(format!("{target}: opening the source again: {e}"), check::hint(&e)))?;
+        let shown = spec.source.as_ref().unwrap_or(&spec.mount).clone();
+        let found = check::Found { source, shown, place: old.place.clone() };
+        Live::mount(target, spec, found, state_dir, Some(old))
+    }
+
+    fn mount(
+        target: TargetRef,
+        spec: &FsSpec,
+        found: check::Found,
+        state_dir: Option<&Path>,
+        over: Option<&Live>,
+    ) -> Result<Live, Refusal> {
         let cannot =
             |what: &str, e: std::io::Error| Refusal::new(format!("{target}: {what}: {e}"), check::hint(&e));
         raise_descriptors();
@@ -80,8 +106,17 @@ impl Live {
             ended,
             arming: Mutex::default(),
         };
-        let attached = live.place.attach(&mount.mount).and_then(|()| live.place.top());
-        match attached {
+        let attached = match over {
+            None => live.place.attach(&mount.mount),
+            Some(old) => match live.place.attach_beneath(&mount.mount) {
+                Ok(()) => old.gone_or(std::io::ErrorKind::ResourceBusy),
+                // Before Linux 6.5 there is an instant without a mount.
+                Err(_) => old
+                    .gone_or(std::io::ErrorKind::ResourceBusy)
+                    .and_then(|()| live.place.attach(&mount.mount)),
+            },
+        };
+        match attached.and_then(|()| live.place.top()) {
             Ok(top) if top == id => Ok(live),
             Ok(_) => {
                 live.close();
@@ -95,6 +130,21 @@ impl Live {
                 Err(cannot_attach(&live.target, spec, &e))
             }
         }
+    }
+
+    fn gone_or(&self, otherwise: std::io::ErrorKind) -> std::io::Result<()> {
+        if self.close() { Ok(()) } else { Err(otherwise.into()) }
+    }
+
+    /// Whether that spec differs from this one's in its options alone.
+    pub(crate) fn is_place_of(&self, spec: &FsSpec) -> bool {
+        let place = |s: &FsSpec| (s.mount.clone(), s.source.clone(), s.pid);
+        place(&self.spec) == place(spec)
+    }
+
+    /// Whether faults are on.
+    pub(crate) fn is_faulty(&self) -> bool {
+        !self.fs.rules.load().rules.is_empty()
     }
 
     /// Takes the mount away and lets everything go on that waits. Descriptors that are open are served until they are
@@ -145,12 +195,6 @@ impl Live {
 
     pub(crate) fn operations(&self, after: u64) -> Vec<FileOperation> {
         self.fs.tail.after(after)
-    }
-
-    /// How many inodes the kernel knows.
-    #[cfg(test)]
-    pub(crate) fn inodes(&self) -> usize {
-        self.fs.table.len()
     }
 
     /// Whether a fault can be armed here; what a person should know before.

@@ -213,8 +213,8 @@ fn writable(fd: &OwnedFd) -> bool {
 fn time(time: Option<TimeOrNow>) -> Timespec {
     let nanos = |n: i64| Timespec { tv_sec: 0, tv_nsec: n as _ };
     match time {
-        None => nanos(rustix::fs::UTIME_OMIT as i64),
-        Some(TimeOrNow::Now) => nanos(rustix::fs::UTIME_NOW as i64),
+        None => nanos(rustix::fs::UTIME_OMIT),
+        Some(TimeOrNow::Now) => nanos(rustix::fs::UTIME_NOW),
         Some(TimeOrNow::SpecificTime(t)) => spec(t),
     }
 }
@@ -242,8 +242,8 @@ mod tests {
     #[test]
     fn times_before_1970_have_positive_nanoseconds() {
         let t = spec(UNIX_EPOCH - Duration::from_millis(1500));
-        assert_eq!((t.tv_sec, t.tv_nsec as i64), (-2, 500_000_000));
+        assert_eq!((t.tv_sec, t.tv_nsec), (-2, 500_000_000));
         let t = spec(UNIX_EPOCH - Duration::from_secs(3));
-        assert_eq!((t.tv_sec, t.tv_nsec as i64), (-3, 0));
+        assert_eq!((t.tv_sec, t.tv_nsec), (-3, 0));
     }
 }

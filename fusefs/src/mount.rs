@@ -161,7 +161,28 @@ impl Detached {
     }
 }
 
-/// The control file of a FUSE connection; writing to it ends every operation that waits for an answer.
-pub(crate) fn abort_file(minor: u32) -> PathBuf {
-    PathBuf::from(format!("/sys/fs/fuse/connections/{minor}/abort"))
+/// Where the kernel shows the FUSE connections that there are.
+const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+
+/// Ends every operation that waits for an answer of a connection, and the connection. A machine that does not show its
+/// connections is made to, where nobody else sees it.
+pub(crate) fn abort(minor: u32) {
+    let file = format!("{CONNECTIONS}/{minor}/abort");
+    if std::fs::write(&file, "1").is_ok() {
+        return;
+    }
+    let thread =
+        std::thread::Builder::new().name("murphy-fs-abort".into()).spawn(move || -> io::Result<()> {
+            sys::mounts_of_its_own()?;
+            rustix::mount::mount_change(
+                "/",
+                rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
+            )?;
+            rustix::mount::mount("none", CONNECTIONS, "fusectl", rustix::mount::MountFlags::empty(), None)?;
+            std::fs::write(&file, "1")
+        });
+    // Nothing depends on it: a connection ends with its server, too.
+    if let Ok(thread) = thread {
+        let _ = thread.join();
+    }
 }

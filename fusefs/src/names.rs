@@ -23,6 +23,9 @@ pub(crate) struct Entry {
     pub(crate) ttl: Duration,
 }
 
+/// Room that was taken for a file, and the fault that counts it.
+pub(crate) type Room = (Arc<Budget>, Arc<Rule>);
+
 impl Fs {
     pub(crate) fn lookup(&self, ticket: &mut Ticket, parent: u64, name: &OsStr) -> Result<Entry, Errno> {
         let parent = self.table.get(parent)?;
@@ -72,7 +75,7 @@ impl Fs {
     }
 
     /// Takes room for a file where that is limited.
-    pub(crate) fn take_inode(&self, ticket: &mut Ticket) -> Result<Option<(Arc<Budget>, Arc<Rule>)>, Errno> {
+    pub(crate) fn take_inode(&self, ticket: &mut Ticket) -> Result<Option<Room>, Errno> {
         let mut found = None;
         for (rule, _, bend) in ticket.bends() {
             if let Bend::Budget(budget) = bend {

@@ -128,10 +128,6 @@ impl Ops {
     pub(crate) fn meets(self, other: Ops) -> bool {
         self.0 & other.0 != 0
     }
-
-    pub(crate) fn both(self, other: Ops) -> Ops {
-        Ops(self.0 & other.0)
-    }
 }
 
 impl BitOr for Ops {

@@ -68,7 +68,7 @@ impl Record {
             return Recovered::Gone("it is not mounted any more".into());
         }
         // Whoever waits for an answer that will not come is let go.
-        let _ = fs::write(crate::mount::abort_file(self.dev.1), "1");
+        crate::mount::abort(self.dev.1);
         match place.detach(id) {
             Ok(true) if !place.knows(id) => Recovered::Undone,
             Ok(true) => Recovered::Failed(format!("it is still mounted on {}", self.path.display())),

@@ -234,11 +234,6 @@ impl Snapshot {
         self.ops.meets(DATA)
     }
 
-    /// Whether names and attributes must not.
-    pub(crate) fn watches_meta(&self) -> bool {
-        self.ops.meets(META)
-    }
-
     /// Which of an inode's data and attributes must not be cached.
     pub(crate) fn watched(&self, inode: &Inode) -> (bool, bool) {
         if !self.ops.meets(DATA | META) {

@@ -115,6 +115,16 @@ pub(crate) fn enter_mounts(namespace: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives this thread a copy of the mount namespace for itself.
+pub(crate) fn mounts_of_its_own() -> io::Result<()> {
+    stand_alone()?;
+    // SAFETY: unshare takes no memory of ours; it changes only what this thread, which stands alone, sees.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Takes away what is mounted on top of a path, at once; descriptors that are open below it go on working.
 pub(crate) fn umount_detach(path: &std::ffi::CStr) -> io::Result<()> {
     // SAFETY: the path is a C string that lives as long as the call.

@@ -82,7 +82,8 @@ impl Corruption {
                 }
             }
         }
-        for i in changed..self.at_least.min(length) {
+        let missing = changed..self.at_least.min(length);
+        for i in missing {
             let at = draw::bits(seed, draw::Lane::Other(3), offset + i) % length;
             self.change(&mut data[at as usize], seed, offset + at);
             changed += 1;
