@@ -284,7 +284,7 @@ pub fn requests(memory: &Memory) -> control::RequestList {
         id: 3,
         target: TargetRef::new(TargetKind::Proxy, "cart"),
         when: Some("method=POST path=/pay".parse().unwrap()),
-        left: model::units::Span::secs(48),
+        left: Span::secs(48),
         requests: 1,
     };
     control::RequestList { total: 30, held: 1, requests: (1..=30).map(one).collect(), holds: vec![hold] }
