@@ -193,7 +193,7 @@ fn ours_on(place: &Place) -> Option<String> {
 }
 
 /// A path of the mount table, whose spaces and the like stand as octal numbers.
-fn unescaped(text: &str) -> String {
+pub(crate) fn unescaped(text: &str) -> String {
     text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
 

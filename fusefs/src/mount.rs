@@ -1,11 +1,12 @@
 //! Mounts, through the kernel's own interface (fsopen(2) and what goes with it): made detached, attached where they are
 //! wanted, also in the mount namespace of a process, and taken away again.
 
+use crate::clones::Attributes;
 use crate::sys;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 use std::ffi::CString;
 use std::io;
@@ -108,6 +109,40 @@ impl Place {
             }
             let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
             sys::umount_detach(&path).map(|()| true)
+        })
+    }
+
+    /// A copy of what is seen there, attached nowhere.
+    pub(crate) fn copy(&self, how: Attributes) -> io::Result<OwnedFd> {
+        let path = self.path.clone();
+        self.within(move || {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_RECURSIVE
+                | OpenTreeFlags::AT_NO_AUTOMOUNT;
+            let tree = open_tree(CWD, &path, flags)?;
+            sys::set_attributes(&tree, how)?;
+            Ok(tree)
+        })
+    }
+
+    /// Puts a tree in the place of a mount of that filesystem that is on top there, without a gap where the kernel can.
+    pub(crate) fn exchange(&self, mount: MountId, tree: Option<OwnedFd>) -> io::Result<()> {
+        let path = self.path.clone();
+        self.within(move || {
+            if identify(CWD, &path)?.dev != mount.dev {
+                return Err(io::Error::other(format!("something else is mounted over {}", path.display())));
+            }
+            let whole = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            let beneath = |tree: &OwnedFd| {
+                move_mount(tree, c"", CWD, &path, whole | MoveMountFlags::MOVE_MOUNT_BENEATH).is_ok()
+            };
+            let is_in = tree.as_ref().is_some_and(beneath);
+            sys::umount_detach(&CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?)?;
+            match tree {
+                Some(tree) if !is_in => Ok(move_mount(&tree, c"", CWD, &path, whole)?),
+                _ => Ok(()),
+            }
         })
     }
 
