@@ -48,6 +48,10 @@ struct Entry {
     cut_to: Option<u64>,
     /// No fsync will ever make it durable: the page was marked clean when it was not.
     doomed: bool,
+    /// Parts of it that were written anew since and became durable, in order, and how far the file then reached. Only
+    /// what is doomed outlives what was written after it.
+    spared: Vec<(u64, u64)>,
+    reached: u64,
 }
 
 /// What a power cut took.
@@ -97,6 +101,8 @@ impl Unsynced {
             length,
             cut_to: None,
             doomed: false,
+            spared: Vec::new(),
+            reached: 0,
         });
         log.bound(self.most);
         Ok(done)
@@ -128,6 +134,8 @@ impl Unsynced {
                 length: 0,
                 cut_to: Some(to),
                 doomed: false,
+                spared: Vec::new(),
+                reached: 0,
             });
             log.bound(self.most);
         } else {
@@ -149,7 +157,10 @@ impl Unsynced {
         if log.dead || log.cuts != mark.cuts {
             return Err(Errno::IO);
         }
-        log.strike(|seq, entry| entry.inode.id == inode.id && seq < mark.next && !entry.doomed);
+        let before = |seq: u64, entry: &Entry| entry.inode.id == inode.id && seq < mark.next;
+        log.spare(before);
+        // Sizes are in a filesystem's journal; pages alone are marked clean when they are not.
+        log.strike(|seq, entry| before(seq, entry) && (!entry.doomed || entry.cut_to.is_some()));
         Ok(())
     }
 
@@ -239,6 +250,22 @@ impl Log {
         }
     }
 
+    /// What becomes durable now is not taken back with something older that never does.
+    fn spare(&mut self, which: impl Fn(u64, &Entry) -> bool) {
+        let mine = self.entries.iter().filter(|(seq, e)| which(**seq, e));
+        let (doomed, durable): (Vec<_>, Vec<_>) = mine.partition(|(_, e)| e.doomed);
+        let durable: Vec<_> =
+            durable.into_iter().map(|(seq, e)| (*seq, e.offset, e.offset + e.length)).collect();
+        let doomed: Vec<u64> = doomed.into_iter().map(|(seq, _)| *seq).collect();
+        for seq in doomed {
+            let Some(entry) = self.entries.get_mut(&seq) else { continue };
+            durable
+                .iter()
+                .filter(|(later, ..)| *later > seq)
+                .for_each(|(_, from, to)| entry.spare(*from, *to));
+        }
+    }
+
     fn strike(&mut self, which: impl Fn(u64, &Entry) -> bool) {
         let mut bytes = 0;
         self.entries.retain(|seq, entry| {
@@ -256,7 +283,44 @@ impl Entry {
         self.old.len() as u64 + 128
     }
 
+    /// That range has become durable since.
+    fn spare(&mut self, from: u64, to: u64) {
+        self.reached = self.reached.max(to);
+        let (from, to) = (from.max(self.offset), to.min(self.offset + self.length));
+        if from >= to {
+            return;
+        }
+        self.spared.push((from, to));
+        self.spared.sort_unstable();
+        self.spared.dedup_by(|next, last| {
+            let joined = next.0 <= last.1;
+            if joined {
+                last.1 = last.1.max(next.1);
+            }
+            joined
+        });
+    }
+
+    /// Takes back what of it is left since parts became durable. What the file had not reached before is a hole.
+    fn undo_rest(&self) {
+        let mut old = self.old.clone();
+        let to = (self.offset + self.length).min(self.reached.max(self.old_size));
+        old.resize(usize::try_from(to.saturating_sub(self.offset)).unwrap_or(0), 0);
+        let mut at = self.offset;
+        for (from, until) in self.spared.iter().copied().chain([(to, to)]) {
+            let range = at.saturating_sub(self.offset) as usize..from.saturating_sub(self.offset) as usize;
+            let _ = write_all(&self.fd, old.get(range).unwrap_or_default(), at);
+            at = until;
+        }
+        if self.offset + self.length > self.old_size.max(self.reached) {
+            let _ = ftruncate(&*self.fd, self.old_size.max(self.reached));
+        }
+    }
+
     fn undo(&self) {
+        if self.reached > 0 {
+            return self.undo_rest();
+        }
         // A source that fails here has a fault of its own; the rest is undone all the same.
         let _ = write_all(&self.fd, &self.old, self.offset);
         let grew = self.cut_to.is_some() || self.offset + self.length > self.old_size;
@@ -391,6 +455,32 @@ mod tests {
         let whole = now.iter().take_while(|b| **b == b'x').count();
         assert!(whole.is_multiple_of(512) && now[whole..].iter().all(|b| *b == b'.'), "{whole}");
         assert_eq!(now.len(), 8192);
+    }
+
+    #[test]
+    fn what_was_written_after_what_is_doomed_and_synced_is_there() {
+        let g = ground(b"aaaa", 1 << 20);
+        g.write(4, b"bbbb");
+        g.write(2, b"cccc");
+        g.log.doom(&g.inode);
+        g.write(8, b"dddd");
+        g.write(3, b"e");
+        g.sync();
+        g.write(12, b"not synced");
+        assert_eq!(g.content(), b"aaceccbbddddnot synced");
+        g.log.cut(Cut::All, 1);
+        assert_eq!(g.content(), b"aaae\0\0\0\0dddd");
+
+        // All of it anew: nothing is lost.
+        let g = ground(b"aaaa", 1 << 20);
+        g.write(0, b"bbbbbbbb");
+        g.log.doom(&g.inode);
+        g.write(4, b"cccc");
+        g.sync();
+        g.write(0, b"dddd");
+        g.sync();
+        g.log.cut(Cut::All, 1);
+        assert_eq!(g.content(), b"ddddcccc");
     }
 
     #[test]
