@@ -266,5 +266,17 @@ fn propagated_into_a_container_it_outlasts_a_restart() {
     drop(side);
     assert!(!sees_mount(engine.container()) && !sees_mount(engine.pid()));
     engine.says("wrote");
+
+    // The agent is killed, and the container has a copy of the mount from its start: it is not left with a dead one.
+    let mut side = Side(Agent::start(&[]));
+    side.open(volume, engine.pid());
+    engine.must(&["restart", "-t", "1", "app"]);
+    engine.says("wrote");
+    side.0.kill();
+    let gone = eventually(PATIENCE, || !sees_mount(engine.container()) && !sees_mount(engine.pid()));
+    assert!(gone, "a dead mount is left");
+    engine.says("wrote");
+    let log = engine.must(&["exec", "app", "cat", "/data/log"]);
+    assert!(text_of(&Path::new(volume).join("log")).starts_with(&log), "the container writes somewhere else");
     assert!(!text_of(&Path::new(volume).join("log")).is_empty());
 }

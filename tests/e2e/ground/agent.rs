@@ -112,8 +112,19 @@ impl Agent {
     }
 }
 
+impl Agent {
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
 impl Drop for Agent {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         // A clean end, so that nothing is left; then for sure.
         if let Ok(pid) = i32::try_from(self.child.id()) {
             let _ =
