@@ -66,7 +66,8 @@ fn find(mount: MountId, own: Option<u32>) -> Vec<Clone> {
     let me = own.unwrap_or_else(std::process::id);
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut pids: Vec<u32> = pids.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
-    pids.sort_by_key(|pid| *pid != me);
+    // The oldest of a namespace is the one that is still there when it is asked for, and sees all of it.
+    pids.sort_by_cached_key(|pid| (*pid != me, host::process::stat(*pid).map_or(u64::MAX, |s| s.id.start)));
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for pid in pids {

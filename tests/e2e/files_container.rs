@@ -139,9 +139,10 @@ impl Drop for Engine {
     }
 }
 
-/// Whether a process sees one of murphy's mounts.
-fn sees_mount(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default().contains(" - fuse.murphy ")
+/// Whether a process sees one of murphy's mounts in that place.
+fn sees_mount(pid: u32, place: &str) -> bool {
+    let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+    table.lines().any(|l| l.split(' ').nth(4) == Some(place) && l.contains(" - fuse.murphy "))
 }
 
 /// An agent that serves a directory of a process.
@@ -152,7 +153,7 @@ impl Side {
         let spec = FsSpec { mount: mount.into(), pid: Some(pid), ..FsSpec::default() };
         let target = Target { name: "d".into(), spec: TargetSpec::Fs(spec) };
         self.0.ask(async |c| c.open_target(&target).await).unwrap();
-        assert!(sees_mount(pid));
+        assert!(sees_mount(pid, mount));
     }
 
     fn close(&self) {
@@ -205,7 +206,7 @@ fn over_a_volume_in_the_container_through_a_restart() {
     assert!(engine.must(&["exec", "app", "cat", "/data/log"]).starts_with(&written));
     assert!(eventually(PATIENCE, || !side.is_up()), "the target says that it is up");
     let second = engine.container();
-    assert!(second != first && !sees_mount(second));
+    assert!(second != first && !sees_mount(second, "/data"));
 
     // The same target again, in the new namespace.
     side.0.disarm(&id);
@@ -233,12 +234,12 @@ fn over_a_volume_in_the_container_through_a_restart() {
     side.open("/data", third);
     engine.says("wrote");
     side.close();
-    assert!(!sees_mount(third), "the mount is still there");
+    assert!(!sees_mount(third, "/data"), "the mount is still there");
     engine.says("wrote");
     side.open("/data", third);
     // The agent ends, and the container goes on.
     drop(side);
-    assert!(!sees_mount(third), "the mount is still there");
+    assert!(!sees_mount(third, "/data"), "the mount is still there");
     let failed = engine.logs().matches("failed").count();
     engine.says("wrote");
     assert_eq!(engine.logs().matches("failed").count(), failed);
@@ -255,16 +256,17 @@ fn propagated_into_a_container_it_outlasts_a_restart() {
     engine.says("wrote");
     let side = Side(Agent::start(&[]));
     side.open(volume, engine.pid());
-    assert!(sees_mount(engine.container()), "it is not propagated");
+    assert!(sees_mount(engine.container(), "/data"), "it is not propagated");
     let id = side.0.arm("fs:d io_error ops=write errno=ENOSPC");
     engine.says("failed");
     engine.must(&["restart", "-t", "1", "app"]);
-    assert!(side.is_up() && sees_mount(engine.container()));
+    assert!(side.is_up() && sees_mount(engine.container(), "/data"));
     engine.says("failed");
     side.0.disarm(&id);
     engine.says("wrote");
     drop(side);
-    assert!(!sees_mount(engine.container()) && !sees_mount(engine.pid()));
+    assert!(!sees_mount(engine.pid(), volume), "the mount is still there");
+    assert!(!sees_mount(engine.container(), "/data"), "a copy of the mount is still there");
     engine.says("wrote");
 
     // The agent is killed, and the container has a copy of the mount from its start: it is not left with a dead one.
@@ -273,7 +275,9 @@ fn propagated_into_a_container_it_outlasts_a_restart() {
     engine.must(&["restart", "-t", "1", "app"]);
     engine.says("wrote");
     side.0.kill();
-    let gone = eventually(PATIENCE, || !sees_mount(engine.container()) && !sees_mount(engine.pid()));
+    let gone = eventually(PATIENCE, || {
+        !sees_mount(engine.container(), "/data") && !sees_mount(engine.pid(), volume)
+    });
     assert!(gone, "a dead mount is left");
     engine.says("wrote");
     let log = engine.must(&["exec", "app", "cat", "/data/log"]);

@@ -238,3 +238,35 @@ fn killed_with_its_watchdog_recover_brings_the_directory_back() {
     assert!(dead > 0, "no mount was left to recover from");
     println!("{dead} mounts were dead before recover");
 }
+
+/// Whatever has a mount namespace of its own made while a directory is served has a copy of the mount: a container, a
+/// service with private mounts.
+#[test]
+fn a_copy_of_the_mount_elsewhere_is_replaced_by_the_directory() {
+    if !ground() {
+        return;
+    }
+    for n in 0..2 {
+        let mut round = Round::start(n);
+        let mut apart = Command::new("unshare");
+        apart.args(["--mount", "--propagation", "private", "sleep", "1000"]).current_dir("/");
+        let apart = Daemon::start(apart, &round.home.path().join("apart.log"));
+        let seen = |what: &str| fs::read_to_string(format!("/proc/{}/{what}", apart.id())).unwrap_or_default();
+        let dir = round.dir();
+        let copied = || {
+            let table = seen("mountinfo");
+            table.lines().any(|l| l.split(' ').nth(4) == dir.to_str() && l.contains(" - fuse.murphy "))
+        };
+        assert!(eventually(PATIENCE, || seen("comm").trim() == "sleep") && copied());
+        if n == 0 {
+            round.murphy.kill();
+        } else {
+            let _ = kill(Pid::from_raw(round.murphy.id()), Signal::SIGTERM);
+        }
+        assert!(eventually(PATIENCE, || !copied()), "a dead mount is left in another namespace");
+        let original = format!("/proc/{}/root{}/original", apart.id(), dir.display());
+        assert_eq!(fs::read_to_string(original).unwrap(), ORIGINAL);
+        // Somebody may still have files open; after the second asking nobody is waited for.
+        let _ = kill(Pid::from_raw(round.murphy.id()), Signal::SIGTERM);
+    }
+}
