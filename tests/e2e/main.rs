@@ -10,6 +10,7 @@ mod connections;
 mod console;
 mod crash;
 mod demo;
+mod files;
 mod ground;
 mod live;
 mod nginx;
