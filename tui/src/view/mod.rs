@@ -1,6 +1,7 @@
 //! Drawing: from what is known to cells, and nothing else.
 
 mod axis;
+mod browse;
 mod connections;
 mod faults;
 mod header;
