@@ -228,7 +228,7 @@ fn tag(model: &Model, agent: usize, fault: &ConnectionFault) -> Option<String> {
 }
 
 /// `214`, `1.2K`, `35M`: bytes in powers of 1024, in five columns.
-fn bytes(n: u64) -> String {
+pub(super) fn bytes(n: u64) -> String {
     let mut value = n as f64;
     for unit in ["", "K", "M", "G"] {
         if value < 1023.5 {

@@ -209,7 +209,7 @@ impl Plan {
 }
 
 /// The time of day in UTC, to the millisecond.
-fn utc(at_ms: u64) -> String {
+pub(super) fn utc(at_ms: u64) -> String {
     let (s, ms) = (at_ms / 1000 % 86_400, at_ms % 1000);
     format!("{:02}:{:02}:{:02}.{ms:03}", s / 3600, s / 60 % 60, s % 60)
 }
