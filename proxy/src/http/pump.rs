@@ -27,6 +27,7 @@ pub(crate) struct Pump {
     sent: u64,
     source_over: bool,
     tunnel: bool,
+    broken: Option<Broken>,
     alarm: Option<Alarm>,
 }
 
@@ -38,6 +39,8 @@ enum State {
     Breaking(Ending),
     /// The end was sent and leaves.
     Ending,
+    /// Where it comes from is broken; what came before leaves first.
+    Failing,
     Over,
     /// What comes is thrown away.
     Discarding,
@@ -107,6 +110,12 @@ impl Pump {
                     self.state = State::Over;
                     return Poll::Ready(Err(Stopped::Fault(ending)));
                 }
+                State::Failing => {
+                    ready!(to.poll_flush(cx)).map_err(Stopped::To)?;
+                    self.state = State::Over;
+                    let broken = self.broken.take().unwrap_or_else(|| Broken::new("it broke off"));
+                    return Poll::Ready(Err(Stopped::From(broken)));
+                }
                 State::Ending => {
                     if self.tunnel {
                         ready!(to.poll_close(cx)).map_err(Stopped::To)?;
@@ -122,8 +131,16 @@ impl Pump {
                     }
                     ready!(to.poll_ready(cx)).map_err(Stopped::To)?;
                     let moved = match self.chain.is_bypassed() && !self.source_over {
-                        true => self.pass(cx, from, to)?,
-                        false => self.pull(cx, from, to, timers)?,
+                        true => self.pass(cx, from, to),
+                        false => self.pull(cx, from, to, timers),
+                    };
+                    let moved = match moved {
+                        Err(Stopped::From(broken)) => {
+                            self.broken = Some(broken);
+                            self.state = State::Failing;
+                            continue;
+                        }
+                        moved => moved?,
                     };
                     if moved.is_pending() {
                         // What was sent must not wait for what comes next.

@@ -1,6 +1,7 @@
 //! Layer 7 as clients see it that others wrote: curl with HTTP/1.1 and HTTP/2, grpcio, websockets. A service that says what
 //! it was asked stands behind the proxy.
 
+mod conformance;
 mod faults;
 mod grpc;
 mod matchers;
