@@ -109,13 +109,10 @@ fn bodies_are_corrupted_slowed_and_cut() {
             let (got, applied) =
                 g.with(&format!("truncate_body after=10kB how={how}"), || g.get(v, "/bytes/20000"));
             let want = if v == VERSIONS[1] { H2_STREAM } else { exit };
-            assert_eq!((got.exit, got.status, applied), (want, 200, 1), "{v} {how}");
+            assert_eq!((got.exit, applied), (want, 1), "{v} {how} {got:?}");
             // A reset may overtake what was on its way.
-            assert!(
-                got.body.len() <= 10_000 && (how == "reset" || got.body.len() == 10_000),
-                "{}",
-                got.body.len()
-            );
+            let may = how == "reset" || v == VERSIONS[1];
+            assert!(got.body.len() <= 10_000 && (may || got.body.len() == 10_000), "{}", got.body.len());
         }
         let (got, _) = g.with("truncate_body after=10kB how=clean", || g.get(v, "/bytes/20000"));
         assert_eq!((got.exit, got.body.len()), (0, 10_000));

@@ -88,6 +88,6 @@ impl Curled {
     /// A header's value, by its lower-case name.
     fn header(&self, name: &str) -> Option<String> {
         let lines = self.head.lines().filter_map(|l| l.split_once(':'));
-        lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim().to_owned()).last()
+        lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim().to_owned()).next_back()
     }
 }
