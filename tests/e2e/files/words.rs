@@ -35,8 +35,8 @@ fn an_experiment_mounts_and_takes_away() {
     let Some(files) = Files::agent() else { return };
     let experiment = format!(
         "murphy: 1\nname: slow-disk\ntargets: {{db: {{fs: {{mount: '{}'}}}}}}\n\
-         steady_state: {{metrics: {{disk: {{from: {{command: {{run: [sh, -c, 'sync {}/f && echo 1'], every: 200ms}}}}, expect: '== 1'}}}}}}\n\
-         baseline: 1s\nstages: [{{faults: [{{target: db, for: 2s, inject: {{latency: {{delay: 30ms, ops: [fsync]}}}}}}]}}]\n",
+         steady_state: {{window: 1s, baseline: 1s, cooldown: 1s, metrics: {{disk: {{from: {{command: {{run: [sh, -c, 'sync {}/f && echo 1'], every: 200ms}}}}, expect: '== 1'}}}}}}\n\
+         stages: [{{faults: [{{target: db, for: 2s, inject: {{latency: {{delay: 30ms, ops: [fsync]}}}}}}]}}]\n",
         files.mount().display(),
         files.mount().display(),
     );
