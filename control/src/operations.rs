@@ -66,7 +66,8 @@ impl OperationQuery {
     }
 }
 
-fn says(o: &FileOperation, text: &str) -> bool {
+/// Whether every word of a text stands somewhere in an operation: path, command, pid, operation, error, ids of faults.
+pub fn says(o: &FileOperation, text: &str) -> bool {
     let error = o.error.as_deref().unwrap_or_default();
     let all = format!("{} {} {} {} {error} {}", o.path, o.command, o.op, o.pid, o.faults.join(" "));
     let all = all.to_lowercase();

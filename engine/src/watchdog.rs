@@ -7,7 +7,7 @@
 
 use crate::lease;
 use crate::undo::{FILE, RecoverReport};
-use crate::undo::{Live, Reach, read, recover_here};
+use crate::undo::{Live, Reach, let_die, read, recover_here};
 use host::{ProcessError, ProcessHandle, ProcessId};
 use inject::Injector;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -32,6 +32,9 @@ pub(crate) const GOODBYE: u8 = b'q';
 
 /// How late the agent may be with what it should have done itself.
 const GRACE: Duration = Duration::from_secs(1);
+/// How often an agent that has armed something is looked at: a pidfd says nothing of one that is killed and cannot end,
+/// because one of its threads waits in the kernel for the agent itself.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long undoing is tried when it fails. Afterwards it is left to `murphy recover` and the next agent.
 const TRYING: Duration = Duration::from_secs(300);
 
@@ -121,6 +124,7 @@ impl Watch<'_> {
         };
         let mut told = Some(std::io::stdin());
         let mut not_before = Instant::now();
+        let mut look = false;
         loop {
             let live = self.live();
             let wait = self
@@ -132,9 +136,14 @@ impl Watch<'_> {
             } else {
                 wait
             };
+            let due = wait.map(|wait| Instant::now() + wait);
+            let wait = if look { Some(wait.map_or(LOOK, |wait| wait.min(LOOK))) } else { wait };
             match self.wait(&agent, told.as_ref(), wait) {
                 Woken::AgentGone => return self.agent_is_gone(),
+                Woken::Time if self.task.agent.is_stuck_dying() => return self.agent_is_gone(),
+                Woken::Time if due.is_none_or(|due| Instant::now() < due) => {}
                 Woken::Told => {
+                    look = true;
                     let mut bytes = [0; 64];
                     let read = told.as_mut().map_or(0, |pipe| pipe.lock().read(&mut bytes).unwrap_or(0));
                     if bytes[..read].contains(&GOODBYE) && self.live().is_empty() {
@@ -200,6 +209,9 @@ impl Watch<'_> {
         let until = Instant::now() + TRYING;
         let mut pause = Duration::from_millis(100);
         loop {
+            if self.task.agent.is_stuck_dying() {
+                self.report(Ok(self.runtime.block_on(let_die(dir, self.injectors))));
+            }
             match crate::undo::lock(dir, "watchdog", Duration::from_millis(300)) {
                 Ok(_lock) => {
                     let report = self.runtime.block_on(recover_here(dir, self.injectors, Reach::Everything));

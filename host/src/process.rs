@@ -94,6 +94,12 @@ impl ProcessId {
         self.stat().is_ok_and(|s| s.state != 'Z' && s.state != 'X')
     }
 
+    /// Whether it was killed and does not get to its end: its first thread is gone, another one waits in the kernel.
+    pub fn is_stuck_dying(self) -> bool {
+        let threads = || fs::read_dir(format!("/proc/{}/task", self.pid)).map_or(0, Iterator::count);
+        self.stat().is_ok_and(|s| s.state == 'Z') && threads() > 1
+    }
+
     /// Its state and times, if it is still the same process.
     pub fn stat(self) -> Result<Stat, ProcessError> {
         let stat = stat(self.pid)?;

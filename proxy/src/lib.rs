@@ -41,6 +41,8 @@ mod dial;
 mod exchange;
 mod faultio;
 mod faults;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod heads;
 mod http;
 mod injector;

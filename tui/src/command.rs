@@ -4,7 +4,7 @@ use crate::screen::Screen;
 use crate::state::{Focus, Model, columns::ZOOMS};
 use control::service::Role;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use model::{ConnectionState, ConnectionView};
+use model::{ConnectionState, ConnectionView, RequestState, RequestView};
 
 /// What can be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,6 +32,11 @@ pub enum Command {
     HoldConnection,
     ReleaseConnection,
     SortConnections,
+    Requests,
+    HoldRequests,
+    ReleaseRequest,
+    ResumeRequests,
+    Files,
     NextPanel,
     PreviousPanel,
     Up,
@@ -136,6 +141,16 @@ const fn connection(
     CommandDef { command, name, short, about, keys, only: Some(Screen::Connections) }
 }
 
+const fn request(
+    command: Command,
+    name: &'static str,
+    short: &'static str,
+    about: &'static str,
+    keys: &'static [Key],
+) -> CommandDef {
+    CommandDef { command, name, short, about, keys, only: Some(Screen::Requests) }
+}
+
 /// All commands.
 pub const COMMANDS: &[CommandDef] = &[
     row(Command::Halt, "halt", "HALT", "halt everything, at once and without a question", &[ctrl('x')]),
@@ -149,7 +164,13 @@ pub const COMMANDS: &[CommandDef] = &[
     row(Command::Follow, "follow", "now", "back to now", &[ch('g')]),
     row(Command::ZoomIn, "zoom in", "zoom", "less time, more detail", &[ch('+'), ch('=')]),
     row(Command::ZoomOut, "zoom out", "zoom", "more time", &[ch('-')]),
-    row(Command::Filter, "filter", "filter", "filter the catalogue, or the connections", &[ch('/')]),
+    row(
+        Command::Filter,
+        "filter",
+        "filter",
+        "filter the catalogue, the connections, the requests or the operations",
+        &[ch('/')],
+    ),
     row(Command::CopyRow, "copy", "copy", "copy the selected row", &[ch('y')]),
     row(
         Command::CopyCommand,
@@ -161,6 +182,8 @@ pub const COMMANDS: &[CommandDef] = &[
     row(Command::Overview, "overview", "overview", "targets, armed faults, plots, events", &[ch('1')]),
     row(Command::Faults, "faults", "faults", "the catalogue and the arming form", &[ch('2')]),
     row(Command::Connections, "connections", "conns", "open connections, live", &[ch('3')]),
+    row(Command::Requests, "requests", "requests", "requests, live: timing, faults and draws", &[ch('4')]),
+    row(Command::Files, "files", "files", "operations on files, live: by kind and one by one", &[ch('5')]),
     connection(
         Command::ResetConnection,
         "reset",
@@ -189,6 +212,21 @@ pub const COMMANDS: &[CommandDef] = &[
         "sort",
         "connections by age, the newest first, or by bytes",
         &[ch('s')],
+    ),
+    request(
+        Command::HoldRequests,
+        "hold alike",
+        "hold alike",
+        "hold requests like the selected one before the service gets them, for a minute at most",
+        &[ch('i')],
+    ),
+    request(Command::ReleaseRequest, "let go", "let go", "let the held request go on", &[ch('r')]),
+    request(
+        Command::ResumeRequests,
+        "hold no more",
+        "hold no more",
+        "let all held requests go on",
+        &[ch('R')],
     ),
     row(Command::NextPanel, "next panel", "panel", "to the next panel", &[code(KeyCode::Tab)]),
     row(Command::PreviousPanel, "previous panel", "panel", "to the panel before", &[code(KeyCode::BackTab)]),
@@ -270,19 +308,20 @@ pub fn possible(model: &Model, command: Command) -> Result<(), String> {
             Focus::Targets if model.target_rows().is_empty() => Err("no targets".into()),
             Focus::Armed if model.armed_count() == 0 => Err("nothing is armed".into()),
             Focus::Events => Err("an event has no more to show".into()),
-            Focus::Connections => Err("the pane under the table shows it".into()),
+            Focus::Files => Err("an operation has no more to show".into()),
+            Focus::Connections | Focus::Requests => Err("the pane under the table shows it".into()),
             _ => Ok(()),
         },
-        Command::Freeze if ui.screen == Screen::Connections => Ok(()),
+        Command::Freeze if matches!(ui.screen, Screen::Connections | Screen::Requests | Screen::Files) => {
+            Ok(())
+        }
         Command::Freeze | Command::ZoomIn | Command::ZoomOut if model.columns.is_empty() => {
             Err("nothing is plotted".into())
         }
         Command::ZoomIn if ui.zoom == 0 => Err("a column is a second already".into()),
         Command::ZoomOut if ui.zoom + 1 == ZOOMS.len() => Err("no more is kept".into()),
         Command::Follow if ui.frozen.is_none() && ui.back == 0 => Err("the view is at now".into()),
-        Command::Filter if ui.screen == Screen::Overview => {
-            Err("there is one on the screens Faults and Connections".into())
-        }
+        Command::Filter if ui.screen == Screen::Overview => Err("the other screens have one".into()),
         Command::ResetConnection | Command::CloseConnection | Command::HoldConnection => {
             let (_, view) = on_connections(model)?;
             if let Some((_, halt)) = model.halted() {
@@ -304,16 +343,45 @@ pub fn possible(model: &Model, command: Command) -> Result<(), String> {
         Command::SortConnections if ui.screen != Screen::Connections => {
             Err("on the screen Connections".into())
         }
+        Command::HoldRequests => {
+            let (agent, _) = on_requests(model)?;
+            if let Some((_, halt)) = model.halted() {
+                return Err(format!("halted by {}", short(&halt.by)));
+            }
+            if !model.agents[agent].up() {
+                return Err(format!("{} is lost", model.agents[agent].name));
+            }
+            may(model, Role::Operator)
+        }
+        Command::ReleaseRequest => {
+            let (_, request) = on_requests(model)?;
+            if request.state != RequestState::Held {
+                return Err("it is not held".into());
+            }
+            may(model, Role::Operator)
+        }
+        Command::ResumeRequests => {
+            if ui.screen != Screen::Requests {
+                return Err("on the screen Requests".into());
+            }
+            if model.holds().next().is_none() {
+                return Err("nothing is held".into());
+            }
+            may(model, Role::Operator)
+        }
         Command::CopyCommand => match ui.screen {
             Screen::Faults => ui.form.fault().map(drop).map_err(|_| "the form is not complete".into()),
             Screen::Overview => model.selected_fault().map(drop).ok_or_else(|| "nothing is armed".into()),
-            Screen::Connections => Ok(()),
+            Screen::Connections | Screen::Requests => Ok(()),
+            Screen::Files => Err("there is none that does the same".into()),
         },
         Command::CopyRow => match ui.focus {
             Focus::Targets if model.target_rows().is_empty() => Err("no targets".into()),
             Focus::Armed if model.armed_count() == 0 => Err("nothing is armed".into()),
             Focus::Events if model.log.is_empty() => Err("no events".into()),
             Focus::Connections if model.selected_connection().is_none() => Err("no connection".into()),
+            Focus::Requests if model.selected_request().is_none() => Err("no request".into()),
+            Focus::Files if model.selected_operation().is_none() => Err("no operation".into()),
             _ => Ok(()),
         },
         _ => Ok(()),
@@ -330,6 +398,14 @@ fn on_connections(model: &Model) -> Result<(usize, &ConnectionView), String> {
         return Err(format!("{} is lost", model.agents[agent].name));
     }
     Ok((agent, view))
+}
+
+/// The selected request, on the screen where it is seen.
+fn on_requests(model: &Model) -> Result<(usize, &RequestView), String> {
+    if model.ui.screen != Screen::Requests {
+        return Err("on the screen Requests".into());
+    }
+    model.selected_request().ok_or_else(|| "no request is selected".to_owned())
 }
 
 /// Whether this console may, at any agent that answers.
@@ -377,6 +453,26 @@ pub fn bar(model: &Model) -> Vec<(Command, u8, Result<(), String>)> {
             (Command::Help, 5),
             (Command::Quit, 7),
         ],
+        (Screen::Requests, _) => &[
+            (Command::HoldRequests, 1),
+            (Command::ReleaseRequest, 1),
+            (Command::ResumeRequests, 2),
+            (Command::Filter, 3),
+            (Command::Arm, 4),
+            (Command::Freeze, 7),
+            (Command::Palette, 8),
+            (Command::Help, 5),
+            (Command::Quit, 6),
+        ],
+        (Screen::Files, _) => &[
+            (Command::Filter, 1),
+            (Command::Arm, 2),
+            (Command::CopyRow, 6),
+            (Command::Freeze, 5),
+            (Command::Palette, 7),
+            (Command::Help, 3),
+            (Command::Quit, 4),
+        ],
         (_, Focus::Form) => {
             &[(Command::Arm, 1), (Command::NextPanel, 2), (Command::CopyCommand, 4), (Command::Back, 3)]
         }
@@ -411,6 +507,8 @@ pub fn of_screen(screen: Screen) -> Command {
         Screen::Overview => Command::Overview,
         Screen::Faults => Command::Faults,
         Screen::Connections => Command::Connections,
+        Screen::Requests => Command::Requests,
+        Screen::Files => Command::Files,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The agents' side: listens to their events, asks them now and then, carries out effects. All of it in tasks of its own,
 //! so that neither a slow agent nor a dead one holds up a key.
 
-use crate::update::{ByHand, Effect, Msg, News, Snapshot};
+use crate::update::{AboutRequests, ByHand, Effect, Msg, News, Snapshot};
 use control::{Client, ClientError, Endpoint, Signal};
 use futures::StreamExt;
 use std::sync::Arc;
@@ -49,6 +49,7 @@ impl Remote {
             Effect::Plan { agent, .. } | Effect::Arm { agent, .. } => *agent,
             Effect::Disarm(a, _) | Effect::Renew(a, _) => *a,
             Effect::Connections(a, _) | Effect::Connection(a, ..) => *a,
+            Effect::Requests(a, _) | Effect::AboutRequests(a, _) | Effect::Operations(a, _) => *a,
             Effect::Copy(_) | Effect::Leave => return,
         };
         let Some(client) = self.clients.get(agent).cloned() else { return };
@@ -100,6 +101,16 @@ async fn call(client: &Client, effect: Effect) -> Option<News> {
         }
         Effect::Lift(_) => News::Lifted(client.lift().await),
         Effect::EndRun(_) => News::RunEnded(client.end_run().await.map(Box::new)),
+        Effect::Operations(_, query) => News::Operations(client.operations(&query).await),
+        Effect::Requests(_, query) => News::Requests(client.requests(&query).await),
+        Effect::AboutRequests(_, what) => {
+            let result = match &what {
+                AboutRequests::Hold(order) => client.hold_requests(order).await.map(drop),
+                AboutRequests::Release(id) => client.release_request(*id).await,
+                AboutRequests::Resume(id) => client.end_hold(*id).await,
+            };
+            News::RequestsDone(what, result)
+        }
         Effect::Connections(_, query) => News::Connections(client.connections(&query).await),
         Effect::Connection(_, what, id) => {
             let result = match what {

@@ -11,6 +11,10 @@ pub enum Screen {
     Faults,
     /// The open connections of the proxies.
     Connections,
+    /// The HTTP requests through them.
+    Requests,
+    /// Operations on files.
+    Files,
 }
 
 /// A row of the table.
@@ -36,6 +40,8 @@ pub const SCREENS: &[ScreenDef] = &[
     },
     ScreenDef { screen: Screen::Faults, key: '2', title: "Faults", panels: &[Focus::Catalogue, Focus::Form] },
     ScreenDef { screen: Screen::Connections, key: '3', title: "Connections", panels: &[Focus::Connections] },
+    ScreenDef { screen: Screen::Requests, key: '4', title: "Requests", panels: &[Focus::Requests] },
+    ScreenDef { screen: Screen::Files, key: '5', title: "Files", panels: &[Focus::Files] },
 ];
 
 impl Screen {
@@ -52,7 +58,8 @@ mod tests {
 
     #[test]
     fn every_screen_has_a_row() {
-        for screen in [Screen::Overview, Screen::Faults, Screen::Connections] {
+        for screen in [Screen::Overview, Screen::Faults, Screen::Connections, Screen::Requests, Screen::Files]
+        {
             assert_eq!(screen.def().screen, screen);
         }
     }

@@ -90,6 +90,63 @@ fn connections_live() {
     insta::assert_snapshot!("connections_read_only_80x24", connections(DARK, true).screen(80, 24));
 }
 
+fn requests(look: Look) -> Console {
+    let mut c = Console::shop(look);
+    c.text("4");
+    let list = sim::requests(&c.agents[0]);
+    c.say(0, News::Requests(Ok(list)));
+    c
+}
+
+#[test]
+fn requests_live() {
+    let mut c = requests(DARK);
+    insta::assert_snapshot!("requests_80x24", c.screen(80, 24));
+    c.key(KeyCode::Down);
+    c.key(KeyCode::Down);
+    insta::assert_snapshot!("requests_held_120x36", c.screen(120, 36));
+    c.key(KeyCode::Down);
+    insta::assert_snapshot!("requests_hit_80x24", c.screen(80, 24));
+    c.text("/pay 503");
+    insta::assert_snapshot!("requests_filtered_60x15", c.screen(60, 15));
+}
+
+#[test]
+fn requests_when_there_are_none() {
+    let mut c = lone();
+    c.text("4");
+    assert!(c.screen(80, 24).contains("asking for the requests"));
+    c.say(0, News::Requests(Ok(control::RequestList::default())));
+    insta::assert_snapshot!("requests_none_80x24", c.screen(80, 24));
+    let old = control::Failure::new(control::Code::NotFound, "there is nothing at /api/v1/requests");
+    c.say(0, News::Requests(Err(ClientError::Failure(old))));
+    assert!(c.screen(80, 24).contains("there is nothing at /api/v1/requests"));
+}
+
+fn files(look: Look) -> Console {
+    let mut c = Console::shop(look);
+    c.text("5");
+    c.say(0, News::Operations(Ok(sim::operations(0))));
+    c.tick(c.model.now_ms + 1000.0);
+    c.say(0, News::Operations(Ok(sim::operations(1))));
+    c
+}
+
+#[test]
+fn files_live() {
+    let mut c = files(DARK);
+    insta::assert_snapshot!("files_80x24", c.screen(80, 24));
+    c.key(KeyCode::Down);
+    insta::assert_snapshot!("files_120x36", c.screen(120, 36));
+    c.text("/fsync eio");
+    insta::assert_snapshot!("files_filtered_60x15", c.screen(60, 15));
+    let mut c = lone();
+    c.text("5");
+    assert!(c.screen(80, 24).contains("asking for the operations"));
+    c.say(0, News::Operations(Ok(control::OperationList::default())));
+    insta::assert_snapshot!("files_none_80x24", c.screen(80, 24));
+}
+
 #[test]
 fn connections_of_several_agents() {
     let memory = still(Memory::new("db-1"), |m| m.with_proxy("redis", false));
@@ -230,6 +287,8 @@ fn every_screen(look: Look, mut check: impl FnMut(&mut Console, &str)) {
         check(&mut c, keys);
     }
     check(&mut connections(look, false), "connections");
+    check(&mut requests(look), "requests");
+    check(&mut files(look), "files");
     let mut c = Console::shop(look);
     c.ctrl('x');
     check(&mut c, "halt");

@@ -11,7 +11,7 @@ use support::{Console, DARK, sim, still};
 use tui::command::{Command, possible};
 use tui::form::Plan;
 use tui::state::{Focus, Link, Popup};
-use tui::update::{Effect, Msg, News, next_tick_ms, update};
+use tui::update::{AboutRequests, Effect, Msg, News, next_tick_ms, update};
 
 fn lone(read_only: bool) -> Console {
     let memory = still(Memory::new("edge-1"), |m| {
@@ -171,6 +171,40 @@ fn connections(role: Role, read_only: bool) -> Console {
     assert!(matches!(&effects[..], [Effect::Connections(0, _)]), "{effects:?}");
     c.answer(effects);
     c
+}
+
+#[test]
+fn requests_are_asked_for_held_and_let_go() {
+    let mut c = Console::shop(DARK);
+    c.role = Role::Operator;
+    c.snapshot(0);
+    let effects = c.text("4");
+    assert!(matches!(&effects[..], [Effect::Requests(0, _)]), "{effects:?}");
+    let list = sim::requests(&c.agents[0]);
+    c.say(0, News::Requests(Ok(list.clone())));
+    let now = c.model.now_ms;
+    let asks = |effects: &[Effect]| effects.iter().filter(|e| matches!(e, Effect::Requests(..))).count();
+    assert_eq!(asks(&c.tick(now + 1000.0)), 1, "once a second");
+    assert_eq!(c.model.selected_request().unwrap().1.id, 930, "the newest");
+    c.key(KeyCode::Down);
+    c.key(KeyCode::Down);
+    assert_eq!(c.model.selected_request().unwrap().1.id, 928);
+    // A newer one comes: the selection stays.
+    let mut more = list;
+    more.requests.push(model::RequestView { id: 931, at_ms: 1_764_380_009_000, ..more.requests[0].clone() });
+    c.say(0, News::Requests(Ok(more)));
+    assert_eq!((c.model.selected_request().unwrap().1.id, c.model.ui.requests.row), (928, 3));
+    let released = c.text("r");
+    assert_eq!(released, [Effect::AboutRequests(0, AboutRequests::Release(928))]);
+    let held = c.text("i");
+    let [Effect::AboutRequests(0, AboutRequests::Hold(order))] = &held[..] else { panic!("{held:?}") };
+    assert_eq!(order.when.as_ref().unwrap().to_string(), "POST /pay");
+    assert_eq!(c.text("R"), [Effect::AboutRequests(0, AboutRequests::Resume(3))]);
+    // Held ones are asked for on other screens, too, and then no more.
+    c.text("1");
+    let now = c.model.now_ms;
+    c.say(0, News::Requests(Ok(control::RequestList::default())));
+    assert_eq!(asks(&c.tick(now + 5000.0)), 0);
 }
 
 fn selected(c: &Console) -> u64 {

@@ -11,4 +11,4 @@ pub(crate) use log::Log;
 pub(crate) use read::{Live, read};
 pub(crate) use record::{FILE, Record};
 pub use recover::{ActReport, Damage, RecoverReport, recover};
-pub(crate) use recover::{Reach, lock, recover_here};
+pub(crate) use recover::{Reach, let_die, lock, recover_here};

@@ -102,7 +102,14 @@ pub async fn recover(
     let failed = |e: io::Error| {
         EngineError::StateDir(format!("{} cannot be read: {e}", state_dir.join(FILE).display()))
     };
-    match lock_for_recover(state_dir) {
+    let mut lock = lock_for_recover(state_dir);
+    if let Err(EngineError::InUse { holder: Some(holder), .. }) = &lock
+        && holder.process.is_stuck_dying()
+    {
+        let_die(state_dir, injectors).await;
+        lock = lock_for_recover(state_dir);
+    }
+    match lock {
         Ok(_lock) => recover_here(state_dir, injectors, Reach::Everything).await.map_err(failed),
         Err(EngineError::InUse { .. }) if force => {
             recover_here(state_dir, injectors, Reach::NotTheAgents).await.map_err(failed)
@@ -203,11 +210,20 @@ pub(crate) async fn recover_here(
     }
     if gone {
         report.moved_to = put_away(state_dir, &contents)?;
-        for injector in injectors {
-            report.acts.extend(injector.sweep(state_dir).await.into_iter().map(swept));
-        }
+        report.acts.extend(let_die(state_dir, injectors).await.acts);
     }
     Ok(report)
+}
+
+/// An agent that was killed while one of its threads waited in the kernel for the agent itself - to write back a page of
+/// a directory that it serves, say - does not end, and holds the state directory. When its targets are taken away, that
+/// thread has nothing more to wait for.
+pub(crate) async fn let_die(state_dir: &Path, injectors: &[Arc<dyn Injector>]) -> RecoverReport {
+    let mut report = RecoverReport::default();
+    for injector in injectors {
+        report.acts.extend(injector.sweep(state_dir).await.into_iter().map(swept));
+    }
+    report
 }
 
 /// What was left of an open target is reported like an act that was left.

@@ -115,6 +115,9 @@ impl<C: Client> Way<'_, C> {
             Some((Moment::BeforeEnd, ending)) => self.up.endless = Some(ending),
             _ => {}
         }
+        if heads.request.version == Version::HTTP_2 && heads.request.method == Method::CONNECT {
+            self.up = Pump::of_nothing();
+        }
         self.flow.stage(&mut self.up, Dir::Up, &known);
         let asked = Upstream::ask(&self.flow.context.pool, self.flow.context.target.spec.upstream_http, &ask);
         match self.attentive(asked).await? {
@@ -155,7 +158,9 @@ impl<C: Client> Way<'_, C> {
     async fn respond(&mut self, heads: &mut Heads, upstream: &mut Upstream) -> Result<(), Over> {
         let begun = Instant::now();
         let mut body = self.response_head(heads, upstream).await?;
-        self.flow.service = Some(begun.elapsed());
+        if !matches!(upstream, Upstream::Own(_)) {
+            self.flow.service = Some(begun.elapsed());
+        }
         if self.flow.is_stale() {
             self.flow.refresh(Late::Responses, &heads.request, Some(&heads.response));
         }
@@ -336,10 +341,15 @@ impl<C: Client> Way<'_, C> {
     /// Sees whether the client is still there, and drives what faults below hold of what was written to it.
     fn poll_client(&mut self, cx: &mut Task<'_>) -> Result<(), Over> {
         // Of a tunnel, one direction may be over before the other.
-        if self.client.is_body_read()
-            && !self.tunnel
-            && let Poll::Ready(gone) = self.client.poll_gone(cx)
-        {
+        if self.client.can_be_watched() && !self.tunnel {
+            return self.poll_held(cx);
+        }
+        self.client.poll_drive(cx).map_err(Over::Gone)
+    }
+
+    /// The same while nobody reads the request's body: what comes of it waits to be read.
+    fn poll_held(&mut self, cx: &mut Task<'_>) -> Result<(), Over> {
+        if let Poll::Ready(gone) = self.client.poll_gone(cx) {
             return Err(Over::Gone(gone));
         }
         self.client.poll_drive(cx).map_err(Over::Gone)
@@ -352,7 +362,7 @@ impl<C: Client> Way<'_, C> {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Ok(done));
             }
-            match self.poll_client(cx) {
+            match self.poll_held(cx) {
                 Ok(()) => Poll::Pending,
                 Err(gone) => Poll::Ready(Err(gone)),
             }
@@ -382,12 +392,14 @@ impl<C: Client> Way<'_, C> {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Ok(done));
             }
-            if let Some(upstream) = upstream.as_deref_mut()
-                && let Err(why) = self.poll_up(cx, upstream)
-            {
-                return Poll::Ready(Err(why));
-            }
-            match self.poll_client(cx) {
+            let client = match upstream.as_deref_mut() {
+                None => self.poll_held(cx),
+                Some(upstream) => match self.poll_up(cx, upstream) {
+                    Ok(()) => self.poll_client(cx),
+                    Err(why) => return Poll::Ready(Err(why)),
+                },
+            };
+            match client {
                 Ok(()) => Poll::Pending,
                 Err(gone) => Poll::Ready(Err(gone)),
             }

@@ -42,6 +42,8 @@ pub(crate) mod upstream;
 pub(crate) mod websocket;
 pub(crate) mod wire;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use serve::any_version;
 pub(crate) use serve::serve;
 pub(crate) use upstream::Pool;
 

@@ -27,6 +27,7 @@ pub(crate) struct Pump {
     sent: u64,
     source_over: bool,
     tunnel: bool,
+    broken: Option<Broken>,
     alarm: Option<Alarm>,
 }
 
@@ -38,6 +39,8 @@ enum State {
     Breaking(Ending),
     /// The end was sent and leaves.
     Ending,
+    /// Where it comes from is broken; what came before leaves first.
+    Failing,
     Over,
     /// What comes is thrown away.
     Discarding,
@@ -58,6 +61,11 @@ impl Pump {
     /// Of a connection that has changed over: the end of one direction is its own.
     pub(crate) fn tunnel(websocket: bool) -> Pump {
         Pump { tunnel: true, frames: websocket.then(Tracker::default), ..Pump::default() }
+    }
+
+    /// Of a connection that shall change over and has not: nothing is read, and what was encoded leaves.
+    pub(crate) fn of_nothing() -> Pump {
+        Pump { state: State::Ending, ..Pump::default() }
     }
 
     /// Whether the body has arrived, or is thrown away and over.
@@ -102,6 +110,12 @@ impl Pump {
                     self.state = State::Over;
                     return Poll::Ready(Err(Stopped::Fault(ending)));
                 }
+                State::Failing => {
+                    ready!(to.poll_flush(cx)).map_err(Stopped::To)?;
+                    self.state = State::Over;
+                    let broken = self.broken.take().unwrap_or_else(|| Broken::new("it broke off"));
+                    return Poll::Ready(Err(Stopped::From(broken)));
+                }
                 State::Ending => {
                     if self.tunnel {
                         ready!(to.poll_close(cx)).map_err(Stopped::To)?;
@@ -117,8 +131,16 @@ impl Pump {
                     }
                     ready!(to.poll_ready(cx)).map_err(Stopped::To)?;
                     let moved = match self.chain.is_bypassed() && !self.source_over {
-                        true => self.pass(cx, from, to)?,
-                        false => self.pull(cx, from, to, timers)?,
+                        true => self.pass(cx, from, to),
+                        false => self.pull(cx, from, to, timers),
+                    };
+                    let moved = match moved {
+                        Err(Stopped::From(broken)) => {
+                            self.broken = Some(broken);
+                            self.state = State::Failing;
+                            continue;
+                        }
+                        moved => moved?,
                     };
                     if moved.is_pending() {
                         // What was sent must not wait for what comes next.
@@ -158,7 +180,30 @@ impl Pump {
                 if let (Some(tracker), Piece::Data(bytes)) = (&mut self.frames, &piece) {
                     tracker.pass(bytes);
                 }
-                self.deliver(piece, to).map(Poll::Ready)
+                match piece {
+                    // In one frame where there are frames, as it most likely came.
+                    Piece::Data(data)
+                        if from.is_at_end()
+                            && self.limit.is_none()
+                            && self.endless.is_none()
+                            && !self.tunnel =>
+                    {
+                        self.sent += data.len() as u64;
+                        match from.poll_piece(cx).map_err(Stopped::From)? {
+                            Poll::Ready(Piece::End) => {
+                                self.state = State::Ending;
+                                to.send_last(data).map_err(Stopped::To)?;
+                            }
+                            Poll::Ready(other) => {
+                                to.send(Piece::Data(data)).map_err(Stopped::To)?;
+                                self.deliver(other, to)?;
+                            }
+                            Poll::Pending => to.send(Piece::Data(data)).map_err(Stopped::To)?,
+                        }
+                        Ok(Poll::Ready(()))
+                    }
+                    piece => self.deliver(piece, to).map(Poll::Ready),
+                }
             }
         }
     }

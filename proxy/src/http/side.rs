@@ -51,6 +51,17 @@ pub(crate) trait Side {
         Poll::Ready(Ok(None))
     }
 
+    /// Whether what comes next is the end, and it is there already.
+    fn is_at_end(&self) -> bool {
+        false
+    }
+
+    /// Takes the last piece of data together with the end.
+    fn send_last(&mut self, data: Bytes) -> Result<(), Broken> {
+        self.send(Piece::Data(data))?;
+        self.send(Piece::End)
+    }
+
     /// Whether it has chunks, and they can pass to a side that takes them as they are.
     fn gives_raw(&self) -> bool {
         false
@@ -98,6 +109,9 @@ pub(crate) trait Client: Side {
 
     /// Ready when the client is gone.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Broken>;
+
+    /// Whether it can be asked whether it is gone: with HTTP/1.1 only when its request was read.
+    fn can_be_watched(&self) -> bool;
 
     /// Whether the request's body was read to its end.
     fn is_body_read(&self) -> bool;

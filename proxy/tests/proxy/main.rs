@@ -12,3 +12,4 @@ mod targets;
 mod tls;
 mod udp;
 mod upstreams;
+mod versions;

@@ -330,7 +330,7 @@ async fn chunks_go_on_when_a_fault_comes_in_the_middle_of_one() {
     let mut stream = bench.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     assert!(text(&read_all(&mut stream, b"0123456789").await).ends_with("14\r\n0123456789"));
-    let armed = bench.arm("throttle rate=1MB/s").await;
+    let armed = bench.arm("throttle_body rate=1MB/s").await;
     tell.send(()).unwrap();
     let rest = text(&read_all(&mut stream, b"0\r\n\r\n").await);
     assert!(rest.starts_with("abcdefghij\r\n") && rest.ends_with("\r\n0\r\n\r\n"), "{rest:?}");

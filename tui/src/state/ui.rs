@@ -44,6 +44,10 @@ pub enum Focus {
     Form,
     /// Connections: the table.
     Connections,
+    /// Requests: the table.
+    Requests,
+    /// Files: the tail of operations.
+    Files,
 }
 
 /// Something that lies over the screen.
@@ -171,6 +175,10 @@ pub struct Ui {
     pub form: Form,
     /// What is shown of the connections.
     pub connections: Browse,
+    /// What is shown of the requests.
+    pub requests: crate::state::requests::Browse,
+    /// What is shown of the operations on files.
+    pub files: crate::state::files::Browse,
     /// A message.
     pub toast: Option<Toast>,
     /// The last halt from here.
@@ -197,6 +205,8 @@ impl Ui {
             row: 1,
             form: Form::default(),
             connections: Browse::default(),
+            requests: crate::state::requests::Browse::default(),
+            files: crate::state::files::Browse::default(),
             toast: None,
             halting: Vec::new(),
         }

@@ -1,6 +1,6 @@
 //! What commands do.
 
-use super::{ByHand, Effect, connections, toast};
+use super::{ByHand, Effect, connections, files, requests, toast};
 use crate::catalogue::{self, Row};
 use crate::cmdline;
 use crate::command::{Command, possible};
@@ -77,12 +77,17 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
         Command::HoldConnection => connections::by_hand(model, ByHand::Hold, effects),
         Command::ReleaseConnection => connections::by_hand(model, ByHand::Release, effects),
         Command::SortConnections => connections::resort(model, effects),
+        Command::HoldRequests => requests::hold(model, effects),
+        Command::ReleaseRequest => requests::release(model, effects),
+        Command::ResumeRequests => requests::resume(model, effects),
         Command::CopyRow => copy_row(model, effects),
         Command::CopyCommand => {
             let line = match model.ui.screen {
                 Screen::Faults => model.ui.form.fault().ok().map(|f| cmdline::arm(&f)),
                 Screen::Overview => model.selected_fault().map(|(_, f)| cmdline::arm(&f.fault)),
                 Screen::Connections => Some(connections::command(model)),
+                Screen::Requests => Some(requests::command(model)),
+                Screen::Files => None,
             };
             if let Some(line) = line {
                 copy(model, line, effects);
@@ -93,6 +98,14 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
         Command::Connections => {
             show(model, Screen::Connections);
             connections::ask(model, effects);
+        }
+        Command::Requests => {
+            show(model, Screen::Requests);
+            requests::ask(model, effects);
+        }
+        Command::Files => {
+            show(model, Screen::Files);
+            files::ask(model, effects);
         }
         Command::NextPanel => panel(model, 1),
         Command::PreviousPanel => panel(model, -1),
@@ -115,8 +128,22 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
                 model.sort_connections();
                 connections::ask(model, effects);
             }
-            Screen::Connections if model.ui.frozen.is_some() => model.ui.frozen = None,
-            Screen::Faults | Screen::Connections => show(model, Screen::Overview),
+            Screen::Requests if !model.ui.requests.filter.value().is_empty() => {
+                model.ui.requests.filter.reset();
+                model.sort_requests();
+                requests::ask(model, effects);
+            }
+            Screen::Files if !model.ui.files.filter.value().is_empty() => {
+                model.ui.files.filter.reset();
+                model.sort_operations();
+                files::ask(model, effects);
+            }
+            Screen::Connections | Screen::Requests | Screen::Files if model.ui.frozen.is_some() => {
+                model.ui.frozen = None
+            }
+            Screen::Faults | Screen::Connections | Screen::Requests | Screen::Files => {
+                show(model, Screen::Overview)
+            }
             Screen::Overview => (model.ui.frozen, model.ui.back) = (None, 0),
         },
         Command::Quit => quit(model, effects),
@@ -155,6 +182,8 @@ fn arm_or_open(model: &mut Model, effects: &mut Vec<Effect>) {
         if model.ui.screen != Screen::Faults {
             let chosen = match model.ui.screen {
                 Screen::Connections => model.selected_connection().map(|(a, c)| (a, c.target.clone())),
+                Screen::Requests => model.selected_request().map(|(a, r)| (a, r.target.clone())),
+                Screen::Files => model.selected_operation().map(|(a, o)| (a, o.target.clone())),
                 _ => model.selected_target().map(|(a, t)| (a, t.target.clone())),
             };
             show(model, Screen::Faults);
@@ -241,6 +270,8 @@ fn copy_row(model: &mut Model, effects: &mut Vec<Effect>) {
         Focus::Connections => {
             model.selected_connection().map_or_else(String::new, |(_, c)| connections::words(c))
         }
+        Focus::Requests => model.selected_request().map_or_else(String::new, |(_, r)| requests::words(r)),
+        Focus::Files => model.selected_operation().map_or_else(String::new, |(_, o)| files::words(o)),
         Focus::Catalogue | Focus::Form => match model.ui.form.fault() {
             Ok(fault) => cmdline::arm(&fault),
             Err(_) => return toast(model, Level::Bad, "copy: the form is not complete"),
@@ -273,7 +304,7 @@ fn detail(model: &mut Model) {
             }
             None => {}
         },
-        Focus::Events | Focus::Form | Focus::Connections => {}
+        Focus::Events | Focus::Form | Focus::Connections | Focus::Requests | Focus::Files => {}
     }
 }
 
@@ -316,6 +347,14 @@ fn walk(model: &mut Model, by: i64) {
         Focus::Connections => {
             let at = moved(model.ui.connections.row, model.ui.connections.rows.len());
             model.select_connection(at);
+        }
+        Focus::Requests => {
+            let at = moved(model.ui.requests.row, model.ui.requests.rows.len());
+            model.select_request(at);
+        }
+        Focus::Files => {
+            let at = moved(model.ui.files.row, model.ui.files.rows.len());
+            model.select_operation(at);
         }
         Focus::Form => {}
     }

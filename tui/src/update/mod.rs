@@ -3,18 +3,24 @@
 mod act;
 mod connections;
 mod events;
+mod files;
 mod fold;
 mod keys;
 mod popup;
+mod requests;
 mod typing;
 
 pub(crate) use act::targets;
 pub(crate) use popup::{lift_word, palette};
+pub use requests::{AboutRequests, alike};
 
 use crate::form::Plan;
 use crate::state::{Model, TargetRow, Toast, ui};
 use control::wire::{Disarmed, FaultState, Halted, PlanView, RunState, Status};
-use control::{ClientError, Close, ConnectionList, ConnectionQuery, Signal};
+use control::{
+    ClientError, Close, ConnectionList, ConnectionQuery, OperationList, OperationQuery, RequestList,
+    RequestQuery, Signal,
+};
 use crossterm::event::KeyEvent;
 use model::sample::TargetState;
 use model::{Fault, units::Span};
@@ -60,6 +66,12 @@ pub enum News {
     Connections(Result<ConnectionList, ClientError>),
     /// The answer to something done to a connection by hand: what, and its number.
     ConnectionDone(ByHand, u64, Result<(), ClientError>),
+    /// Its requests.
+    Requests(Result<RequestList, ClientError>),
+    /// The answer to something done about requests by hand.
+    RequestsDone(AboutRequests, Result<(), ClientError>),
+    /// Operations on its files.
+    Operations(Result<OperationList, ClientError>),
     /// The answer to ending the run.
     RunEnded(Result<Box<RunState>, ClientError>),
 }
@@ -103,6 +115,10 @@ pub enum Effect {
     Connections(usize, Box<ConnectionQuery>),
     /// Something done to a connection by hand: at which agent, what, and its number.
     Connection(usize, ByHand, u64),
+    Requests(usize, Box<RequestQuery>),
+    Operations(usize, Box<OperationQuery>),
+    /// Something done about requests by hand: at which agent, and what.
+    AboutRequests(usize, AboutRequests),
     /// Asks the agent anew for what it is and does.
     Refresh(usize),
     /// Puts a text into the clipboard of the terminal.
@@ -160,7 +176,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
 pub fn next_tick_ms(model: &Model) -> Option<f64> {
     match model.ui.form.changed_ms {
         Some(since) => Some((since + REST_MS - model.now_ms).max(10.0)),
-        None if model.counting() || model.polls_connections() => Some(1000.0 - model.now_ms % 1000.0),
+        None if model.counting() || model.polls() => Some(1000.0 - model.now_ms % 1000.0),
         None => None,
     }
 }
@@ -174,6 +190,8 @@ fn tick(model: &mut Model, now_ms: f64, effects: &mut Vec<Effect>) {
     }
     if second {
         connections::ask(model, effects);
+        requests::ask(model, effects);
+        files::ask(model, effects);
     }
     if second && model.counting() {
         model.dirty = true;

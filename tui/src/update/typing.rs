@@ -1,6 +1,6 @@
 //! Text that is typed: the form's fields, the catalogue's filter, and the lines of popups.
 
-use super::{Effect, connections};
+use super::{Effect, connections, files, requests};
 use crate::form::Asks;
 use crate::screen::Screen;
 use crate::state::{Focus, Model, Popup};
@@ -55,6 +55,12 @@ pub(super) fn filter(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect
     if model.ui.screen == Screen::Connections {
         return connections::filter(model, key, effects);
     }
+    if model.ui.screen == Screen::Requests {
+        return requests::filter(model, key, effects);
+    }
+    if model.ui.screen == Screen::Files {
+        return files::filter(model, key, effects);
+    }
     let ui = &mut model.ui;
     match key.code {
         KeyCode::Esc => {
@@ -83,6 +89,8 @@ pub(super) fn paste(model: &mut Model, text: &str) {
         // A name is typed to think about it; pasting it would not be typing.
         Some(_) => return,
         None if ui.filtering && ui.screen == Screen::Connections => &mut ui.connections.filter,
+        None if ui.filtering && ui.screen == Screen::Requests => &mut ui.requests.filter,
+        None if ui.filtering && ui.screen == Screen::Files => &mut ui.files.filter,
         None if ui.filtering => &mut ui.filter,
         None if ui.focus == Focus::Form => {
             let at = ui.form.at;
@@ -100,5 +108,11 @@ pub(super) fn paste(model: &mut Model, text: &str) {
     }
     if model.ui.screen == Screen::Connections {
         model.sort_connections();
+    }
+    if model.ui.screen == Screen::Requests {
+        model.sort_requests();
+    }
+    if model.ui.screen == Screen::Files {
+        model.sort_operations();
     }
 }

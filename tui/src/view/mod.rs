@@ -1,8 +1,10 @@
 //! Drawing: from what is known to cells, and nothing else.
 
 mod axis;
+mod browse;
 mod connections;
 mod faults;
+mod files;
 mod header;
 mod keybar;
 mod lanes;
@@ -10,6 +12,7 @@ mod overview;
 mod panels;
 mod plot;
 mod popup;
+mod requests;
 pub mod text;
 pub mod theme;
 
@@ -47,6 +50,8 @@ pub fn draw(f: &mut Frame, model: &Model) {
         Screen::Overview => overview::draw(f, body, model, theme),
         Screen::Faults => faults::draw(f, body, model, theme),
         Screen::Connections => connections::draw(f, body, model, theme),
+        Screen::Requests => requests::draw(f, body, model, theme),
+        Screen::Files => files::draw(f, body, model, theme),
     }
     keybar::bar(f, keys, model, theme);
     popup::draw(f, Rect { height: area.height - 1, ..area }, model, theme);

@@ -103,6 +103,10 @@ impl<T: Io> Side for H1<T> {
         self.poll_chunks(cx)
     }
 
+    fn is_at_end(&self) -> bool {
+        self.is_last()
+    }
+
     fn gives_raw(&self) -> bool {
         self.is_chunked()
     }
@@ -201,6 +205,10 @@ impl<T: Io> Client for H1<T> {
                 }
             }
         }
+    }
+
+    fn can_be_watched(&self) -> bool {
+        self.is_read()
     }
 
     fn is_body_read(&self) -> bool {

@@ -55,6 +55,11 @@ impl<T: Io> H1<T> {
         matches!(self.reading, Reading::Done)
     }
 
+    /// Whether only the end is to be told.
+    pub(super) fn is_last(&self) -> bool {
+        matches!(self.reading, Reading::End | Reading::Length(0))
+    }
+
     /// Whether there is input that nobody has looked at.
     pub(crate) fn has_input(&self) -> bool {
         !self.input.is_empty()

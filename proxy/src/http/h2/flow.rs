@@ -124,6 +124,15 @@ impl Going {
         sent.map_err(|e| broken(&e))
     }
 
+    /// Takes the last data with the end, in one frame.
+    pub(crate) fn send_last(&mut self, data: Bytes) -> Result<(), Broken> {
+        if self.over {
+            return Ok(());
+        }
+        self.over = true;
+        self.stream.send_data(data, true).map_err(|e| broken(&e))
+    }
+
     /// Gives the stream up.
     pub(crate) fn reset(&mut self, code: u32) {
         self.over = true;

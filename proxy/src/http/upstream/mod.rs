@@ -16,6 +16,7 @@ use super::message::{Piece, RequestHead, ResponseHead};
 use super::side::{Broken, Raw, Side};
 use super::wire::{Ending, Malformed};
 use crate::net::Stream;
+use bytes::Bytes;
 use http::{Method, Version};
 use model::target::HttpVersion;
 use std::sync::Arc;
@@ -185,6 +186,22 @@ impl Side for Upstream {
         match self {
             Upstream::H1(side, ..) => side.poll_raw(cx),
             _ => Poll::Ready(Ok(None)),
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        match self {
+            Upstream::H1(side, ..) => side.is_at_end(),
+            Upstream::H2(stream) => stream.is_at_end(),
+            Upstream::Own(own) => own.is_at_end(),
+        }
+    }
+
+    fn send_last(&mut self, data: Bytes) -> Result<(), Broken> {
+        match self {
+            Upstream::H1(side, ..) => side.send_last(data),
+            Upstream::H2(stream) => stream.send_last(data),
+            Upstream::Own(_) => Ok(()),
         }
     }
 

@@ -58,4 +58,9 @@ impl Own {
     pub(crate) fn piece(&mut self) -> Option<Piece> {
         self.pieces.next()
     }
+
+    /// Whether only the end is left.
+    pub(crate) fn is_at_end(&self) -> bool {
+        matches!(self.pieces.as_slice(), [Piece::End])
+    }
 }

@@ -8,6 +8,7 @@ use crate::http::h2::heads;
 use crate::http::message::{Piece, RequestHead, ResponseHead};
 use crate::http::side::Broken;
 use crate::http::websocket;
+use bytes::Bytes;
 use h2::client::ResponseFuture;
 use http::{Method, StatusCode, Version};
 use std::future::{Future, poll_fn};
@@ -19,8 +20,8 @@ pub(crate) struct OutStream {
     response: Option<ResponseFuture>,
     going: Going,
     coming: Option<Coming>,
-    /// The response's trailers or end have been told.
-    tunnel: bool,
+    /// The stream shall change over, which the response has not decided yet. Until then nothing is sent, nor the end.
+    undecided: bool,
     _share: Share,
 }
 
@@ -56,7 +57,7 @@ impl OutStream {
             NotBegun { why: error.to_string(), unsent: true }
         })?;
         let going = Going::new(stream, over);
-        Ok(OutStream { response: Some(response), going, coming: None, tunnel: false, _share: share })
+        Ok(OutStream { response: Some(response), going, coming: None, undecided: tunnel, _share: share })
     }
 
     /// Reads the next head of the response.
@@ -78,11 +79,14 @@ impl OutStream {
         heads::read_response(into, &http::Response::from_parts(parts, ()));
         let success = into.status.is_success();
         let upgrade = ask.hop.upgrade || !ask.head.protocol.is_empty();
-        self.tunnel = success && (upgrade || ask.head.method == Method::CONNECT);
-        if self.tunnel && ask.hop.upgrade && ask.head.version != Version::HTTP_2 {
+        let tunnel = success && (upgrade || ask.head.method == Method::CONNECT);
+        if std::mem::take(&mut self.undecided) && !tunnel {
+            self.going.send(Piece::End)?;
+        }
+        if tunnel && ask.hop.upgrade && ask.head.version != Version::HTTP_2 {
             to_http1(ask.head, into);
         }
-        Poll::Ready(Ok(if self.tunnel {
+        Poll::Ready(Ok(if tunnel {
             Body::Tunnel
         } else if over {
             Body::None
@@ -109,7 +113,17 @@ impl OutStream {
 
     /// Takes a piece of the request's body.
     pub(crate) fn send(&mut self, piece: Piece) -> Result<(), Broken> {
-        self.going.send(piece)
+        if self.undecided { Ok(()) } else { self.going.send(piece) }
+    }
+
+    /// Takes the last data with the end.
+    pub(crate) fn send_last(&mut self, data: Bytes) -> Result<(), Broken> {
+        self.going.send_last(data)
+    }
+
+    /// Whether the response's end comes next and is there.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.coming.as_ref().is_some_and(Coming::is_empty)
     }
 
     /// What was sent leaves by itself.
