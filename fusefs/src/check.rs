@@ -183,7 +183,7 @@ fn real(target: &TargetRef, place: &Place, what: &str) -> Result<PathBuf, Refusa
 /// What of ours is mounted there already.
 fn ours_on(place: &Place) -> Option<String> {
     let path = if place.pid.is_some() { place.path.clone() } else { place.path.canonicalize().ok()? };
-    let top = place.table().into_iter().rfind(|line| line.at == path)?;
+    let top = place.top(&path)?;
     (top.kind == "fuse.murphy").then_some(top.source)
 }
 

@@ -107,8 +107,16 @@ impl Place {
 
     /// Whether that mount is what is on top there.
     pub(crate) fn shows(&self, mount: &MountId) -> bool {
-        let here = self.table().into_iter().rfind(|line| line.at == self.path);
-        here.is_some_and(|line| line.is(mount))
+        self.top(&self.path).is_some_and(|line| line.is(mount))
+    }
+
+    /// What is mounted on top of a path. The order of the table says nothing about it: one may have been put beneath
+    /// another.
+    pub(crate) fn top(&self, path: &Path) -> Option<Mounted> {
+        let mut here = self.table();
+        here.retain(|line| line.at == path);
+        let top = here.iter().position(|line| !here.iter().any(|other| other.parent == line.id))?;
+        Some(here.swap_remove(top))
     }
 
     /// Takes away what is on top there, if it is that mount and nothing else. Descriptors that are open go on working.
@@ -125,8 +133,8 @@ impl Place {
         self.table().iter().any(|line| line.is(mount))
     }
 
-    /// The mounts of the place's namespace, in the order in which they were made.
-    pub(crate) fn table(&self) -> Vec<Mounted> {
+    /// The mounts of the place's namespace.
+    fn table(&self) -> Vec<Mounted> {
         let table = match self.pid {
             None => "/proc/thread-self/mountinfo".to_owned(),
             Some(pid) => format!("/proc/{pid}/mountinfo"),
@@ -162,8 +170,10 @@ impl Place {
 
 /// A line of a table of mounts (proc_pid_mountinfo(5)).
 pub(crate) struct Mounted {
+    id: u64,
+    parent: u64,
     /// Where it is.
-    pub(crate) at: PathBuf,
+    at: PathBuf,
     /// Its type.
     pub(crate) kind: String,
     /// What is shown as its source.
@@ -172,9 +182,17 @@ pub(crate) struct Mounted {
 
 impl Mounted {
     fn read(line: &str) -> Option<Mounted> {
-        let at = unescaped(line.split(' ').nth(4)?);
+        let mut words = line.split(' ');
+        let (id, parent) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let at = unescaped(words.nth(2)?);
         let mut rest = line.split_once(" - ")?.1.split(' ');
-        Some(Mounted { at: at.into(), kind: rest.next()?.to_owned(), source: unescaped(rest.next()?) })
+        Some(Mounted {
+            id,
+            parent,
+            at: at.into(),
+            kind: rest.next()?.to_owned(),
+            source: unescaped(rest.next()?),
+        })
     }
 
     fn is(&self, mount: &MountId) -> bool {
