@@ -4,6 +4,7 @@
 //! injector  the contract with the engine: targets of kind fs
 //! live      one mounted target: mounting, arming, taking away      check     what must be true before
 //! mount     the kernel's mount interface        record    what is written down so that another process can undo it
+//! clones    copies of a mount in containers
 //! dispatch  the kernel's calls and their answers, each through the gate in core
 //! core      what all operations share; the gate      call, op   who asks for what, as matchers see it
 //! names data dirs meta   the operations themselves, as the source does them
@@ -20,6 +21,7 @@ mod attr;
 mod caches;
 mod call;
 mod check;
+mod clones;
 mod core;
 mod data;
 mod dirs;

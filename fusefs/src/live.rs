@@ -1,6 +1,7 @@
 //! A target that is open: a filesystem that is mounted, with its faults.
 
 use crate::check;
+use crate::clones;
 use crate::core::{Fs, Options};
 use crate::dispatch::Face;
 use crate::faults::Need;
@@ -160,7 +161,8 @@ impl Live {
         if let Some(log) = &self.fs.unsynced {
             log.revive();
         }
-        let gone = !self.place.knows(&self.id) || matches!(self.place.detach(&self.id), Ok(true));
+        let gone = (!self.place.knows(&self.id) || matches!(self.place.detach(&self.id), Ok(true)))
+            && clones::replace(&self.place, &self.id).is_ok();
         if gone && let Some(record) = &self.record {
             let _ = std::fs::remove_file(record);
         }

@@ -1,11 +1,12 @@
 //! Mounts, through the kernel's own interface (fsopen(2) and what goes with it): made detached, attached where they are
 //! wanted, also in the mount namespace of a process, and taken away again.
 
+use crate::clones::Attributes;
 use crate::sys;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
@@ -40,6 +41,11 @@ pub(crate) struct MountId {
 }
 
 impl MountId {
+    /// Whether a source in a table of mounts is this mount's, or a copy's.
+    pub(crate) fn is_shown_as(&self, source: &str) -> bool {
+        source.split_once(':').is_some_and(|(mark, _)| mark == self.mark)
+    }
+
     /// A mark that no other mount has had since the machine was started.
     pub(crate) fn mark() -> String {
         static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -128,6 +134,40 @@ impl Place {
         self.within(move || sys::umount_detach(&path).map(|()| true))
     }
 
+    /// A copy of what is seen there, attached nowhere.
+    pub(crate) fn copy(&self, how: Attributes) -> io::Result<OwnedFd> {
+        let path = self.path.clone();
+        self.within(move || {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_RECURSIVE
+                | OpenTreeFlags::AT_NO_AUTOMOUNT;
+            let tree = open_tree(CWD, &path, flags)?;
+            sys::set_attributes(&tree, how)?;
+            Ok(tree)
+        })
+    }
+
+    /// Puts a tree in the place of a mount of that filesystem that is on top there, without a gap where the kernel can.
+    pub(crate) fn exchange(&self, mount: &MountId, tree: Option<OwnedFd>) -> io::Result<()> {
+        let path = self.path.clone();
+        if !self.shows(mount) {
+            return Err(io::Error::other(format!("something else is mounted over {}", path.display())));
+        }
+        self.within(move || {
+            let whole = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            let beneath = |tree: &OwnedFd| {
+                move_mount(tree, c"", CWD, &path, whole | MoveMountFlags::MOVE_MOUNT_BENEATH).is_ok()
+            };
+            let is_in = tree.as_ref().is_some_and(beneath);
+            sys::umount_detach(&CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?)?;
+            match tree {
+                Some(tree) if !is_in => Ok(move_mount(&tree, c"", CWD, &path, whole)?),
+                _ => Ok(()),
+            }
+        })
+    }
+
     /// Whether that mount is in the table of the place's namespace at all, on top or hidden.
     pub(crate) fn knows(&self, mount: &MountId) -> bool {
         self.table().iter().any(|line| line.is(mount))
@@ -196,12 +236,12 @@ impl Mounted {
     }
 
     fn is(&self, mount: &MountId) -> bool {
-        self.source.split_once(':').is_some_and(|(mark, _)| mark == mount.mark)
+        mount.is_shown_as(&self.source)
     }
 }
 
 /// A text of the mount table, in which spaces and the like stand as octal numbers.
-fn unescaped(text: &str) -> String {
+pub(crate) fn unescaped(text: &str) -> String {
     text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
 

@@ -62,12 +62,20 @@ impl Record {
         };
         let place = Place { path: self.path.clone(), pid };
         let id = &self.mount;
-        if !place.knows(id) {
-            return Recovered::Gone("it is not mounted any more".into());
+        let there = place.knows(id);
+        if there {
+            // Whoever waits for an answer that will not come is let go.
+            crate::mount::abort(id.dev.1);
         }
-        // Whoever waits for an answer that will not come is let go.
-        crate::mount::abort(id.dev.1);
-        match place.detach(id) {
+        let detached = if there { place.detach(id) } else { Ok(true) };
+        let detached = detached.and_then(|gone| {
+            if gone {
+                crate::clones::replace(&place, id)?;
+            }
+            Ok(gone)
+        });
+        match detached {
+            Ok(true) if !there => Recovered::Gone("it is not mounted any more".into()),
             Ok(true) if !place.knows(id) => Recovered::Undone,
             Ok(true) => Recovered::Failed(format!("it is still mounted on {}", self.path.display())),
             Ok(false) => Recovered::Failed(format!(

@@ -2,6 +2,7 @@
 //! of its own. All unsafe code of this crate is here.
 #![allow(unsafe_code)]
 
+use crate::clones::Attributes;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use std::cell::Cell;
@@ -132,6 +133,33 @@ pub(crate) fn umount_detach(path: &std::ffi::CStr) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Sets what a mount that is attached nowhere allows, and whether it follows another one or none.
+pub(crate) fn set_attributes(mount: &impl AsFd, how: Attributes) -> io::Result<()> {
+    let flag = |on: bool, flag: u64| if on { flag } else { 0 };
+    let attributes = libc::mount_attr {
+        attr_set: flag(how.read_only, libc::MOUNT_ATTR_RDONLY)
+            | flag(how.no_suid, libc::MOUNT_ATTR_NOSUID)
+            | flag(how.no_dev, libc::MOUNT_ATTR_NODEV)
+            | flag(how.no_exec, libc::MOUNT_ATTR_NOEXEC),
+        attr_clr: 0,
+        propagation: if how.follows { libc::MS_SLAVE } else { libc::MS_PRIVATE },
+        userns_fd: 0,
+    };
+    // SAFETY: the descriptor is open, the path is an empty C string, and the kernel reads the structure, whose size it is
+    // told, during the call.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

@@ -94,10 +94,21 @@ impl ProcessId {
         self.stat().is_ok_and(|s| s.state != 'Z' && s.state != 'X')
     }
 
-    /// Whether it was killed and does not get to its end: its first thread is gone, another one waits in the kernel.
+    /// Whether it was killed and does not get to its end, because one of its threads waits in the kernel.
     pub fn is_stuck_dying(self) -> bool {
+        let Ok(stat) = self.stat() else { return false };
         let threads = || fs::read_dir(format!("/proc/{}/task", self.pid)).map_or(0, Iterator::count);
-        self.stat().is_ok_and(|s| s.state == 'Z') && threads() > 1
+        match stat.state {
+            'Z' => threads() > 1,
+            // Its first thread is the one that waits: SIGKILL is pending for it.
+            'D' => {
+                let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+                let pending = status.lines().find_map(|l| l.strip_prefix("SigPnd:"));
+                let pending = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+                pending.is_some_and(|mask| mask & (1 << 8) != 0)
+            }
+            _ => false,
+        }
     }
 
     /// Its state and times, if it is still the same process.

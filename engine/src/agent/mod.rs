@@ -83,7 +83,7 @@ impl Agent {
             std::path::absolute(&config.state_dir).map_err(|e| EngineError::StateDir(e.to_string()))?;
         let dir = config.state_dir.clone();
         host::dirs::private(&dir, 0o700).map_err(|e| EngineError::StateDir(e.to_string()))?;
-        let lock = take(&dir).await?;
+        let lock = take(&dir, &config.injectors).await?;
         config.injectors.iter().for_each(|i| i.settle(&dir));
         let unreadable = |e: std::io::Error| EngineError::log(dir.join(undo::FILE), e);
         let found =
@@ -296,7 +296,7 @@ impl Inner {
 }
 
 /// Takes the state directory. A watchdog or a `recover` that still works there is waited for.
-async fn take(dir: &std::path::Path) -> Result<FileLock, EngineError> {
+async fn take(dir: &std::path::Path, injectors: &[Arc<dyn Injector>]) -> Result<FileLock, EngineError> {
     let began = std::time::Instant::now();
     loop {
         let at = dir.to_owned();
@@ -308,6 +308,9 @@ async fn take(dir: &std::path::Path) -> Result<FileLock, EngineError> {
                 let passing = holder.as_ref().is_none_or(|h| h.what != "agent" || !h.process.alive());
                 if !passing || began.elapsed() > TIDYING {
                     return Err(EngineError::InUse { dir, holder });
+                }
+                if holder.is_some_and(|h| h.process.is_stuck_dying()) {
+                    undo::let_die(&dir, injectors).await;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

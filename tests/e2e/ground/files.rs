@@ -129,10 +129,15 @@ impl Daemon {
         i32::try_from(self.0.id()).unwrap()
     }
 
-    /// `kill -9`.
-    pub fn kill(&mut self) {
+    /// `kill -9`, without waiting for its end.
+    pub fn shoot(&self) {
         use nix::sys::signal::{Signal, killpg};
         let _ = killpg(nix::unistd::Pid::from_raw(self.id()), Signal::SIGKILL);
+    }
+
+    /// `kill -9`, to its end.
+    pub fn kill(&mut self) {
+        self.shoot();
         let gone = eventually(Duration::from_secs(30), || !matches!(self.0.try_wait(), Ok(None)));
         assert!(gone || std::thread::panicking(), "{} does not die: state {}", self.0.id(), state(self.id()));
     }
