@@ -1,5 +1,6 @@
 //! Metrics in the text format of Prometheus, under the names that EXPERIMENT.md promises.
 
+use crate::operations::OperationRow;
 use crate::wire::{AgentStatus, FaultState};
 use model::event::WindowResult;
 use std::fmt::Write;
@@ -7,7 +8,7 @@ use std::fmt::Write;
 const PHASES: [&str; 5] = ["baseline", "stage", "cooldown", "verify", "done"];
 
 /// The whole page.
-pub(crate) fn text(status: &AgentStatus, faults: &[FaultState]) -> String {
+pub(crate) fn text(status: &AgentStatus, faults: &[FaultState], files: &[OperationRow]) -> String {
     let mut page = Page(String::new());
     page.family("murphy_build_info", "gauge", "The agent's version.");
     page.sample("murphy_build_info", &[("version", &status.version), ("agent", &status.agent)], 1.0);
@@ -30,6 +31,19 @@ pub(crate) fn text(status: &AgentStatus, faults: &[FaultState]) -> String {
     }
     page.family("murphy_undo_failures_total", "counter", "Faults that could not be taken back.");
     page.sample("murphy_undo_failures_total", &[], status.counters.undo_failures as f64);
+
+    page.family("murphy_fs_operations_total", "counter", "Operations on files, by kind.");
+    for row in files {
+        page.sample("murphy_fs_operations_total", &kind(row), row.count as f64);
+    }
+    page.family("murphy_fs_operation_errors_total", "counter", "Operations that failed as on a broken disk.");
+    for row in files {
+        page.sample("murphy_fs_operation_errors_total", &kind(row), row.errors as f64);
+    }
+    page.family("murphy_fs_operation_p99_seconds", "gauge", "What one in a hundred took longer than.");
+    for (row, p99) in files.iter().filter_map(|row| Some((row, row.p99_us?))) {
+        page.sample("murphy_fs_operation_p99_seconds", &kind(row), p99 / 1e6);
+    }
 
     let run = status.run.as_ref();
     let running = run.is_some_and(|r| r.verdict.is_none());
@@ -55,6 +69,10 @@ pub(crate) fn text(status: &AgentStatus, faults: &[FaultState]) -> String {
         page.sample("murphy_steady_state", &[("metric", metric)], value);
     }
     page.0
+}
+
+fn kind(row: &OperationRow) -> [(&'static str, &str); 2] {
+    [("target", &row.target.name), ("op", &row.op)]
 }
 
 fn labels(f: &FaultState) -> [(&'static str, &str); 4] {

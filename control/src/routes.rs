@@ -39,6 +39,8 @@ pub enum Operation {
     EndHold,
     /// Lets a held request go on.
     ReleaseRequest,
+    /// The last operations on files.
+    Operations,
     /// Who asks most.
     Top,
     /// Opens an upstream that is stubs alone.
@@ -321,6 +323,38 @@ pub const ROUTES: &[Route] = &[
         summary: "Lets one held request go on.",
         answer: "Done",
         ..CHANGE
+    },
+    Route {
+        path: "/api/v1/operations",
+        operation: Operation::Operations,
+        name: "operations",
+        summary: "Operations on files in the directories that are served: the last 4096 of each target, and by kind how \
+                  many there were and how long they took. Those that a fault touched are always kept, all of them while \
+                  somebody looks: from the first call until 10 s after the last.",
+        query: &[
+            Query { name: "target", ty: "string", doc: "Only those of this target: fs:/srv/db." },
+            Query { name: "fault", ty: "boolean", doc: "Only those that a fault did something to." },
+            Query {
+                name: "op", ty: "string", doc: "Only those of this kind: read, write, fsync, rename, …"
+            },
+            Query {
+                name: "text",
+                ty: "string",
+                doc: "Only those in which every word stands: in path, command, pid, operation, error, ids of faults.",
+            },
+            Query {
+                name: "after",
+                ty: "integer",
+                doc: "Only those with a higher number: what has come since the last call. Each target counts by itself.",
+            },
+            Query {
+                name: "limit",
+                ty: "integer",
+                doc: "At most so many, the last ones; 100 when absent, 10000 at most.",
+            },
+        ],
+        answer: "Operations",
+        ..READ
     },
     Route {
         path: "/api/v1/top",

@@ -1,6 +1,7 @@
 //! What the server calls: implemented over the engine by the command, in memory by tests.
 
 use crate::connections::{Close, ConnectionList, ConnectionQuery};
+use crate::operations::{OperationList, OperationQuery, OperationRow};
 use crate::requests::{HoldOrder, HoldView, RequestList, RequestQuery, TopBy, TopList};
 use crate::wire::{
     AgentStatus, CatalogueEntry, Change, Check, Disarmed, Failure, FaultState, Halted, PlanView, RunState,
@@ -143,6 +144,16 @@ pub trait Service: Send + Sync + 'static {
     /// Lets a held connection go on; a conflict when it is not held.
     fn release_connection(&self, _id: u64, _by: Caller) -> BoxFuture<'_, Answer<()>> {
         Box::pin(async { Err(Failure::no_connections()) })
+    }
+
+    /// The last operations on files, and what there is of them by kind.
+    fn operations(&self, _query: OperationQuery) -> BoxFuture<'_, Answer<OperationList>> {
+        Box::pin(async { Ok(OperationList::default()) })
+    }
+
+    /// Operations on files by kind, since each target was opened; asking does not have them recorded.
+    fn operation_kinds(&self) -> Vec<OperationRow> {
+        Vec::new()
     }
 
     /// Requests under way and the last that were.

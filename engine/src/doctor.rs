@@ -80,10 +80,14 @@ fn check(
         possible = Possible::No;
         missing.push("nothing here injects it; use a build that has it".to_owned());
     }
-    let pidfd = machine.iter().find(|f| f.name == "pidfd");
-    if let Some(lack) = pidfd.filter(|f| !f.ok && def.layer == Layer::Node) {
+    let wanted = match def.layer {
+        Layer::Node => "pidfd",
+        Layer::Files => "fuse",
+        _ => "",
+    };
+    if let Some(lack) = machine.iter().find(|f| f.name == wanted && !f.ok) {
         possible = Possible::No;
-        missing.push(format!("pidfd: {}; {}", lack.found, lack.hint));
+        missing.push(format!("{wanted}: {}; {}", lack.found, lack.hint));
     }
     for need in def.needs {
         // `CAP_KILL for other users' processes`: without the capability the rest is possible still.

@@ -25,7 +25,7 @@ const NEVER: &[&str] = &["/", "/proc", "/sys", "/dev", "/run"];
 /// Looks at everything that can be looked at. Touches nothing.
 pub(crate) fn check(target: &TargetRef, spec: &FsSpec, state_dir: Option<&Path>) -> Result<Found, Refusal> {
     let no = |what: String, hint: &str| Err(Refusal::new(format!("{target}: {what}"), hint));
-    let place = Place { path: PathBuf::from(&spec.mount), pid: spec.pid };
+    let mut place = Place { path: PathBuf::from(&spec.mount), pid: spec.pid };
     if !place.path.is_absolute() {
         return no(format!("{} is not an absolute path", spec.mount), "write it from the root: /srv/shop/db");
     }
@@ -39,6 +39,8 @@ pub(crate) fn check(target: &TargetRef, spec: &FsSpec, state_dir: Option<&Path>)
     }
     device(target)?;
     let mount = real(target, &place, "the mount point")?;
+    // As the table of mounts has it.
+    place.path.clone_from(&mount);
     let source = spec.source.as_ref().map(|s| Place { path: PathBuf::from(s), pid: spec.pid });
     let source_path = match &source {
         Some(source) if !source.path.is_absolute() => {
@@ -180,21 +182,9 @@ fn real(target: &TargetRef, place: &Place, what: &str) -> Result<PathBuf, Refusa
 
 /// What of ours is mounted there already.
 fn ours_on(place: &Place) -> Option<String> {
-    let table =
-        place.pid.map_or_else(|| "/proc/self/mountinfo".to_owned(), |p| format!("/proc/{p}/mountinfo"));
     let path = if place.pid.is_some() { place.path.clone() } else { place.path.canonicalize().ok()? };
-    let text = std::fs::read_to_string(table).ok()?;
-    let top = text.lines().rfind(|line| {
-        line.split(' ').nth(4).is_some_and(|at| unescaped(at) == path.as_os_str().to_string_lossy())
-    })?;
-    let rest = top.split_once(" - ")?.1;
-    let mut words = rest.split(' ');
-    (words.next()? == "fuse.murphy").then(|| words.next().unwrap_or("murphy").to_owned())
-}
-
-/// A path of the mount table, whose spaces and the like stand as octal numbers.
-pub(crate) fn unescaped(text: &str) -> String {
-    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+    let top = place.top(&path)?;
+    (top.kind == "fuse.murphy").then_some(top.source)
 }
 
 /// What to do about an error of the kernel's.
@@ -256,10 +246,5 @@ mod tests {
         let gone = FsSpec { pid: Some(4_000_000), ..spec(path("c"), None) };
         assert!(refused(&gone, None).contains("no process"));
         assert_eq!(refused(&spec(path("c"), None), None), "");
-    }
-
-    #[test]
-    fn mount_tables_are_read_as_they_are_written() {
-        assert_eq!(unescaped("/a\\040b\\134c"), "/a b\\c");
     }
 }

@@ -2,12 +2,12 @@
 //! taking the mount away does not reach: it would be a dead mount as soon as nobody serves it. Such copies are replaced
 //! by the original directory.
 
-use crate::mount::{MountId, Place};
+use crate::mount::{MountId, Place, unescaped};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) struct Attributes {
 const LAYERS: usize = 8;
 
 /// Puts the original directory, which is what is seen in `original` now, in the place of each copy of the mount.
-pub(crate) fn replace(original: &Place, mount: MountId) -> io::Result<()> {
+pub(crate) fn replace(original: &Place, mount: &MountId) -> io::Result<()> {
     let mut failed = None;
     for _ in 0..LAYERS {
         let found = find(mount, original.pid);
@@ -61,8 +61,7 @@ pub(crate) fn replace(original: &Place, mount: MountId) -> io::Result<()> {
 }
 
 /// The copies in every mount namespace, each once; those in the original's own by its own way there.
-fn find(mount: MountId, own: Option<u32>) -> Vec<Clone> {
-    let wanted = format!("{}:{}", mount.dev.0, mount.dev.1);
+fn find(mount: &MountId, own: Option<u32>) -> Vec<Clone> {
     let me = own.unwrap_or_else(std::process::id);
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut pids: Vec<u32> = pids.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
@@ -77,7 +76,7 @@ fn find(mount: MountId, own: Option<u32>) -> Vec<Clone> {
         }
         let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
         let place = |path| Place { path, pid: if pid == me { own } else { Some(pid) } };
-        found.extend(table.lines().filter_map(|line| read(line, &wanted)).map(|(path, root, how)| Clone {
+        found.extend(table.lines().filter_map(|line| read(line, mount)).map(|(path, root, how)| Clone {
             place: place(path),
             root,
             how,
@@ -86,14 +85,15 @@ fn find(mount: MountId, own: Option<u32>) -> Vec<Clone> {
     found
 }
 
-/// A line of a mount table, if it is of that device.
-fn read(line: &str, device: &str) -> Option<(PathBuf, PathBuf, Attributes)> {
-    let (mount, _) = line.split_once(" - ")?;
-    let words: Vec<&str> = mount.split(' ').collect();
-    let [_, _, found, root, path, options, more @ ..] = words.as_slice() else { return None };
-    if *found != device {
+/// A line of a mount table, if it is of that mount's filesystem.
+fn read(line: &str, mount: &MountId) -> Option<(PathBuf, PathBuf, Attributes)> {
+    let (copy, filesystem) = line.split_once(" - ")?;
+    let source = unescaped(filesystem.split(' ').nth(1)?);
+    if !mount.is_shown_as(&source) {
         return None;
     }
+    let words: Vec<&str> = copy.split(' ').collect();
+    let [_, _, _, root, path, options, more @ ..] = words.as_slice() else { return None };
     let has = |option: &str| options.split(',').any(|o| o == option);
     let how = Attributes {
         read_only: has("ro"),
@@ -102,8 +102,7 @@ fn read(line: &str, device: &str) -> Option<(PathBuf, PathBuf, Attributes)> {
         no_exec: has("noexec"),
         follows: more.iter().any(|word| word.starts_with("master:")),
     };
-    let unescaped = |text: &str| Path::new(&crate::check::unescaped(text)).to_owned();
-    Some((unescaped(path), unescaped(root), how))
+    Some((unescaped(path).into(), unescaped(root).into(), how))
 }
 
 #[cfg(test)]
@@ -112,11 +111,12 @@ mod tests {
 
     #[test]
     fn a_line_of_the_table_tells_where_and_how() {
-        let line = "639 616 0:52 /sub /data\\040x ro,nosuid,relatime master:7 - fuse.murphy murphy:/srv rw,user_id=0";
-        let (path, root, how) = read(line, "0:52").unwrap();
+        let line = "639 616 0:52 /sub /data\\040x ro,nosuid,relatime master:7 - fuse.murphy murphy-7:/srv rw,user_id=0";
+        let of = |mark: &str| MountId { mark: mark.into(), dev: (0, 52) };
+        let (path, root, how) = read(line, &of("murphy-7")).unwrap();
         assert_eq!((path.to_str(), root.to_str()), (Some("/data x"), Some("/sub")));
         let wanted = Attributes { read_only: true, no_suid: true, follows: true, ..Attributes::default() };
         assert_eq!(how, wanted);
-        assert!(read(line, "0:53").is_none() && read("", "0:52").is_none());
+        assert!(read(line, &of("murphy-8")).is_none() && read("", &of("murphy-7")).is_none());
     }
 }

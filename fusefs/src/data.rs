@@ -25,6 +25,7 @@ impl Fs {
     fn source_flags(&self, flags: i32) -> OFlags {
         let mut flags = OFlags::from_bits_retain(flags as u32);
         flags -= OFlags::CREATE
+            | OFlags::TRUNC
             | OFlags::EXCL
             | OFlags::NOCTTY
             | OFlags::DIRECT
@@ -65,37 +66,9 @@ impl Fs {
         self.options.passthrough.iter().any(|glob| model::matcher::glob(glob, &path))
     }
 
-    pub(crate) fn open(
-        &self,
-        ticket: &mut Ticket,
-        caller: Caller,
-        id: u64,
-        flags: i32,
-    ) -> Result<(Handle, FopenFlags), Errno> {
+    pub(crate) fn open(&self, id: u64, flags: i32) -> Result<(Handle, FopenFlags), Errno> {
         let inode = self.table.get(id)?;
-        let wanted = self.source_flags(flags);
-        let cuts = wanted.contains(OFlags::TRUNC);
-        let bends = if cuts { ticket.bends() } else { Vec::new() };
-        let freed = if bends.is_empty() { 0 } else { self.table.stat(&inode).map_or(0, |st| st.stx_size) };
-        // Truncating clears set-user-id for everyone but the superuser.
-        let keep = (cuts && caller.uid == 0 && has_set_id(&inode)).then(KeepSetId::yes);
-        let fd = if cuts && let Some(log) = &self.unsynced {
-            let fd =
-                Arc::new(self.table.open(&inode, (wanted - OFlags::TRUNC - OFlags::WRONLY) | OFlags::RDWR)?);
-            log.resize(&inode, &fd, 0, || rustix::fs::ftruncate(&*fd, 0))?;
-            self.table.open(&inode, wanted - OFlags::TRUNC)?
-        } else {
-            self.table.open(&inode, wanted)?
-        };
-        drop(keep);
-        if cuts {
-            inode.writes.fetch_add(1, Relaxed);
-        }
-        for (_, _, bend) in bends {
-            if let Bend::Budget(budget) = bend {
-                budget.give(freed);
-            }
-        }
+        let fd = self.table.open(&inode, self.source_flags(flags))?;
         let open = self.open_flags(&inode);
         Ok((self.handle(&inode, fd, flags), open))
     }

@@ -126,8 +126,8 @@ impl Face {
 impl Filesystem for Face {
     fn init(&mut self, _request: &Request, kernel: &mut KernelConfig) -> io::Result<()> {
         let offered = kernel.capabilities();
+        // Not FUSE_ATOMIC_O_TRUNC: we would have cut a file before the kernel finds that it is being executed.
         let mut wanted = InitFlags::FUSE_PARALLEL_DIROPS
-            | InitFlags::FUSE_ATOMIC_O_TRUNC
             | InitFlags::FUSE_DONT_MASK
             | InitFlags::FUSE_ASYNC_DIO
             | InitFlags::FUSE_CACHE_SYMLINKS
@@ -290,11 +290,10 @@ impl Filesystem for Face {
         let mut call = self.call(Op::Open, request, inode);
         // Whoever asks whether it is opened for writing looks at the size.
         call.size = (flags.0 & (libc::O_WRONLY | libc::O_RDWR | libc::O_TRUNC) != 0).then_some(0);
-        let caller = call.caller;
         serve!(self, call, [], |fs, t| {
             let result = match t.refused() {
                 Some(errno) => Err(errno),
-                None => fs.open(&mut t, caller, inode.0, flags.0),
+                None => fs.open(inode.0, flags.0),
             };
             let error = result.as_ref().err().copied();
             match result {

@@ -347,15 +347,10 @@ impl Table {
         if let Some(fd) = inode.fd.load_full().or_else(|| inode.anyone()) {
             return rustix::fs::openat(rustix::fs::CWD, proc_path(&fd), flags, Mode::empty());
         }
-        // Truncating must not happen to another file that has taken the name.
-        let look = flags - OFlags::TRUNC;
         self.by_name(inode, |dir, name| {
-            let fd = rustix::fs::openat(dir, name, look | OFlags::NOFOLLOW, Mode::empty())?;
+            let fd = rustix::fs::openat(dir, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
             if Key::of(&stat_fd(&fd)?) != inode.key {
                 return Ok(None);
-            }
-            if flags.contains(OFlags::TRUNC) {
-                rustix::fs::ftruncate(&fd, 0)?;
             }
             Ok(Some(fd))
         })

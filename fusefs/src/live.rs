@@ -76,9 +76,11 @@ impl Live {
         };
         let fs = Fs::new(found.source, target.clone(), options)
             .map_err(|e| cannot(&format!("serving {}", found.shown), e))?;
-        let mount = detached(&format!("murphy:{}", found.shown), libc::S_IFDIR)
+        let mark = MountId::mark();
+        let mount = detached(&format!("{mark}:{}", found.shown), libc::S_IFDIR)
             .map_err(|e| cannot("making a mount", e))?;
-        let id = mount.id().map_err(|e| cannot("looking at the mount", e))?;
+        let dev = mount.dev().map_err(|e| cannot("looking at the mount", e))?;
+        let id = MountId { mark, dev };
         let mut config = Config::default();
         config.acl = SessionACL::All;
         config.n_threads = Some(THREADS);
@@ -92,7 +94,7 @@ impl Live {
         let record = match state_dir {
             None => None,
             Some(dir) => Some(
-                Record::new(&target, &found.place, id)
+                Record::new(&target, &found.place, &id)
                     .and_then(|record| record.write(dir))
                     .map_err(|e| cannot("writing down what is to be undone", e))?,
             ),
@@ -117,9 +119,9 @@ impl Live {
                     .and_then(|()| live.place.attach(&mount.mount)),
             },
         };
-        match attached.and_then(|()| live.place.top()) {
-            Ok(top) if top == id => Ok(live),
-            Ok(_) => {
+        match attached {
+            Ok(()) if live.place.shows(&live.id) => Ok(live),
+            Ok(()) => {
                 live.close();
                 Err(Refusal::new(
                     format!("{}: the mount is not what {} shows", live.target, spec.mount),
@@ -159,8 +161,8 @@ impl Live {
         if let Some(log) = &self.fs.unsynced {
             log.revive();
         }
-        let gone = (!self.place.knows(self.id) || matches!(self.place.detach(self.id), Ok(true)))
-            && clones::replace(&self.place, self.id).is_ok();
+        let gone = (!self.place.knows(&self.id) || matches!(self.place.detach(&self.id), Ok(true)))
+            && clones::replace(&self.place, &self.id).is_ok();
         if gone && let Some(record) = &self.record {
             let _ = std::fs::remove_file(record);
         }
@@ -173,7 +175,7 @@ impl Live {
     }
 
     pub(crate) fn state(&self) -> TargetState {
-        let up = !self.ended.load(Relaxed) && self.place.knows(self.id);
+        let up = !self.ended.load(Relaxed) && self.place.knows(&self.id);
         let mut about = match (&self.spec.source, self.spec.pid) {
             (Some(source), _) => format!("{} → {source}", self.spec.mount),
             (None, _) => self.spec.mount.clone(),
@@ -237,7 +239,7 @@ impl Live {
     /// Puts a fault on. What is open already has it when this returns.
     pub(crate) fn arm(&self, order: &Order) -> Result<Arc<Rule>, Problem> {
         let mut sequence = self.lock();
-        if self.ended.load(Relaxed) || !self.place.knows(self.id) {
+        if self.ended.load(Relaxed) || !self.place.knows(&self.id) {
             return Err(Problem::new(format!("{} was unmounted by someone else", self.target))
                 .hint("close the target and open it again"));
         }
@@ -250,6 +252,7 @@ impl Live {
             let lost = log.cut(cut, rule.seed);
             rule.meters.hits.store(lost.writes, Relaxed);
             rule.meters.bytes.store(lost.bytes, Relaxed);
+            rule.meters.considered.fetch_add(1, Relaxed);
             rule.meters.apply();
         }
         self.look_anew(&rule, true);

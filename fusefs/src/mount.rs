@@ -8,11 +8,13 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
+use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Where a mount is: a path, as this process or another one sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,13 +30,28 @@ pub(crate) struct Detached {
     pub(crate) mount: OwnedFd,
 }
 
-/// What identifies a mount for as long as the machine runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What identifies a mount beyond confusion. The kernel's own numbers of mounts and devices are given to others as soon as
+/// they are free, so each mount has a mark in what is shown as its source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MountId {
-    /// The number of the mount.
-    pub(crate) id: u64,
+    /// The mark: `murphy-2f3a90c1`.
+    pub(crate) mark: String,
     /// The device number of the filesystem; its minor is the number of the FUSE connection.
     pub(crate) dev: (u32, u32),
+}
+
+impl MountId {
+    /// Whether a source in a table of mounts is this mount's, or a copy's.
+    pub(crate) fn is_shown_as(&self, source: &str) -> bool {
+        source.split_once(':').is_some_and(|(mark, _)| mark == self.mark)
+    }
+
+    /// A mark that no other mount has had since the machine was started.
+    pub(crate) fn mark() -> String {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let now = host::clock::boottime().as_nanos();
+        format!("murphy-{now:x}{:x}{:x}", std::process::id(), COUNT.fetch_add(1, Relaxed))
+    }
 }
 
 /// Makes a mount of our filesystem that is attached nowhere. `label` is what is shown as its source.
@@ -94,22 +111,27 @@ impl Place {
         })
     }
 
-    /// What is mounted on top there.
-    pub(crate) fn top(&self) -> io::Result<MountId> {
-        let path = self.path.clone();
-        self.within(move || identify(CWD, &path))
+    /// Whether that mount is what is on top there.
+    pub(crate) fn shows(&self, mount: &MountId) -> bool {
+        self.top(&self.path).is_some_and(|line| line.is(mount))
+    }
+
+    /// What is mounted on top of a path. The order of the table says nothing about it: one may have been put beneath
+    /// another.
+    pub(crate) fn top(&self, path: &Path) -> Option<Mounted> {
+        let mut here = self.table();
+        here.retain(|line| line.at == path);
+        let top = here.iter().position(|line| !here.iter().any(|other| other.parent == line.id))?;
+        Some(here.swap_remove(top))
     }
 
     /// Takes away what is on top there, if it is that mount and nothing else. Descriptors that are open go on working.
-    pub(crate) fn detach(&self, mount: MountId) -> io::Result<bool> {
-        let path = self.path.clone();
-        self.within(move || {
-            if identify(CWD, &path)? != mount {
-                return Ok(false);
-            }
-            let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
-            sys::umount_detach(&path).map(|()| true)
-        })
+    pub(crate) fn detach(&self, mount: &MountId) -> io::Result<bool> {
+        if !self.shows(mount) {
+            return Ok(false);
+        }
+        let path = CString::new(self.path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+        self.within(move || sys::umount_detach(&path).map(|()| true))
     }
 
     /// A copy of what is seen there, attached nowhere.
@@ -127,12 +149,12 @@ impl Place {
     }
 
     /// Puts a tree in the place of a mount of that filesystem that is on top there, without a gap where the kernel can.
-    pub(crate) fn exchange(&self, mount: MountId, tree: Option<OwnedFd>) -> io::Result<()> {
+    pub(crate) fn exchange(&self, mount: &MountId, tree: Option<OwnedFd>) -> io::Result<()> {
         let path = self.path.clone();
+        if !self.shows(mount) {
+            return Err(io::Error::other(format!("something else is mounted over {}", path.display())));
+        }
         self.within(move || {
-            if identify(CWD, &path)?.dev != mount.dev {
-                return Err(io::Error::other(format!("something else is mounted over {}", path.display())));
-            }
             let whole = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
             let beneath = |tree: &OwnedFd| {
                 move_mount(tree, c"", CWD, &path, whole | MoveMountFlags::MOVE_MOUNT_BENEATH).is_ok()
@@ -147,14 +169,18 @@ impl Place {
     }
 
     /// Whether that mount is in the table of the place's namespace at all, on top or hidden.
-    pub(crate) fn knows(&self, mount: MountId) -> bool {
+    pub(crate) fn knows(&self, mount: &MountId) -> bool {
+        self.table().iter().any(|line| line.is(mount))
+    }
+
+    /// The mounts of the place's namespace.
+    fn table(&self) -> Vec<Mounted> {
         let table = match self.pid {
-            None => "/proc/self/mountinfo".to_owned(),
+            None => "/proc/thread-self/mountinfo".to_owned(),
             Some(pid) => format!("/proc/{pid}/mountinfo"),
         };
-        let wanted = format!("{}:{}", mount.dev.0, mount.dev.1);
         let text = std::fs::read_to_string(table).unwrap_or_default();
-        text.lines().any(|line| line.split(' ').nth(2) == Some(&wanted))
+        text.lines().filter_map(Mounted::read).collect()
     }
 
     /// Does something in the place's mount namespace: here, or in a thread that goes there and ends.
@@ -182,17 +208,49 @@ impl Place {
     }
 }
 
-fn identify(dir: impl std::os::fd::AsFd, path: &Path) -> io::Result<MountId> {
-    // Without asking the filesystem: its server may be gone.
-    let how = AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC | AtFlags::EMPTY_PATH;
-    let st = rustix::fs::statx(dir, path, how, StatxFlags::MNT_ID | StatxFlags::TYPE)?;
-    Ok(MountId { id: st.stx_mnt_id, dev: (st.stx_dev_major, st.stx_dev_minor) })
+/// A line of a table of mounts (proc_pid_mountinfo(5)).
+pub(crate) struct Mounted {
+    id: u64,
+    parent: u64,
+    /// Where it is.
+    at: PathBuf,
+    /// Its type.
+    pub(crate) kind: String,
+    /// What is shown as its source.
+    pub(crate) source: String,
+}
+
+impl Mounted {
+    fn read(line: &str) -> Option<Mounted> {
+        let mut words = line.split(' ');
+        let (id, parent) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let at = unescaped(words.nth(2)?);
+        let mut rest = line.split_once(" - ")?.1.split(' ');
+        Some(Mounted {
+            id,
+            parent,
+            at: at.into(),
+            kind: rest.next()?.to_owned(),
+            source: unescaped(rest.next()?),
+        })
+    }
+
+    fn is(&self, mount: &MountId) -> bool {
+        mount.is_shown_as(&self.source)
+    }
+}
+
+/// A text of the mount table, in which spaces and the like stand as octal numbers.
+pub(crate) fn unescaped(text: &str) -> String {
+    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
 
 impl Detached {
-    /// What will identify the mount once it is attached.
-    pub(crate) fn id(&self) -> io::Result<MountId> {
-        identify(&self.mount, Path::new(""))
+    /// The device number of its filesystem.
+    pub(crate) fn dev(&self) -> io::Result<(u32, u32)> {
+        let how = AtFlags::STATX_DONT_SYNC | AtFlags::EMPTY_PATH;
+        let st = rustix::fs::statx(&self.mount, c"", how, StatxFlags::TYPE)?;
+        Ok((st.stx_dev_major, st.stx_dev_minor))
     }
 }
 
@@ -219,5 +277,20 @@ pub(crate) fn abort(minor: u32) {
     // Nothing depends on it: a connection ends with its server, too.
     if let Ok(thread) = thread {
         let _ = thread.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_tables_are_read_as_they_are_written() {
+        let line = "65 44 0:39 / /srv/a\\040b rw,relatime shared:1 - fuse.murphy murphy-1f:/srv/a\\040b rw,user_id=0";
+        let mounted = Mounted::read(line).unwrap();
+        assert_eq!((mounted.at.to_str(), mounted.kind.as_str()), (Some("/srv/a b"), "fuse.murphy"));
+        let id = |mark: &str| MountId { mark: mark.into(), dev: (0, 39) };
+        assert!(mounted.is(&id("murphy-1f")) && !mounted.is(&id("murphy-1")));
+        assert_ne!(MountId::mark(), MountId::mark());
     }
 }

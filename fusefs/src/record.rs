@@ -19,21 +19,19 @@ pub(crate) struct Record {
     pub(crate) path: PathBuf,
     /// The number of its mount namespace; none when it is the agent's own.
     pub(crate) namespace: Option<u64>,
-    pub(crate) mount: u64,
-    pub(crate) dev: (u32, u32),
+    pub(crate) mount: MountId,
     /// The boot in which those numbers mean anything.
     pub(crate) boot: String,
 }
 
 impl Record {
     /// The record of a mount that is about to be attached.
-    pub(crate) fn new(target: &TargetRef, place: &Place, id: MountId) -> io::Result<Record> {
+    pub(crate) fn new(target: &TargetRef, place: &Place, id: &MountId) -> io::Result<Record> {
         Ok(Record {
             target: target.clone(),
             path: place.path.clone(),
             namespace: place.pid.map(namespace_of).transpose()?,
-            mount: id.id,
-            dev: id.dev,
+            mount: id.clone(),
             boot: host::clock::boot_id().to_owned(),
         })
     }
@@ -42,7 +40,7 @@ impl Record {
     pub(crate) fn write(&self, state_dir: &Path) -> io::Result<PathBuf> {
         let folder = state_dir.join(FOLDER);
         host::dirs::private(&folder, 0o700).map_err(|e| io::Error::other(e.to_string()))?;
-        let path = folder.join(format!("{}-{}.json", self.mount, self.dev.1));
+        let path = folder.join(format!("{}.json", self.mount.mark));
         let mut file = File::create(&path)?;
         file.write_all(&serde_json::to_vec(self).map_err(io::Error::other)?)?;
         file.sync_all()?;
@@ -63,11 +61,11 @@ impl Record {
             },
         };
         let place = Place { path: self.path.clone(), pid };
-        let id = MountId { id: self.mount, dev: self.dev };
+        let id = &self.mount;
         let there = place.knows(id);
         if there {
             // Whoever waits for an answer that will not come is let go.
-            crate::mount::abort(self.dev.1);
+            crate::mount::abort(id.dev.1);
         }
         let detached = if there { place.detach(id) } else { Ok(true) };
         let detached = detached.and_then(|gone| {

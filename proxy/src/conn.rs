@@ -220,7 +220,7 @@ impl Conn {
     }
 
     /// The same, but nobody is woken yet.
-    fn sentence(&self, how: How) {
+    pub(crate) fn sentence(&self, how: How) {
         let word = match how {
             How::Fin => 1,
             How::Rst => 2,

@@ -185,10 +185,13 @@ impl Target {
         let conns: Vec<_> = {
             let mut registry = self.lock();
             registry.closed = true;
-            for fault in std::mem::take(&mut registry.armed) {
-                fault.switch_off();
-                registry.each(|conn| conn.withdraw(&fault));
+            let armed = std::mem::take(&mut registry.armed);
+            for fault in &armed {
+                registry.each(|conn| conn.withdraw(fault));
             }
+            // Sentenced before what faults hold is let go: a handshake that was stalled must not go on now.
+            registry.conns.values().for_each(|conn| conn.sentence(How::Fin));
+            armed.iter().for_each(|fault| fault.switch_off());
             self.requests.store(Arc::default());
             self.requests_news(&registry);
             registry.conns.values().cloned().collect()

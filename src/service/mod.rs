@@ -15,8 +15,8 @@ use control::wire::{
     HaltState, Halted, PlanView, RunState, StartRun,
 };
 use control::{
-    Answer, Caller, Close, ConnectionList, ConnectionQuery, HoldOrder, HoldView, RequestList, RequestQuery,
-    Service, TopBy, TopList,
+    Answer, Caller, Close, ConnectionList, ConnectionQuery, HoldOrder, HoldView, OperationList,
+    OperationQuery, OperationRow, RequestList, RequestQuery, Service, TopBy, TopList,
 };
 use engine::{Agent, ArmRequest, ArmedFault, EngineError, Item, Possible};
 use futures::future::BoxFuture;
@@ -146,6 +146,11 @@ fn failure(e: EngineError) -> Failure {
         Some((what, hint)) => Failure::new(code, what).hint(hint),
         None => Failure::new(code, text),
     }
+}
+
+fn fusefs_totals(files: &fusefs::FsInjector) -> BTreeMap<TargetRef, model::Sample> {
+    use inject::Injector;
+    files.totals()
 }
 
 fn now_ms() -> u64 {
@@ -319,6 +324,32 @@ impl Service for EngineService {
                 false => Err(Failure::no_connection(id)),
             }
         })
+    }
+
+    fn operations(&self, query: OperationQuery) -> BoxFuture<'_, Answer<OperationList>> {
+        Box::pin(async move {
+            self.is_open(query.target.as_ref())?;
+            let targets = self.agent.targets().into_iter().map(|t| t.target);
+            let wanted = targets.filter(|t| query.target.as_ref().is_none_or(|want| want == t));
+            let all = wanted.filter_map(|t| self.files.operations(&t, query.after)).flatten().collect();
+            Ok(OperationList::of(all, self.operation_kinds(), &query))
+        })
+    }
+
+    fn operation_kinds(&self) -> Vec<OperationRow> {
+        let row = |target: &TargetRef, op: String, arm: &model::sample::Arm| OperationRow {
+            target: target.clone(),
+            op,
+            count: arm.requests,
+            errors: arm.errors,
+            p50_us: arm.latency.quantile_ms(0.5).map(|ms| ms * 1e3),
+            p99_us: arm.latency.quantile_ms(0.99).map(|ms| ms * 1e3),
+        };
+        let totals = fusefs_totals(&self.files);
+        let rows = totals.iter().flat_map(|(target, sample)| {
+            sample.operations.iter().map(move |(op, arm)| row(target, op.clone(), arm))
+        });
+        rows.collect()
     }
 
     fn requests(&self, query: RequestQuery) -> BoxFuture<'_, Answer<RequestList>> {

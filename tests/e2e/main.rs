@@ -10,6 +10,7 @@ mod connections;
 mod console;
 mod crash;
 mod demo;
+mod files;
 mod files_container;
 mod files_crash;
 mod ground;

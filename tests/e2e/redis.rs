@@ -37,8 +37,10 @@ fn both_directions_add_up() {
     let Some((_redis, agent, port)) = ground() else { return };
     let mut client = RedisClient::connect(port).unwrap();
     agent.arm("proxy:cache latency delay=30ms");
-    let rtt = median_ms(11, || assert_eq!(client.ask("PING").unwrap(), "+PONG"));
-    assert!((60.0..75.0).contains(&rtt), "{rtt}");
+    // A busy machine makes it longer; never shorter.
+    let rtts: Vec<f64> =
+        (0..5).map(|_| median_ms(11, || assert_eq!(client.ask("PING").unwrap(), "+PONG"))).collect();
+    assert!(rtts.iter().all(|rtt| *rtt >= 60.0) && rtts.iter().any(|rtt| *rtt < 75.0), "{rtts:?}");
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub enum Command {
     HoldRequests,
     ReleaseRequest,
     ResumeRequests,
+    Files,
     NextPanel,
     PreviousPanel,
     Up,
@@ -167,7 +168,7 @@ pub const COMMANDS: &[CommandDef] = &[
         Command::Filter,
         "filter",
         "filter",
-        "filter the catalogue, the connections or the requests",
+        "filter the catalogue, the connections, the requests or the operations",
         &[ch('/')],
     ),
     row(Command::CopyRow, "copy", "copy", "copy the selected row", &[ch('y')]),
@@ -182,6 +183,7 @@ pub const COMMANDS: &[CommandDef] = &[
     row(Command::Faults, "faults", "faults", "the catalogue and the arming form", &[ch('2')]),
     row(Command::Connections, "connections", "conns", "open connections, live", &[ch('3')]),
     row(Command::Requests, "requests", "requests", "requests, live: timing, faults and draws", &[ch('4')]),
+    row(Command::Files, "files", "files", "operations on files, live: by kind and one by one", &[ch('5')]),
     connection(
         Command::ResetConnection,
         "reset",
@@ -306,19 +308,20 @@ pub fn possible(model: &Model, command: Command) -> Result<(), String> {
             Focus::Targets if model.target_rows().is_empty() => Err("no targets".into()),
             Focus::Armed if model.armed_count() == 0 => Err("nothing is armed".into()),
             Focus::Events => Err("an event has no more to show".into()),
+            Focus::Files => Err("an operation has no more to show".into()),
             Focus::Connections | Focus::Requests => Err("the pane under the table shows it".into()),
             _ => Ok(()),
         },
-        Command::Freeze if matches!(ui.screen, Screen::Connections | Screen::Requests) => Ok(()),
+        Command::Freeze if matches!(ui.screen, Screen::Connections | Screen::Requests | Screen::Files) => {
+            Ok(())
+        }
         Command::Freeze | Command::ZoomIn | Command::ZoomOut if model.columns.is_empty() => {
             Err("nothing is plotted".into())
         }
         Command::ZoomIn if ui.zoom == 0 => Err("a column is a second already".into()),
         Command::ZoomOut if ui.zoom + 1 == ZOOMS.len() => Err("no more is kept".into()),
         Command::Follow if ui.frozen.is_none() && ui.back == 0 => Err("the view is at now".into()),
-        Command::Filter if ui.screen == Screen::Overview => {
-            Err("there is one on the screens Faults, Connections and Requests".into())
-        }
+        Command::Filter if ui.screen == Screen::Overview => Err("the other screens have one".into()),
         Command::ResetConnection | Command::CloseConnection | Command::HoldConnection => {
             let (_, view) = on_connections(model)?;
             if let Some((_, halt)) = model.halted() {
@@ -370,6 +373,7 @@ pub fn possible(model: &Model, command: Command) -> Result<(), String> {
             Screen::Faults => ui.form.fault().map(drop).map_err(|_| "the form is not complete".into()),
             Screen::Overview => model.selected_fault().map(drop).ok_or_else(|| "nothing is armed".into()),
             Screen::Connections | Screen::Requests => Ok(()),
+            Screen::Files => Err("there is none that does the same".into()),
         },
         Command::CopyRow => match ui.focus {
             Focus::Targets if model.target_rows().is_empty() => Err("no targets".into()),
@@ -377,6 +381,7 @@ pub fn possible(model: &Model, command: Command) -> Result<(), String> {
             Focus::Events if model.log.is_empty() => Err("no events".into()),
             Focus::Connections if model.selected_connection().is_none() => Err("no connection".into()),
             Focus::Requests if model.selected_request().is_none() => Err("no request".into()),
+            Focus::Files if model.selected_operation().is_none() => Err("no operation".into()),
             _ => Ok(()),
         },
         _ => Ok(()),
@@ -459,6 +464,15 @@ pub fn bar(model: &Model) -> Vec<(Command, u8, Result<(), String>)> {
             (Command::Help, 5),
             (Command::Quit, 6),
         ],
+        (Screen::Files, _) => &[
+            (Command::Filter, 1),
+            (Command::Arm, 2),
+            (Command::CopyRow, 6),
+            (Command::Freeze, 5),
+            (Command::Palette, 7),
+            (Command::Help, 3),
+            (Command::Quit, 4),
+        ],
         (_, Focus::Form) => {
             &[(Command::Arm, 1), (Command::NextPanel, 2), (Command::CopyCommand, 4), (Command::Back, 3)]
         }
@@ -494,6 +508,7 @@ pub fn of_screen(screen: Screen) -> Command {
         Screen::Faults => Command::Faults,
         Screen::Connections => Command::Connections,
         Screen::Requests => Command::Requests,
+        Screen::Files => Command::Files,
     }
 }
 

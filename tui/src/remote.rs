@@ -49,7 +49,7 @@ impl Remote {
             Effect::Plan { agent, .. } | Effect::Arm { agent, .. } => *agent,
             Effect::Disarm(a, _) | Effect::Renew(a, _) => *a,
             Effect::Connections(a, _) | Effect::Connection(a, ..) => *a,
-            Effect::Requests(a, _) | Effect::AboutRequests(a, _) => *a,
+            Effect::Requests(a, _) | Effect::AboutRequests(a, _) | Effect::Operations(a, _) => *a,
             Effect::Copy(_) | Effect::Leave => return,
         };
         let Some(client) = self.clients.get(agent).cloned() else { return };
@@ -101,6 +101,7 @@ async fn call(client: &Client, effect: Effect) -> Option<News> {
         }
         Effect::Lift(_) => News::Lifted(client.lift().await),
         Effect::EndRun(_) => News::RunEnded(client.end_run().await.map(Box::new)),
+        Effect::Operations(_, query) => News::Operations(client.operations(&query).await),
         Effect::Requests(_, query) => News::Requests(client.requests(&query).await),
         Effect::AboutRequests(_, what) => {
             let result = match &what {

@@ -13,6 +13,8 @@ pub enum Screen {
     Connections,
     /// The HTTP requests through them.
     Requests,
+    /// Operations on files.
+    Files,
 }
 
 /// A row of the table.
@@ -39,6 +41,7 @@ pub const SCREENS: &[ScreenDef] = &[
     ScreenDef { screen: Screen::Faults, key: '2', title: "Faults", panels: &[Focus::Catalogue, Focus::Form] },
     ScreenDef { screen: Screen::Connections, key: '3', title: "Connections", panels: &[Focus::Connections] },
     ScreenDef { screen: Screen::Requests, key: '4', title: "Requests", panels: &[Focus::Requests] },
+    ScreenDef { screen: Screen::Files, key: '5', title: "Files", panels: &[Focus::Files] },
 ];
 
 impl Screen {
@@ -55,7 +58,8 @@ mod tests {
 
     #[test]
     fn every_screen_has_a_row() {
-        for screen in [Screen::Overview, Screen::Faults, Screen::Connections, Screen::Requests] {
+        for screen in [Screen::Overview, Screen::Faults, Screen::Connections, Screen::Requests, Screen::Files]
+        {
             assert_eq!(screen.def().screen, screen);
         }
     }

@@ -123,6 +123,30 @@ fn requests_when_there_are_none() {
     assert!(c.screen(80, 24).contains("there is nothing at /api/v1/requests"));
 }
 
+fn files(look: Look) -> Console {
+    let mut c = Console::shop(look);
+    c.text("5");
+    c.say(0, News::Operations(Ok(sim::operations(0))));
+    c.tick(c.model.now_ms + 1000.0);
+    c.say(0, News::Operations(Ok(sim::operations(1))));
+    c
+}
+
+#[test]
+fn files_live() {
+    let mut c = files(DARK);
+    insta::assert_snapshot!("files_80x24", c.screen(80, 24));
+    c.key(KeyCode::Down);
+    insta::assert_snapshot!("files_120x36", c.screen(120, 36));
+    c.text("/fsync eio");
+    insta::assert_snapshot!("files_filtered_60x15", c.screen(60, 15));
+    let mut c = lone();
+    c.text("5");
+    assert!(c.screen(80, 24).contains("asking for the operations"));
+    c.say(0, News::Operations(Ok(control::OperationList::default())));
+    insta::assert_snapshot!("files_none_80x24", c.screen(80, 24));
+}
+
 #[test]
 fn connections_of_several_agents() {
     let memory = still(Memory::new("db-1"), |m| m.with_proxy("redis", false));
@@ -264,6 +288,7 @@ fn every_screen(look: Look, mut check: impl FnMut(&mut Console, &str)) {
     }
     check(&mut connections(look, false), "connections");
     check(&mut requests(look), "requests");
+    check(&mut files(look), "files");
     let mut c = Console::shop(look);
     c.ctrl('x');
     check(&mut c, "halt");

@@ -9,6 +9,7 @@ pub use events::Signal;
 
 use crate::connections::{Close, ConnectionList, ConnectionQuery};
 use crate::endpoint::Endpoint;
+use crate::operations::{OperationList, OperationQuery};
 use crate::requests::{HoldOrder, HoldView, RequestList, RequestQuery, TopBy, TopList};
 use crate::routes::encode;
 use crate::wire::{
@@ -121,6 +122,11 @@ impl Client {
     pub async fn release_connection(&self, id: u64) -> Result<(), ClientError> {
         let path = format!("/api/v1/connections/{id}/release");
         self.bare::<serde_json::Value>("POST", &path).await.map(drop)
+    }
+
+    /// The last operations on files, chosen by the query.
+    pub async fn operations(&self, query: &OperationQuery) -> Result<OperationList, ClientError> {
+        self.get(&format!("/api/v1/operations{}", query.to_query())).await
     }
 
     /// Requests under way and the last that were, chosen by the query.

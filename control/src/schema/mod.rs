@@ -507,6 +507,29 @@ mod tests {
             }],
         };
         let requests = crate::RequestList { total: 1, held: 1, requests: vec![request], holds: vec![hold] };
+        let operation = model::FileOperation {
+            seq: 1,
+            at_ms: 1,
+            target: "fs:/a".parse().unwrap(),
+            pid: 1,
+            uid: 1,
+            command: "a".into(),
+            op: "fsync".into(),
+            path: "/a".into(),
+            bytes: 1,
+            micros: 1,
+            error: Some("EIO".into()),
+            faults: vec!["a".into()],
+        };
+        let kind = crate::OperationRow {
+            target: "fs:/a".parse().unwrap(),
+            op: "fsync".into(),
+            count: 1,
+            errors: 1,
+            p50_us: Some(1.0),
+            p99_us: Some(1.0),
+        };
+        let operations = crate::OperationList { total: 1, operations: vec![operation], kinds: vec![kind] };
         let talker = model::Talker {
             key: "a".into(),
             requests: 1,
@@ -543,6 +566,7 @@ mod tests {
             ("Targets", of(&vec![target])),
             ("Connections", of(&connections)),
             ("Requests", of(&requests)),
+            ("Operations", of(&operations)),
             ("Talkers", of(&vec![talker])),
             ("HoldOrder", of(&order)),
             ("StubServer", of(&stubs)),

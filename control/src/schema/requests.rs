@@ -32,12 +32,35 @@ pub(super) fn add_all(add: &mut impl FnMut(&str, Value)) {
         )),
     );
     add("Requests", requests());
+    add("Operations", operations());
 }
 
 fn stub() -> Value {
     object(
         &[],
         json!({"when": reference("Matcher"), "status": int(), "headers": {"type": "object"}, "body": text(), "delay": span()}),
+    )
+}
+
+fn operations() -> Value {
+    object(
+        &["total", "operations", "kinds"],
+        json!({
+            "total": {"type": "integer", "description": "How many fit the query, also beyond its limit."},
+            "operations": list(object(
+                &["seq", "at_ms", "target", "pid", "uid", "op", "path", "bytes", "micros"],
+                json!({
+                    "seq": int(), "at_ms": int(), "target": target(), "pid": int(), "uid": int(), "command": text(),
+                    "op": text(), "path": {"type": "string", "description": "Below the mount."}, "bytes": int(),
+                    "micros": int(), "error": {"type": "string", "description": "As in errno(3): EIO."},
+                    "faults": list(text()),
+                }),
+            )),
+            "kinds": list(object(
+                &["target", "op", "count", "errors"],
+                json!({"target": target(), "op": text(), "count": int(), "errors": int(), "p50_us": number(), "p99_us": number()}),
+            )),
+        }),
     )
 }
 

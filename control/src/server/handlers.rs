@@ -5,6 +5,7 @@ use super::http::{self, Body};
 use super::sse;
 use crate::connections::{Close, ConnectionQuery, HOLD_LEASE, LONGEST_HOLD, MOST, Sort};
 use crate::openapi;
+use crate::operations::{self, OperationQuery};
 use crate::requests::{self, HoldOrder, RequestQuery, TopBy};
 use crate::routes::{self, Found, Operation, Route};
 use crate::service::{Answer, Audit, Caller};
@@ -191,6 +192,7 @@ impl Call<'_> {
                 service.release_connection(number(&id)?, by).await?;
                 ok(&done)
             }
+            Operation::Operations => ok(&service.operations(which_operations(query)?).await?),
             Operation::Requests => ok(&service.requests(which_requests(query)?).await?),
             Operation::EndHold => {
                 service.end_hold(number(&id)?, by).await?;
@@ -221,7 +223,11 @@ impl Call<'_> {
             Operation::Events => self.events(head_only, query).await,
             Operation::OpenApi => ok(&openapi::document()),
             Operation::Metrics => {
-                let text = crate::metrics::text(&service.status().await?, &service.faults().await?);
+                let text = crate::metrics::text(
+                    &service.status().await?,
+                    &service.faults().await?,
+                    &service.operation_kinds(),
+                );
                 Ok(http::respond(200, "text/plain; version=0.0.4; charset=utf-8", text.into()))
             }
             Operation::OpenTarget
@@ -300,6 +306,27 @@ fn holdable(what: &str, lease: Span) -> Answer<()> {
 fn target_in(query: &BTreeMap<&'static str, String>) -> Answer<Option<TargetRef>> {
     let parsed = |text: &String| text.parse().map_err(|p: model::Problem| Failure::of(Code::BadRequest, &p));
     query.get("target").map(parsed).transpose()
+}
+
+fn which_operations(query: &BTreeMap<&'static str, String>) -> Answer<OperationQuery> {
+    let limit = http::parsed::<usize>(query, "limit", "a whole number")?.unwrap_or(operations::LIMIT);
+    if limit > operations::LONGEST {
+        let what = format!("limit={limit} is more than {}", operations::LONGEST);
+        return Err(Failure::new(Code::BadRequest, what).hint("choose some with target, fault, op or text"));
+    }
+    let op = query.get("op").cloned();
+    if let Some(op) = op.as_deref().filter(|op| !model::catalogue::FILE_OPERATIONS[1..].contains(op)) {
+        return Err(Failure::new(Code::BadRequest, format!("op={op} is no operation on files"))
+            .hint(format!("there are {}", model::catalogue::FILE_OPERATIONS[1..].join(", "))));
+    }
+    Ok(OperationQuery {
+        target: target_in(query)?,
+        fault: http::parsed(query, "fault", "true or false")?.unwrap_or(false),
+        op,
+        text: query.get("text").cloned().unwrap_or_default(),
+        after: http::parsed(query, "after", "a whole number")?.unwrap_or(0),
+        limit,
+    })
 }
 
 fn which_requests(query: &BTreeMap<&'static str, String>) -> Answer<RequestQuery> {

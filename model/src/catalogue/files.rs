@@ -102,7 +102,7 @@ const FILES: FaultDef = FaultDef {
     one_shot: false,
     irreversible: false,
     ends: "the filesystem is part of the agent: the watchdog takes the mount away and the original directory is there",
-    needs: &["CAP_SYS_ADMIN and /dev/fuse"],
+    needs: &["CAP_SYS_ADMIN"],
 };
 
 /// What stays changed in the real directory.

@@ -7,22 +7,22 @@ use super::Context;
 use super::flow::{Flow, Late};
 use super::h1::framing::Body;
 use super::h1::room::Heads;
-use super::message::{RequestHead, ResponseHead};
+use super::message::RequestHead;
 use super::pump::{Pump, Stopped};
 use super::side::{Broken, Client, Respond};
 use super::upstream::{Ask, Own, Upstream};
-use super::wire::{Ending, Moment, Pace};
+use super::wire::{Ending, Moment};
 use crate::chain::Dir;
 use crate::faults::{Known, Point};
 use crate::timers::Timers;
 use http::{Method, StatusCode, Version};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context as Task, Poll};
 use std::time::Instant;
 
 /// Why an exchange did not come to its end.
-enum Over {
+pub(super) enum Over {
     /// The client has given it up.
     Gone(Broken),
     /// A fault broke it off.
@@ -50,13 +50,14 @@ pub(super) async fn exchange<C: Client>(context: &Context, client: &mut C, heads
     }
 }
 
-struct Way<'a, C> {
-    flow: Flow<'a>,
-    client: &'a mut C,
+/// One exchange under way.
+pub(super) struct Way<'a, C> {
+    pub(super) flow: Flow<'a>,
+    pub(super) client: &'a mut C,
     /// The request's body.
     up: Pump,
-    tunnel: bool,
-    timers: &'a Timers,
+    pub(super) tunnel: bool,
+    pub(super) timers: &'a Timers,
 }
 
 impl<C: Client> Way<'_, C> {
@@ -110,11 +111,6 @@ impl<C: Client> Way<'_, C> {
         let known = Known { request: &heads.request, response: None };
         let plan = self.flow.plan(Dir::Up, &known);
         let ask = self.ask(&heads.request, plan.malformed);
-        match plan.breaks {
-            Some((Moment::AfterBytes(n), ending)) => self.up.limit = Some((n, ending)),
-            Some((Moment::BeforeEnd, ending)) => self.up.endless = Some(ending),
-            _ => {}
-        }
         if heads.request.version == Version::HTTP_2 && heads.request.method == Method::CONNECT {
             self.up = Pump::of_nothing();
         }
@@ -158,7 +154,9 @@ impl<C: Client> Way<'_, C> {
     async fn respond(&mut self, heads: &mut Heads, upstream: &mut Upstream) -> Result<(), Over> {
         let begun = Instant::now();
         let mut body = self.response_head(heads, upstream).await?;
-        self.flow.service = Some(begun.elapsed());
+        if !matches!(upstream, Upstream::Own(_)) {
+            self.flow.service = Some(begun.elapsed());
+        }
         if self.flow.is_stale() {
             self.flow.refresh(Late::Responses, &heads.request, Some(&heads.response));
         }
@@ -204,11 +202,6 @@ impl<C: Client> Way<'_, C> {
             self.up = Pump::tunnel(websocket);
             down = Pump::tunnel(websocket);
             self.flow.stage(&mut self.up, Dir::Up, &known);
-        }
-        match plan.breaks {
-            Some((Moment::AfterBytes(n), ending)) => down.limit = Some((n, ending)),
-            Some((Moment::BeforeEnd, ending)) => down.endless = Some(ending),
-            _ => {}
         }
         self.flow.stage(&mut down, Dir::Down, &known);
         let passed = self.bodies(heads, upstream, &mut down).await;
@@ -320,7 +313,7 @@ impl<C: Client> Way<'_, C> {
     }
 
     /// Moves the request's body on. What goes wrong with it is the service's business, and its answer tells.
-    fn poll_up(&mut self, cx: &mut Task<'_>, upstream: &mut Upstream) -> Result<(), Over> {
+    pub(super) fn poll_up(&mut self, cx: &mut Task<'_>, upstream: &mut Upstream) -> Result<(), Over> {
         loop {
             match self.up.poll(cx, self.client, upstream, self.timers) {
                 Poll::Ready(Ok(())) | Poll::Pending => return Ok(()),
@@ -334,130 +327,6 @@ impl<C: Client> Way<'_, C> {
                 }
             }
         }
-    }
-
-    /// Sees whether the client is still there, and drives what faults below hold of what was written to it.
-    fn poll_client(&mut self, cx: &mut Task<'_>) -> Result<(), Over> {
-        // Of a tunnel, one direction may be over before the other.
-        if self.client.can_be_watched()
-            && !self.tunnel
-            && let Poll::Ready(gone) = self.client.poll_gone(cx)
-        {
-            return Err(Over::Gone(gone));
-        }
-        self.client.poll_drive(cx).map_err(Over::Gone)
-    }
-
-    /// Waits for something, but no longer than the client does.
-    async fn attentive<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Over> {
-        let mut work = pin!(work);
-        poll_fn(|cx| {
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                return Poll::Ready(Ok(done));
-            }
-            match self.poll_client(cx) {
-                Ok(()) => Poll::Pending,
-                Err(gone) => Poll::Ready(Err(gone)),
-            }
-        })
-        .await
-    }
-
-    /// Holds the exchange as long as a fault says; the request's body goes on going up.
-    async fn hold(&mut self, at: usize, point: Point, upstream: Option<&mut Upstream>) -> Result<(), Over> {
-        let hit = self.flow.hits[at].clone();
-        // Set before the wait, so that a request given up while it was held counts as touched.
-        let before = std::mem::replace(&mut self.flow.outcome.touched, true);
-        let timers = self.timers;
-        let late = self.meanwhile(hit.hold(point, timers), upstream).await?;
-        self.flow.outcome.added += late;
-        self.flow.outcome.touched = before || hit.was_applied();
-        Ok(())
-    }
-
-    async fn meanwhile<T>(
-        &mut self,
-        work: impl Future<Output = T>,
-        mut upstream: Option<&mut Upstream>,
-    ) -> Result<T, Over> {
-        let mut work = pin!(work);
-        poll_fn(|cx| {
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                return Poll::Ready(Ok(done));
-            }
-            if let Some(upstream) = upstream.as_deref_mut()
-                && let Err(why) = self.poll_up(cx, upstream)
-            {
-                return Poll::Ready(Err(why));
-            }
-            match self.poll_client(cx) {
-                Ok(()) => Poll::Pending,
-                Err(gone) => Poll::Ready(Err(gone)),
-            }
-        })
-        .await
-    }
-
-    /// With HTTP/2 a head is not bytes: it waits for as long as it would have taken.
-    async fn leave_late(
-        &mut self,
-        pace: Pace,
-        upstream: &mut Upstream,
-        head: &ResponseHead,
-    ) -> Result<(), Over> {
-        let begun = Instant::now();
-        let size: usize =
-            16 + head.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>();
-        let pauses = u32::try_from(size / pace.bytes.max(1)).unwrap_or(u32::MAX);
-        let due = begun.checked_add(pace.every.saturating_mul(pauses)).unwrap_or(begun);
-        self.flow.outcome.touched = true;
-        while Instant::now() < due && self.flow.hits.iter().any(|hit| hit.slows()) {
-            let timers = self.timers;
-            let changes = self.flow.context.target.requests_change();
-            let pause = async {
-                tokio::select! {
-                    () = timers.sleep_until(due) => {}
-                    () = changes => {}
-                }
-            };
-            self.meanwhile(pause, Some(upstream)).await?;
-        }
-        self.flow.outcome.added += begun.elapsed();
-        Ok(())
-    }
-
-    /// Has the response's head leave a few bytes at a time, as long as the fault that wants it is on.
-    async fn leave_slowly(
-        &mut self,
-        pace: Pace,
-        upstream: &mut Upstream,
-        head: &ResponseHead,
-    ) -> Result<(), Over> {
-        let begun = Instant::now();
-        let mut turn = begun;
-        self.flow.outcome.touched = true;
-        loop {
-            let wanted = self.flow.hits.iter().any(|hit| hit.slows());
-            self.client.allow(wanted.then_some(pace.bytes.max(1)));
-            poll_fn(|cx| self.client.poll_flush(cx)).await.map_err(Over::Gone)?;
-            if !self.client.is_holding() {
-                break;
-            }
-            turn = turn.checked_add(pace.every).unwrap_or(turn);
-            let timers = self.timers;
-            let changes = self.flow.context.target.requests_change();
-            let pause = async {
-                tokio::select! {
-                    () = timers.sleep_until(turn) => {}
-                    () = changes => {}
-                }
-            };
-            self.meanwhile(pause, Some(upstream)).await?;
-        }
-        self.client.allow(None);
-        self.flow.outcome.added += begun.elapsed();
-        self.flow.answered(head);
-        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@
 //! upstream/  the service's side: kept connections, shared connections, answers of our own
 //! side       what the two sides of an exchange have in common
 //! exchange   one request's way, through the points at which faults act
+//! waiting    what an exchange waits for, and what goes on meanwhile
 //! flow       the faults that have an exchange, and what came of it
 //! pump       a body on its way through the stages of faults
 //! stage      those stages: machines without sockets and clocks
@@ -19,9 +20,6 @@
 //! stubs      answers in the service's place
 //! serve      one client's connection, from its first byte to its end
 //! ```
-
-// Some of it is there for faults and views that are not in yet.
-#![allow(dead_code)]
 
 mod exchange;
 pub(crate) mod facts;
@@ -39,6 +37,7 @@ pub(crate) mod side;
 pub(crate) mod stage;
 pub(crate) mod stubs;
 pub(crate) mod upstream;
+mod waiting;
 pub(crate) mod websocket;
 pub(crate) mod wire;
 

@@ -19,14 +19,10 @@ pub(crate) struct Pump {
     pub(crate) frames: Option<Tracker>,
     /// Bytes of the body that came.
     pub(crate) bytes: u64,
-    /// The message breaks off after so many bytes.
-    pub(crate) limit: Option<(u64, Ending)>,
-    /// The message breaks off in place of its end.
-    pub(crate) endless: Option<Ending>,
     state: State,
-    sent: u64,
     source_over: bool,
     tunnel: bool,
+    broken: Option<Broken>,
     alarm: Option<Alarm>,
 }
 
@@ -38,6 +34,8 @@ enum State {
     Breaking(Ending),
     /// The end was sent and leaves.
     Ending,
+    /// Where it comes from is broken; what came before leaves first.
+    Failing,
     Over,
     /// What comes is thrown away.
     Discarding,
@@ -107,6 +105,12 @@ impl Pump {
                     self.state = State::Over;
                     return Poll::Ready(Err(Stopped::Fault(ending)));
                 }
+                State::Failing => {
+                    ready!(to.poll_flush(cx)).map_err(Stopped::To)?;
+                    self.state = State::Over;
+                    let broken = self.broken.take().unwrap_or_else(|| Broken::new("it broke off"));
+                    return Poll::Ready(Err(Stopped::From(broken)));
+                }
                 State::Ending => {
                     if self.tunnel {
                         ready!(to.poll_close(cx)).map_err(Stopped::To)?;
@@ -116,14 +120,18 @@ impl Pump {
                     self.state = State::Over;
                 }
                 State::Passing => {
-                    if let Some((_, ending)) = self.limit.filter(|(most, _)| self.sent >= *most) {
-                        self.state = State::Breaking(ending);
-                        continue;
-                    }
                     ready!(to.poll_ready(cx)).map_err(Stopped::To)?;
                     let moved = match self.chain.is_bypassed() && !self.source_over {
-                        true => self.pass(cx, from, to)?,
-                        false => self.pull(cx, from, to, timers)?,
+                        true => self.pass(cx, from, to),
+                        false => self.pull(cx, from, to, timers),
+                    };
+                    let moved = match moved {
+                        Err(Stopped::From(broken)) => {
+                            self.broken = Some(broken);
+                            self.state = State::Failing;
+                            continue;
+                        }
+                        moved => moved?,
                     };
                     if moved.is_pending() {
                         // What was sent must not wait for what comes next.
@@ -144,12 +152,11 @@ impl Pump {
         from: &mut F,
         to: &mut T,
     ) -> Result<Poll<()>, Stopped> {
-        if self.limit.is_none() && from.gives_raw() && to.takes_raw() {
+        if from.gives_raw() && to.takes_raw() {
             match from.poll_raw(cx).map_err(Stopped::From)? {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Some(raw)) => {
                     self.bytes += raw.data as u64;
-                    self.sent += raw.data as u64;
                     to.send_raw(raw);
                     return Ok(Poll::Ready(()));
                 }
@@ -165,13 +172,7 @@ impl Pump {
                 }
                 match piece {
                     // In one frame where there are frames, as it most likely came.
-                    Piece::Data(data)
-                        if from.is_at_end()
-                            && self.limit.is_none()
-                            && self.endless.is_none()
-                            && !self.tunnel =>
-                    {
-                        self.sent += data.len() as u64;
+                    Piece::Data(data) if from.is_at_end() && !self.tunnel => {
                         match from.poll_piece(cx).map_err(Stopped::From)? {
                             Poll::Ready(Piece::End) => {
                                 self.state = State::Ending;
@@ -245,18 +246,8 @@ impl Pump {
         }
     }
 
-    fn deliver<T: Side>(&mut self, mut piece: Piece, to: &mut T) -> Result<(), Stopped> {
-        if let Some((most, _)) = self.limit
-            && let Piece::Data(bytes) = &mut piece
-        {
-            bytes.truncate(usize::try_from(most - self.sent).unwrap_or(usize::MAX));
-        }
-        self.sent += piece.len() as u64;
+    fn deliver<T: Side>(&mut self, piece: Piece, to: &mut T) -> Result<(), Stopped> {
         if piece == Piece::End {
-            if let Some(ending) = self.endless {
-                self.state = State::Breaking(ending);
-                return Ok(());
-            }
             self.state = State::Ending;
             if self.tunnel {
                 return Ok(());

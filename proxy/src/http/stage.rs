@@ -190,11 +190,6 @@ impl HeldPieces {
         self.bytes
     }
 
-    /// Whether there is nothing.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
-    }
-
     /// Whether it is below what a stage may hold.
     pub(crate) fn room(&self) -> bool {
         self.bytes < HOLD && self.pieces.len() < HOLD / 64

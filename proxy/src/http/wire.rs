@@ -27,10 +27,6 @@ pub(crate) struct Pace {
 pub(crate) enum Moment {
     /// Before a byte of its head.
     BeforeHead,
-    /// After so many bytes of its body; with zero when its head has left.
-    AfterBytes(u64),
-    /// Where its end should be, and instead of that.
-    BeforeEnd,
     /// When all of it has left.
     AfterEnd,
 }
@@ -73,11 +69,6 @@ pub(crate) enum Malformed {
 }
 
 impl WirePlan {
-    /// Whether it asks for nothing.
-    pub(crate) fn is_usual(&self) -> bool {
-        *self == WirePlan::default()
-    }
-
     /// Takes over what `self` leaves open.
     pub(crate) fn join(&mut self, other: WirePlan) {
         self.pace = self.pace.or(other.pace);
@@ -93,11 +84,11 @@ mod tests {
     #[test]
     fn the_first_counts() {
         let mut plan = WirePlan::default();
-        assert!(plan.is_usual());
+        assert_eq!(plan, WirePlan::default());
         plan.join(WirePlan { malformed: Some(Malformed::ChunkSize), ..WirePlan::default() });
         plan.join(WirePlan {
             malformed: Some(Malformed::FirstLine),
-            breaks: Some((Moment::BeforeEnd, Ending::Rst)),
+            breaks: Some((Moment::BeforeHead, Ending::Rst)),
             pace: None,
         });
         assert_eq!((plan.malformed, plan.breaks.is_some()), (Some(Malformed::ChunkSize), true));

@@ -36,6 +36,13 @@ impl Peer {
         Some(Peer { port, python, script, packages, _server: server })
     }
 
+    /// Another script of its folder, with the same packages.
+    pub fn beside(&self, script: &str) -> Command {
+        let mut command = Command::new(&self.python);
+        command.env("PYTHONPATH", &self.packages).arg(self.script.with_file_name(script));
+        command
+    }
+
     /// The same script once more.
     pub fn script(&self) -> Command {
         let mut command = Command::new(&self.python);

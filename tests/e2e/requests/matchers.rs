@@ -8,7 +8,9 @@ fn each_matcher_hits_what_it_names_and_nothing_else() {
     let none: &[&str] = &[];
     let big = "x".repeat(3000);
     let posted = ["-d", &*big];
-    let rows: Vec<(&str, &str, &[&str], &str, &[&str])> = vec![
+    // What it asks for; a request that it fits, and one that it does not (none when empty).
+    type Row<'a> = (&'a str, &'a str, &'a [&'a str], &'a str, &'a [&'a str]);
+    let rows: Vec<Row<'_>> = vec![
         ("method=post,put", "/", &["-d", "x"], "/", none),
         ("path=/pay*", "/pay/7?q", none, "/cart", none),
         ("path_regex=^/v[0-9]+/", "/v2/cart", none, "/cart/v2/", none),

@@ -1,6 +1,7 @@
 //! Layer 7 as clients see it that others wrote: curl with HTTP/1.1 and HTTP/2, grpcio, websockets. A service that says what
 //! it was asked stands behind the proxy.
 
+mod conformance;
 mod faults;
 mod grpc;
 mod matchers;
@@ -87,6 +88,6 @@ impl Curled {
     /// A header's value, by its lower-case name.
     fn header(&self, name: &str) -> Option<String> {
         let lines = self.head.lines().filter_map(|l| l.split_once(':'));
-        lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim().to_owned()).last()
+        lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim().to_owned()).next_back()
     }
 }

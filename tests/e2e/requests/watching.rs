@@ -70,6 +70,14 @@ fn requests_are_held_by_hand_and_let_go() {
     assert_eq!((one.join().unwrap(), other.join().unwrap()), (200, 200));
     assert_eq!(get(port, "/json").unwrap().status, 200);
 
+    // One whose client has left is held no more, even when its body was never read.
+    g.agent.ask(async |c| c.hold_requests(&order("60s")).await).unwrap();
+    let left = g.curl(VERSIONS[0], "/json", &["-d", "a body", "--max-time", "1"]);
+    assert_eq!(left.exit, 28, "{left:?}");
+    assert!(eventually(Duration::from_secs(20), || held().is_empty()), "{:?}", held());
+    let holds = g.agent.ask(async |c| c.requests(&RequestQuery::default()).await).unwrap().holds;
+    holds.iter().for_each(|hold| g.agent.ask(async |c| c.end_hold(hold.id).await).unwrap());
+
     // A lease ends by itself, and a halt ends everything.
     g.agent.ask(async |c| c.hold_requests(&order("300ms")).await).unwrap();
     assert_eq!(asking().join().unwrap(), 200);

@@ -3,7 +3,7 @@
 use super::series::Series;
 use control::service::Role;
 use control::wire::{FaultState, HaltState, RunState, Status};
-use control::{ConnectionList, ConnectionQuery, RequestList, RequestQuery};
+use control::{ConnectionList, ConnectionQuery, OperationList, OperationQuery, RequestList, RequestQuery};
 use model::event::WindowResult;
 use model::sample::TargetState;
 use model::{Event, Evidence, Fault, TargetRef, units::Span};
@@ -126,6 +126,10 @@ pub struct Agent {
     pub requests: Option<Result<RequestList, String>>,
     /// What was asked about its requests and is not answered yet.
     pub requests_asked: Option<RequestQuery>,
+    /// Operations on its files, as far as they were asked for, or why they are not known.
+    pub operations: Option<Result<OperationList, String>>,
+    /// What was asked about them and is not answered yet.
+    pub operations_asked: Option<OperationQuery>,
     /// Faults of the catalogue that cannot be armed there, with why.
     pub unavailable: BTreeMap<String, String>,
     /// Events up to this number happened before the last snapshot: history, which changes nothing that is.
@@ -166,6 +170,8 @@ impl Agent {
             connections_asked: None,
             requests: None,
             requests_asked: None,
+            operations: None,
+            operations_asked: None,
             unavailable: BTreeMap::new(),
             snapshot_seq: 0,
             changed_seq: 0,

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod bounds;
 pub mod columns;
 pub mod connections;
+pub mod files;
 pub mod requests;
 pub mod series;
 pub mod ui;
@@ -301,6 +302,11 @@ impl Model {
             _ => self.connection_counts().1 > 0,
         };
         wanted && self.agents.iter().any(Agent::up)
+    }
+
+    /// Whether anything is asked for once a second.
+    pub fn polls(&self) -> bool {
+        self.polls_connections() || self.polls_requests() || self.polls_operations()
     }
 
     /// Whether time alone changes what is on the screen.

@@ -46,6 +46,8 @@ pub enum Focus {
     Connections,
     /// Requests: the table.
     Requests,
+    /// Files: the tail of operations.
+    Files,
 }
 
 /// Something that lies over the screen.
@@ -175,6 +177,8 @@ pub struct Ui {
     pub connections: Browse,
     /// What is shown of the requests.
     pub requests: crate::state::requests::Browse,
+    /// What is shown of the operations on files.
+    pub files: crate::state::files::Browse,
     /// A message.
     pub toast: Option<Toast>,
     /// The last halt from here.
@@ -202,6 +206,7 @@ impl Ui {
             form: Form::default(),
             connections: Browse::default(),
             requests: crate::state::requests::Browse::default(),
+            files: crate::state::files::Browse::default(),
             toast: None,
             halting: Vec::new(),
         }

@@ -1,6 +1,6 @@
 //! What commands do.
 
-use super::{ByHand, Effect, connections, requests, toast};
+use super::{ByHand, Effect, connections, files, requests, toast};
 use crate::catalogue::{self, Row};
 use crate::cmdline;
 use crate::command::{Command, possible};
@@ -87,6 +87,7 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
                 Screen::Overview => model.selected_fault().map(|(_, f)| cmdline::arm(&f.fault)),
                 Screen::Connections => Some(connections::command(model)),
                 Screen::Requests => Some(requests::command(model)),
+                Screen::Files => None,
             };
             if let Some(line) = line {
                 copy(model, line, effects);
@@ -101,6 +102,10 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
         Command::Requests => {
             show(model, Screen::Requests);
             requests::ask(model, effects);
+        }
+        Command::Files => {
+            show(model, Screen::Files);
+            files::ask(model, effects);
         }
         Command::NextPanel => panel(model, 1),
         Command::PreviousPanel => panel(model, -1),
@@ -128,8 +133,17 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
                 model.sort_requests();
                 requests::ask(model, effects);
             }
-            Screen::Connections | Screen::Requests if model.ui.frozen.is_some() => model.ui.frozen = None,
-            Screen::Faults | Screen::Connections | Screen::Requests => show(model, Screen::Overview),
+            Screen::Files if !model.ui.files.filter.value().is_empty() => {
+                model.ui.files.filter.reset();
+                model.sort_operations();
+                files::ask(model, effects);
+            }
+            Screen::Connections | Screen::Requests | Screen::Files if model.ui.frozen.is_some() => {
+                model.ui.frozen = None
+            }
+            Screen::Faults | Screen::Connections | Screen::Requests | Screen::Files => {
+                show(model, Screen::Overview)
+            }
             Screen::Overview => (model.ui.frozen, model.ui.back) = (None, 0),
         },
         Command::Quit => quit(model, effects),
@@ -169,6 +183,7 @@ fn arm_or_open(model: &mut Model, effects: &mut Vec<Effect>) {
             let chosen = match model.ui.screen {
                 Screen::Connections => model.selected_connection().map(|(a, c)| (a, c.target.clone())),
                 Screen::Requests => model.selected_request().map(|(a, r)| (a, r.target.clone())),
+                Screen::Files => model.selected_operation().map(|(a, o)| (a, o.target.clone())),
                 _ => model.selected_target().map(|(a, t)| (a, t.target.clone())),
             };
             show(model, Screen::Faults);
@@ -256,6 +271,7 @@ fn copy_row(model: &mut Model, effects: &mut Vec<Effect>) {
             model.selected_connection().map_or_else(String::new, |(_, c)| connections::words(c))
         }
         Focus::Requests => model.selected_request().map_or_else(String::new, |(_, r)| requests::words(r)),
+        Focus::Files => model.selected_operation().map_or_else(String::new, |(_, o)| files::words(o)),
         Focus::Catalogue | Focus::Form => match model.ui.form.fault() {
             Ok(fault) => cmdline::arm(&fault),
             Err(_) => return toast(model, Level::Bad, "copy: the form is not complete"),
@@ -288,7 +304,7 @@ fn detail(model: &mut Model) {
             }
             None => {}
         },
-        Focus::Events | Focus::Form | Focus::Connections | Focus::Requests => {}
+        Focus::Events | Focus::Form | Focus::Connections | Focus::Requests | Focus::Files => {}
     }
 }
 
@@ -335,6 +351,10 @@ fn walk(model: &mut Model, by: i64) {
         Focus::Requests => {
             let at = moved(model.ui.requests.row, model.ui.requests.rows.len());
             model.select_request(at);
+        }
+        Focus::Files => {
+            let at = moved(model.ui.files.row, model.ui.files.rows.len());
+            model.select_operation(at);
         }
         Focus::Form => {}
     }

@@ -1,7 +1,7 @@
 //! What agents say becomes what is known of them.
 
 use super::events::event;
-use super::{Effect, News, Snapshot, connections, requests, toast};
+use super::{Effect, News, Snapshot, connections, files, requests, toast};
 use crate::form::Plan;
 use crate::state::{ArmedFault, Entry, Level, Link, Model};
 use crate::tell::{self, Weight};
@@ -71,6 +71,7 @@ pub(super) fn news(model: &mut Model, agent: usize, news: News, effects: &mut Ve
         News::ConnectionDone(what, id, result) => connections::done(model, agent, what, id, result, effects),
         News::Requests(result) => requests::list(model, agent, result, effects),
         News::RequestsDone(what, result) => requests::done(model, &what, result, effects),
+        News::Operations(result) => files::list(model, agent, result, effects),
         News::RunEnded(Ok(run)) => toast(model, Level::Good, format!("{} is ended", run.name)),
         News::RunEnded(Err(e)) => toast(model, Level::Bad, format!("the run goes on: {e}")),
     }
@@ -89,6 +90,7 @@ fn connected(model: &mut Model, agent: usize, fresh: bool) {
         model.mine.retain(|(a, _)| *a != agent);
         model.sort_connections();
         model.sort_requests();
+        model.sort_operations();
         model.replot();
     }
     model.agents[agent].link = Link::Up;

@@ -3,6 +3,7 @@
 mod act;
 mod connections;
 mod events;
+mod files;
 mod fold;
 mod keys;
 mod popup;
@@ -16,7 +17,10 @@ pub use requests::{AboutRequests, alike};
 use crate::form::Plan;
 use crate::state::{Model, TargetRow, Toast, ui};
 use control::wire::{Disarmed, FaultState, Halted, PlanView, RunState, Status};
-use control::{ClientError, Close, ConnectionList, ConnectionQuery, RequestList, RequestQuery, Signal};
+use control::{
+    ClientError, Close, ConnectionList, ConnectionQuery, OperationList, OperationQuery, RequestList,
+    RequestQuery, Signal,
+};
 use crossterm::event::KeyEvent;
 use model::sample::TargetState;
 use model::{Fault, units::Span};
@@ -66,6 +70,8 @@ pub enum News {
     Requests(Result<RequestList, ClientError>),
     /// The answer to something done about requests by hand.
     RequestsDone(AboutRequests, Result<(), ClientError>),
+    /// Operations on its files.
+    Operations(Result<OperationList, ClientError>),
     /// The answer to ending the run.
     RunEnded(Result<Box<RunState>, ClientError>),
 }
@@ -110,6 +116,7 @@ pub enum Effect {
     /// Something done to a connection by hand: at which agent, what, and its number.
     Connection(usize, ByHand, u64),
     Requests(usize, Box<RequestQuery>),
+    Operations(usize, Box<OperationQuery>),
     /// Something done about requests by hand: at which agent, and what.
     AboutRequests(usize, AboutRequests),
     /// Asks the agent anew for what it is and does.
@@ -169,9 +176,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
 pub fn next_tick_ms(model: &Model) -> Option<f64> {
     match model.ui.form.changed_ms {
         Some(since) => Some((since + REST_MS - model.now_ms).max(10.0)),
-        None if model.counting() || model.polls_connections() || model.polls_requests() => {
-            Some(1000.0 - model.now_ms % 1000.0)
-        }
+        None if model.counting() || model.polls() => Some(1000.0 - model.now_ms % 1000.0),
         None => None,
     }
 }
@@ -186,6 +191,7 @@ fn tick(model: &mut Model, now_ms: f64, effects: &mut Vec<Effect>) {
     if second {
         connections::ask(model, effects);
         requests::ask(model, effects);
+        files::ask(model, effects);
     }
     if second && model.counting() {
         model.dirty = true;

@@ -1,6 +1,6 @@
 //! Text that is typed: the form's fields, the catalogue's filter, and the lines of popups.
 
-use super::{Effect, connections, requests};
+use super::{Effect, connections, files, requests};
 use crate::form::Asks;
 use crate::screen::Screen;
 use crate::state::{Focus, Model, Popup};
@@ -58,6 +58,9 @@ pub(super) fn filter(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect
     if model.ui.screen == Screen::Requests {
         return requests::filter(model, key, effects);
     }
+    if model.ui.screen == Screen::Files {
+        return files::filter(model, key, effects);
+    }
     let ui = &mut model.ui;
     match key.code {
         KeyCode::Esc => {
@@ -87,6 +90,7 @@ pub(super) fn paste(model: &mut Model, text: &str) {
         Some(_) => return,
         None if ui.filtering && ui.screen == Screen::Connections => &mut ui.connections.filter,
         None if ui.filtering && ui.screen == Screen::Requests => &mut ui.requests.filter,
+        None if ui.filtering && ui.screen == Screen::Files => &mut ui.files.filter,
         None if ui.filtering => &mut ui.filter,
         None if ui.focus == Focus::Form => {
             let at = ui.form.at;
@@ -107,5 +111,8 @@ pub(super) fn paste(model: &mut Model, text: &str) {
     }
     if model.ui.screen == Screen::Requests {
         model.sort_requests();
+    }
+    if model.ui.screen == Screen::Files {
+        model.sort_operations();
     }
 }

@@ -1,66 +1,52 @@
 //! Connections: the live table, and under it the selected one in detail.
 
-use super::text::{clock, cut, line, pad, right, width, wrap};
+use super::browse::{self, Table};
+use super::text::{clock, cut, line, pad, right, width};
 use super::theme::Theme;
-use super::{faults, panel, title_again, titled};
+use super::{faults, panel};
 use crate::state::{Agent, Focus, Model};
 use crate::tell::number;
 use model::{ConnectionFault, ConnectionState, ConnectionView};
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect, Spacing};
+use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 /// Draws the screen.
 pub fn draw(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
-    let detail = match model.selected_connection() {
-        // Frame, path and bytes, and a line a fault.
-        Some((_, c)) => (5 + c.faults.len().max(1) as u16).clamp(6, area.height / 2),
-        None => 0,
-    };
-    if detail == 0 {
-        return table(f, area, model, theme);
-    }
-    let [above, below] = Layout::vertical([Constraint::Min(4), Constraint::Length(detail)])
-        .spacing(Spacing::Overlap(1))
-        .areas(area);
-    let title = detail_pane(f, below, model, theme);
-    table(f, above, model, theme);
-    title_again(f, below, &title, theme);
+    // Frame, path and bytes, and a line a fault.
+    let detail = model
+        .selected_connection()
+        .map(|(_, c)| (5 + c.faults.len().max(1) as u16).clamp(6, area.height / 2));
+    let table = |f: &mut Frame, area| table(f, area, model, theme);
+    browse::over(f, area, detail, theme, table, |f, area| detail_pane(f, area, model, theme));
 }
 
 fn table(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
-    let focused = model.ui.focus == Focus::Connections;
-    let block = titled(title(model, area.width, theme), focused, theme);
-    let inner = block.inner(area);
-    f.render_widget(block, area);
-    let columns = usize::from(inner.width);
+    let (focused, selected) = (model.ui.focus == Focus::Connections, model.ui.connections.row);
     let rows = model.connection_rows();
-    if rows.len() == 0 {
-        let lines: Vec<Line<'_>> = empty(model)
-            .iter()
-            .flat_map(|text| wrap(text, columns.saturating_sub(2)))
-            .map(|l| Line::from(format!(" {l}")))
-            .collect();
-        return f.render_widget(Paragraph::new(lines).style(theme.dim()), inner);
-    }
-    let plan = Plan::new(model, columns);
-    let mut lines = vec![line([(plan.head(), theme.dim())])];
-    let room = usize::from(inner.height).saturating_sub(1);
-    let selected = model.ui.connections.row;
-    let from = (selected + 1).saturating_sub(room);
-    for (i, row) in rows.enumerate().skip(from).take(room) {
-        let Some((agent, c)) = row else { continue };
-        let style = match (i == selected, focused) {
-            (true, true) => theme.selected(),
-            (true, false) => theme.marked(),
-            _ => Style::new(),
-        };
-        let style = if model.agents[agent].up() { style } else { style.patch(theme.dim()) };
-        lines.push(plan.row(model, agent, c, style, theme));
-    }
-    f.render_widget(Paragraph::new(lines), inner);
+    let table = Table { title: title(model, area.width, theme), focused, rows: rows.len(), selected };
+    table.draw(
+        f,
+        area,
+        theme,
+        || empty(model),
+        |columns, lines, shown| {
+            let plan = Plan::new(model, columns);
+            lines.push(line([(plan.head(), theme.dim())]));
+            for (i, row) in rows.enumerate().skip(shown.start).take(shown.len()) {
+                let Some((agent, c)) = row else { continue };
+                let style = match (i == selected, focused) {
+                    (true, true) => theme.selected(),
+                    (true, false) => theme.marked(),
+                    _ => Style::new(),
+                };
+                let style = if model.agents[agent].up() { style } else { style.patch(theme.dim()) };
+                lines.push(plan.row(model, agent, c, style, theme));
+            }
+        },
+    );
 }
 
 /// How many there are, how many are held, what is filtered and in which order.
@@ -242,7 +228,7 @@ fn tag(model: &Model, agent: usize, fault: &ConnectionFault) -> Option<String> {
 }
 
 /// `214`, `1.2K`, `35M`: bytes in powers of 1024, in five columns.
-fn bytes(n: u64) -> String {
+pub(super) fn bytes(n: u64) -> String {
     let mut value = n as f64;
     for unit in ["", "K", "M", "G"] {
         if value < 1023.5 {

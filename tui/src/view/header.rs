@@ -130,10 +130,12 @@ fn right(model: &Model, theme: Theme, detail: usize) -> Pieces {
 /// Draws the line of screens.
 pub fn tabs(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let mut pieces = Pieces::new();
+    let wide: usize = SCREENS.iter().map(|def| def.title.len() + 5).sum();
+    let gap = if wide > usize::from(area.width) { "" } else { " " };
     for def in SCREENS {
         let style = if def.screen == model.ui.screen { theme.selected() } else { Style::new() };
-        pieces.push((format!(" {} {} ", def.key, def.title), style));
-        pieces.push((" ".to_owned(), Style::new()));
+        pieces.push((format!(" {} {}{gap}", def.key, def.title), style));
+        pieces.push((gap.to_owned(), Style::new()));
     }
     if model.ui.frozen.is_some() {
         pieces.push((" view frozen: space goes on ".to_owned(), theme.warn()));

@@ -1,8 +1,10 @@
 //! Drawing: from what is known to cells, and nothing else.
 
 mod axis;
+mod browse;
 mod connections;
 mod faults;
+mod files;
 mod header;
 mod keybar;
 mod lanes;
@@ -49,6 +51,7 @@ pub fn draw(f: &mut Frame, model: &Model) {
         Screen::Faults => faults::draw(f, body, model, theme),
         Screen::Connections => connections::draw(f, body, model, theme),
         Screen::Requests => requests::draw(f, body, model, theme),
+        Screen::Files => files::draw(f, body, model, theme),
     }
     keybar::bar(f, keys, model, theme);
     popup::draw(f, Rect { height: area.height - 1, ..area }, model, theme);

@@ -1,65 +1,50 @@
 //! Requests: the live table, and under it the selected one in detail.
 
-use super::text::{cut, line, pad, right, wrap};
+use super::browse::{self, Table};
+use super::text::{cut, line, pad, right};
 use super::theme::Theme;
-use super::{faults, panel, title_again, titled};
+use super::{faults, panel};
 use crate::state::{Focus, Model};
 use model::{RequestFault, RequestState, RequestView};
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect, Spacing};
+use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 /// Draws the screen.
 pub fn draw(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
-    let detail = match model.selected_request() {
-        // Frame, what was asked, where the time went, and a line a fault.
-        Some((_, r)) => (4 + r.faults.len().max(1) as u16).clamp(5, area.height / 2),
-        None => 0,
-    };
-    if detail == 0 {
-        return table(f, area, model, theme);
-    }
-    let [above, below] = Layout::vertical([Constraint::Min(4), Constraint::Length(detail)])
-        .spacing(Spacing::Overlap(1))
-        .areas(area);
-    let title = detail_pane(f, below, model, theme);
-    table(f, above, model, theme);
-    title_again(f, below, &title, theme);
+    // Frame, what was asked, where the time went, and a line a fault.
+    let detail =
+        model.selected_request().map(|(_, r)| (4 + r.faults.len().max(1) as u16).clamp(5, area.height / 2));
+    let table = |f: &mut Frame, area| table(f, area, model, theme);
+    browse::over(f, area, detail, theme, table, |f, area| detail_pane(f, area, model, theme));
 }
 
 fn table(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
-    let focused = model.ui.focus == Focus::Requests;
-    let block = titled(title(model, area.width, theme), focused, theme);
-    let inner = block.inner(area);
-    f.render_widget(block, area);
-    let columns = usize::from(inner.width);
+    let (focused, selected) = (model.ui.focus == Focus::Requests, model.ui.requests.row);
     let rows = model.request_rows();
-    if rows.len() == 0 {
-        let lines: Vec<Line<'_>> = empty(model)
-            .iter()
-            .flat_map(|text| wrap(text, columns.saturating_sub(2)))
-            .map(|l| Line::from(format!(" {l}")))
-            .collect();
-        return f.render_widget(Paragraph::new(lines).style(theme.dim()), inner);
-    }
-    let plan = Plan::new(model, columns);
-    let mut lines = vec![line([(plan.head(), theme.dim())])];
-    let room = usize::from(inner.height).saturating_sub(1);
-    let selected = model.ui.requests.row;
-    let from = (selected + 1).saturating_sub(room);
-    for (i, row) in rows.enumerate().skip(from).take(room) {
-        let Some((agent, r)) = row else { continue };
-        let style = match (i == selected, focused) {
-            (true, true) => theme.selected(),
-            (true, false) => theme.marked(),
-            _ => Style::new(),
-        };
-        let style = if model.agents[agent].up() { style } else { style.patch(theme.dim()) };
-        lines.push(plan.row(model, agent, r, style, theme));
-    }
-    f.render_widget(Paragraph::new(lines), inner);
+    let table = Table { title: title(model, area.width, theme), focused, rows: rows.len(), selected };
+    table.draw(
+        f,
+        area,
+        theme,
+        || empty(model),
+        |columns, lines, shown| {
+            let plan = Plan::new(model, columns);
+            lines.push(line([(plan.head(), theme.dim())]));
+            for (i, row) in rows.enumerate().skip(shown.start).take(shown.len()) {
+                let Some((agent, r)) = row else { continue };
+                let style = match (i == selected, focused) {
+                    (true, true) => theme.selected(),
+                    (true, false) => theme.marked(),
+                    _ => Style::new(),
+                };
+                let style = if model.agents[agent].up() { style } else { style.patch(theme.dim()) };
+                lines.push(plan.row(model, agent, r, style, theme));
+            }
+        },
+    );
 }
 
 /// How many there are, how many are held, and what is filtered.
@@ -224,7 +209,7 @@ impl Plan {
 }
 
 /// The time of day in UTC, to the millisecond.
-fn utc(at_ms: u64) -> String {
+pub(super) fn utc(at_ms: u64) -> String {
     let (s, ms) = (at_ms / 1000 % 86_400, at_ms % 1000);
     format!("{:02}:{:02}:{:02}.{ms:03}", s / 3600, s / 60 % 60, s % 60)
 }

@@ -260,10 +260,10 @@ pub fn requests(memory: &Memory) -> control::RequestList {
             connection: 100 + n % 7,
             client: (n != 9).then(|| format!("10.0.{}.{}:{}", n % 5, 7 + n, 41_000 + 7 * n)),
             at_ms: 1_764_380_000_000 + n * 137,
-            method: if n % 4 == 0 { "POST" } else { "GET" }.to_owned(),
-            path: if n % 4 == 0 { "/pay".to_owned() } else { format!("/cart/{n}/items") },
+            method: if n.is_multiple_of(4) { "POST" } else { "GET" }.to_owned(),
+            path: if n.is_multiple_of(4) { "/pay".to_owned() } else { format!("/cart/{n}/items") },
             host: Some("shop".to_owned()),
-            http: if n % 5 == 0 { "2" } else { "1.1" }.to_owned(),
+            http: if n.is_multiple_of(5) { "2" } else { "1.1" }.to_owned(),
             state: match n {
                 28 => model::RequestState::Held,
                 27 => model::RequestState::Waiting,
@@ -274,7 +274,7 @@ pub fn requests(memory: &Memory) -> control::RequestList {
             total_ms: 3.0 * n as f64 + if hit { 118.0 } else { 0.0 },
             injected_ms: if hit { 118.0 } else { 0.0 },
             upstream_ms: (![6, 27, 28].contains(&n)).then_some(2.9 * n as f64),
-            bytes_up: if n % 4 == 0 { 214 } else { 0 },
+            bytes_up: if n.is_multiple_of(4) { 214 } else { 0 },
             bytes_down: n * n * 31,
             error: None,
             faults: of.collect(),
@@ -288,4 +288,46 @@ pub fn requests(memory: &Memory) -> control::RequestList {
         requests: 1,
     };
     control::RequestList { total: 30, held: 1, requests: (1..=30).map(one).collect(), holds: vec![hold] }
+}
+
+/// Operations of a database on its files: some hit by a fault.
+#[allow(dead_code)]
+pub fn operations(second: u64) -> control::OperationList {
+    let target = TargetRef::new(TargetKind::Fs, "/var/lib/pg");
+    let one = |n: u64| {
+        let (op, path) = match n % 4 {
+            0 => ("fsync", "/pg_wal/0000000100000000000000A1"),
+            1 => ("write", "/pg_wal/0000000100000000000000A1"),
+            _ => ("read", "/base/16384/2619"),
+        };
+        let hit = op == "fsync" && n.is_multiple_of(8);
+        model::FileOperation {
+            seq: second * 40 + n,
+            at_ms: 1_764_380_000_000 + second * 1000 + n * 23,
+            target: target.clone(),
+            pid: 812,
+            uid: 105,
+            command: "postgres".into(),
+            op: op.into(),
+            path: path.into(),
+            bytes: if op == "fsync" { 0 } else { 8192 },
+            micros: if op == "fsync" { 3102 + n } else { 12 + n },
+            error: hit.then(|| "EIO".into()),
+            faults: if hit { vec!["io".into()] } else { vec![] },
+        }
+    };
+    let kind = |op: &str, count: u64, errors: u64, us: f64| control::operations::OperationRow {
+        target: target.clone(),
+        op: op.into(),
+        count,
+        errors,
+        p50_us: Some(us),
+        p99_us: Some(us * 12.5),
+    };
+    let kinds = vec![
+        kind("read", 6100 + 61 * second, 0, 12.0),
+        kind("write", 2200 + 22 * second, 0, 30.0),
+        kind("fsync", 900 + 9 * second, 3 + second, 4000.0),
+    ];
+    control::OperationList { total: 40, operations: (0..40).map(one).collect(), kinds }
 }

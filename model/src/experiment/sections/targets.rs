@@ -129,7 +129,7 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     if let Some(n) = f.get("stubs").filter(|_| protocol != Protocol::Http) {
         return r.refuse(
             n.place,
-            format!("{what}: stubs answer requests, and {what} speaks {}", protocol.word()),
+            format!("{what}: stubs answer requests, and it speaks {}", protocol.word()),
             "give the target protocol: http",
         );
     }

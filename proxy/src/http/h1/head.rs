@@ -290,4 +290,24 @@ mod tests {
         let many: String = (0..257).map(|i| format!("x{i}: y\r\n")).collect();
         assert_eq!(read(&format!("GET / HTTP/1.0\r\n{many}\r\n")).unwrap_err().status, 431);
     }
+
+    proptest::proptest! {
+        /// Whatever is read here is read the same by httparse, which reads more than this.
+        #[test]
+        fn nothing_is_read_that_others_read_differently(
+            line in "(GET|PO ST|X) (/|/a\\?b|\\*|http://h/x)[ ]?(HTTP/1\\.[012]| HTTP/1\\.1)",
+            fields in proptest::collection::vec("(Host|X-A|Te |x\ty)[:]?[ \t]{0,2}[a-z\\x00-\\x20\\x7f]{0,6}[\r]?", 0..4),
+        ) {
+            let text = format!("{line}\r\n{}\r\n", fields.iter().map(|f| format!("{f}\n")).collect::<String>());
+            if let Ok(head) = read(&text) {
+                let mut room = [httparse::EMPTY_HEADER; 64];
+                let mut other = httparse::Request::new(&mut room);
+                proptest::prop_assert!(other.parse(text.as_bytes()).unwrap().is_complete(), "{:?}", text);
+                proptest::prop_assert_eq!(other.method, Some(head.method.as_str()));
+                proptest::prop_assert_eq!(other.path, Some(&*head.target));
+                let theirs: Vec<_> = other.headers.iter().map(|h| (h.name, h.value)).collect();
+                proptest::prop_assert_eq!(head.headers.iter().collect::<Vec<_>>(), theirs);
+            }
+        }
+    }
 }

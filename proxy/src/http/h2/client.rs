@@ -17,8 +17,9 @@ use std::time::Duration;
 
 /// How long the rest of a request's body is read that nobody wants.
 const REST: Duration = Duration::from_millis(10);
-/// How long what was sent has to leave before a reset.
-const SETTLE: Duration = Duration::from_millis(2);
+/// How long what was sent has to get to the client before a reset: the library forgets what has not left, and clients what
+/// comes together with a reset.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// One request's stream.
 pub(crate) struct InStream {
@@ -58,21 +59,23 @@ impl InStream {
     /// Ends the stream, when what was sent has had a moment to leave.
     pub(super) async fn end(&mut self) {
         let Some(code) = self.resets.take() else { return };
-        if code == u32::from(Reason::NO_ERROR) {
-            // A body that comes at once anyway is read, for not every client takes the reset for what it is.
-            let rest = poll_fn(|cx| {
-                while let Poll::Ready(piece) = self.coming.poll_piece(cx) {
-                    if !matches!(piece, Ok(Piece::Data(_) | Piece::Trailers(_))) {
-                        return Poll::Ready(());
+        match Reason::from(code) {
+            Reason::NO_ERROR => {
+                // A body that comes at once anyway is read, for not every client takes a reset for what it is.
+                let rest = poll_fn(|cx| {
+                    while let Poll::Ready(piece) = self.coming.poll_piece(cx) {
+                        if !matches!(piece, Ok(Piece::Data(_) | Piece::Trailers(_))) {
+                            return Poll::Ready(());
+                        }
                     }
-                }
-                Poll::Pending
-            });
-            if tokio::time::timeout(REST, rest).await.is_ok() {
+                    Poll::Pending
+                });
+                // Without it the stream is given up, and then the library says NO_ERROR behind what was sent.
+                let _ = tokio::time::timeout(REST, rest).await;
                 return;
             }
-        } else if self.going.is_some() {
-            tokio::time::sleep(SETTLE).await;
+            _ if self.going.is_some() => tokio::time::sleep(SETTLE).await,
+            _ => {}
         }
         match &mut self.going {
             Some(going) => going.reset(code),

@@ -1,0 +1,83 @@
+//! Files by hand: the command line, the API, an experiment, and what is refused.
+
+use super::ground::Files;
+use crate::ground::eventually;
+use control::OperationQuery;
+use std::time::Duration;
+
+#[test]
+fn a_directory_is_armed_by_its_name_and_looked_at() {
+    let Some(files) = Files::agent() else { return };
+    std::fs::write(files.path("f"), "hello").unwrap();
+    let id = files.arm("io_error ops=fsync errno=EDQUOT --when path=/f*");
+    assert!(files.is_mounted());
+    let synced = files.sh("sync -d f");
+    assert!(synced.code != 0 && synced.err.contains("quota"), "{synced:?}");
+    assert_eq!(files.sh("cat f").out, "hello");
+    let target = files.target().parse().unwrap();
+    let query = OperationQuery { target: Some(target), fault: true, ..OperationQuery::default() };
+    let list = files.ask(async |c| c.operations(&query).await).unwrap();
+    assert_eq!((list.total, list.operations[0].command.as_str()), (1, "sync"), "{list:?}");
+    assert!(list.kinds.iter().any(|k| k.op == "fsync" && k.errors == 1), "{list:?}");
+    let evidence = files.disarm(&id);
+    assert_eq!((evidence.considered, evidence.applied), (1, 1));
+    assert_eq!(files.sh("sync -d f").code, 0);
+    // Halting takes back what hangs.
+    files.arm("hang ops=fsync");
+    let mut waiting = files.inside("sync").arg("-d").arg(files.mount().join("f")).spawn().unwrap();
+    assert!(!eventually(Duration::from_millis(500), || waiting.try_wait().unwrap().is_some()));
+    assert_eq!(files.murphy(&["halt"]).code, 0);
+    assert!(eventually(Duration::from_secs(20), || waiting.try_wait().unwrap().is_some()));
+}
+
+#[test]
+fn an_experiment_mounts_and_takes_away() {
+    let Some(files) = Files::agent() else { return };
+    let experiment = format!(
+        "murphy: 1\nname: slow-disk\ntargets: {{db: {{fs: {{mount: '{}'}}}}}}\n\
+         steady_state: {{window: 1s, baseline: 1s, cooldown: 1s, metrics: {{disk: {{from: {{command: {{run: [sh, -c, 'sync {}/f && echo 1'], every: 200ms}}}}, expect: '== 1'}}}}}}\n\
+         stages: [{{faults: [{{target: db, for: 2s, inject: {{latency: {{delay: 30ms, ops: [fsync]}}}}}}]}}]\n",
+        files.mount().display(),
+        files.mount().display(),
+    );
+    std::fs::write(files.mount().join("f"), "x").unwrap();
+    let file = files.dir.file("t.yaml", &experiment);
+    let done = files.murphy(&["run", file.to_str().unwrap(), "--yes"]);
+    assert!([0, 1, 3].contains(&done.code), "{done:?}");
+    assert!(done.out.contains("latency 30ms"), "{done:?}");
+    assert!(!files.is_mounted());
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_and_nothing_is_hidden() {
+    let Some(files) = Files::agent() else { return };
+    std::fs::create_dir_all(files.mount().join("in")).unwrap();
+    std::fs::write(files.mount().join("in/f"), "x").unwrap();
+    let d = files.mount();
+    let inside = d.join("in");
+    let state = files.dir.path().join("state");
+    for (args, why) in [
+        (vec!["mount", "/no/such/dir"], "does not exist"),
+        (vec!["mount", d.to_str().unwrap(), "--source", "/no/such/source"], "does not exist"),
+        (vec!["mount", d.to_str().unwrap(), "--source", inside.to_str().unwrap()], "inside the mount point"),
+        (vec!["mount", inside.to_str().unwrap(), "--source", d.to_str().unwrap()], "inside its own source"),
+        (vec!["mount", d.to_str().unwrap(), "--source", "/usr"], "is not empty"),
+        (vec!["mount", state.to_str().unwrap()], "own state directory"),
+        (vec!["mount", "/"], "needs it as it is"),
+        (vec!["mount", d.to_str().unwrap(), "--track-unsynced", "--writeback"], "does not go with"),
+    ] {
+        let done = files.murphy(&args);
+        assert!(done.code != 0 && done.err.contains(why), "{args:?}: {done:?}");
+        assert_eq!(done.err.lines().filter(|l| l.starts_with("error")).count(), 1, "{done:?}");
+    }
+    assert!(!files.is_mounted());
+    files.open(&serde_json::json!({}));
+    let twice = files.murphy(&["mount", d.to_str().unwrap()]);
+    assert!(twice.code != 0 && twice.err.contains("in use already"), "{twice:?}");
+    assert_eq!(files.sh("cat in/f").out, "x");
+    let refused = files.murphy(&["arm", &files.target(), "power_cut", "--for", "5s"]);
+    assert!(refused.err.contains("track_unsynced"), "{refused:?}");
+    let refused =
+        files.murphy(&["arm", &files.target(), "latency", "delay=1s", "direction=up", "--for", "5s"]);
+    assert!(refused.err.contains("has no direction"), "{refused:?}");
+}
