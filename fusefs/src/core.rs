@@ -168,6 +168,8 @@ impl Fs {
         let fs = self.clone();
         let by: Vec<Arc<Rule>> = holds.iter().map(|(rule, _)| rule.clone()).collect();
         let since = ticket.started;
+        // It is hit from now on: what hangs for an hour must not look for an hour as if nothing had happened.
+        by.iter().filter(|rule| !rule.is_off()).for_each(|rule| ticket.touch(rule));
         self.timers.park(
             since,
             holds,
@@ -175,7 +177,6 @@ impl Fs {
                 ticket.waited = ticket.started.elapsed();
                 for rule in by {
                     rule.meters.late(ticket.waited);
-                    ticket.touch(&rule);
                 }
                 let held = ticket.held.take();
                 go_on(ticket);

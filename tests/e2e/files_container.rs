@@ -161,12 +161,6 @@ impl Side {
         self.0.ask(async |c| c.close_target(&target).await).unwrap();
     }
 
-    /// What the agent says of it.
-    fn about(&self) -> String {
-        let targets = self.0.ask(async |c| c.targets().await).unwrap();
-        targets.into_iter().find(|t| t.target.name == "d").map_or(String::new(), |t| t.about)
-    }
-
     /// How often a fault was applied so far.
     fn applied(&self, id: &str) -> u64 {
         let faults = self.0.ask(async |c| c.faults().await).unwrap();
