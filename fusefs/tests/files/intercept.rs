@@ -63,26 +63,34 @@ fn side_by_side() {
     let g = Ground::new();
     let f = cached(&g, "f");
     let armed = g.arm("latency", json!({"delay": "200ms", "ops": "read"}));
-    let (took, ()) = timed(|| {
-        std::thread::scope(|scope| {
-            for i in 0..8 {
-                let f = &f;
-                scope.spawn(move || {
-                    let (took, n) = timed(|| f.read_at(&mut [0; 4096], i * 8192).unwrap());
-                    assert!(took >= Duration::from_millis(199) && n == 4096, "{took:?}");
-                });
-            }
+    let together = || {
+        let (took, ()) = timed(|| {
+            std::thread::scope(|scope| {
+                for i in 0..8 {
+                    let f = &f;
+                    scope.spawn(move || {
+                        // One that waits for a page that another's read brings along waits as long as that still takes.
+                        assert_eq!(f.read_at(&mut [0; 4096], i * 8192).unwrap(), 4096);
+                    });
+                }
+            });
         });
-    });
+        assert!(took >= Duration::from_millis(199), "{took:?}");
+        took
+    };
     // Not one after the other: that would be 1.6 s at least.
-    assert!(took < Duration::from_millis(1500), "{took:?}");
+    let quick = (0..5).map(|_| together()).find(|took| *took < Duration::from_millis(1500));
+    assert!(quick.is_some(), "they wait for each other");
     // Asking for attributes does not wait for reads that do.
-    std::thread::scope(|scope| {
-        scope.spawn(|| f.read_at(&mut [0; 4096], 0).unwrap());
-        until("it waits", || g.waiting() > 0);
-        let (took, _) = timed(|| fs::metadata(g.path("f")).unwrap());
-        assert!(took < Duration::from_millis(190), "{took:?}");
-    });
+    let asked = || {
+        std::thread::scope(|scope| {
+            scope.spawn(|| f.read_at(&mut [0; 4096], 0).unwrap());
+            until("it waits", || g.waiting() > 0);
+            timed(|| fs::metadata(g.path("f")).unwrap()).0
+        })
+    };
+    let quick = (0..5).map(|_| asked()).find(|took| *took < Duration::from_millis(150));
+    assert!(quick.is_some(), "attributes wait for reads");
     g.disarm(&armed);
 }
 

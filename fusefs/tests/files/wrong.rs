@@ -213,28 +213,30 @@ fn listings() {
 
 fn latency() {
     let g = Ground::new();
-    let slow = File::create(g.path("slow")).unwrap();
+    // More callers wait than there are threads that serve; each has a file of its own, for the kernel lets the fsyncs of
+    // one file come one after the other.
+    let slow: Vec<File> = (0..12).map(|i| File::create(g.path(&format!("slow{i}"))).unwrap()).collect();
     let quick = File::create(g.path("quick")).unwrap();
     let armed =
-        g.arm_with("latency", json!({"delay": "300ms", "ops": "fsync"}), json!({"when": {"path": "/slow"}}));
+        g.arm_with("latency", json!({"delay": "500ms", "ops": "fsync"}), json!({"when": {"path": "/slow*"}}));
     std::thread::scope(|scope| {
-        // More callers wait than there are threads that serve.
-        let waiting: Vec<_> = (0..12).map(|_| scope.spawn(|| timed(|| slow.sync_all().unwrap()).0)).collect();
+        let waiting: Vec<_> =
+            slow.iter().map(|f| scope.spawn(|| timed(|| f.sync_all().unwrap()).0)).collect();
         let mut best = Duration::MAX;
         for _ in 0..20 {
             best = best.min(timed(|| quick.write_at(b"x", 0).unwrap()).0);
         }
-        assert!(best < Duration::from_millis(100), "{best:?}");
+        assert!(best < Duration::from_millis(250), "{best:?}");
         for thread in waiting {
             let took = thread.join().unwrap();
-            assert!(took >= Duration::from_millis(300), "{took:?}");
+            assert!(took >= Duration::from_millis(500), "{took:?}");
         }
     });
     let evidence = g.disarm(&armed);
     assert_eq!(evidence.applied, 12);
-    assert!(evidence.measured["added_ms_mean"] >= 300.0, "{evidence:?}");
-    let (took, ()) = timed(|| slow.sync_all().unwrap());
-    assert!(took < Duration::from_millis(290), "{took:?}");
+    assert!(evidence.measured["added_ms_mean"] >= 500.0, "{evidence:?}");
+    let best = (0..10).map(|_| timed(|| slow[0].sync_all().unwrap()).0).min().unwrap();
+    assert!(best < Duration::from_millis(490), "{best:?}");
 }
 
 fn hang() {
@@ -279,11 +281,11 @@ fn throttle() {
         });
         g.disarm(&armed);
         best = best.min(took);
-        if best < Duration::from_millis(600) {
+        if best < Duration::from_millis(700) {
             break;
         }
     }
-    assert!((Duration::from_millis(490)..Duration::from_millis(600)).contains(&best), "{best:?}");
+    assert!((Duration::from_millis(490)..Duration::from_millis(700)).contains(&best), "{best:?}");
 }
 
 fn fsync_error() {
