@@ -18,6 +18,8 @@ const SECTOR: u64 = 512;
 /// The log of one mount.
 pub(crate) struct Unsynced {
     most: u64,
+    /// How many files may be held open for it.
+    files: usize,
     log: Mutex<Log>,
 }
 
@@ -25,6 +27,8 @@ pub(crate) struct Unsynced {
 struct Log {
     entries: BTreeMap<u64, Entry>,
     bytes: u64,
+    /// The one descriptor that is held of each file, and how many entries need it.
+    files: BTreeMap<u64, (Arc<OwnedFd>, usize)>,
     next: u64,
     /// Struck out because the log was full.
     written_back: u64,
@@ -69,9 +73,11 @@ pub(crate) struct Mark {
 }
 
 impl Unsynced {
-    /// A log of at most so many bytes.
+    /// A log of at most so many bytes. Of the descriptors that this process may have it takes half at most.
     pub(crate) fn new(most: u64) -> Unsynced {
-        Unsynced { most, log: Mutex::default() }
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let files = limit.map_or(65_536, |n| usize::try_from(n / 2).unwrap_or(usize::MAX).max(16));
+        Unsynced { most, files, log: Mutex::default() }
     }
 
     /// Changes data in a file, and remembers what was there. `fd` must be open for reading and writing.
@@ -104,7 +110,7 @@ impl Unsynced {
             spared: Vec::new(),
             reached: 0,
         });
-        log.bound(self.most);
+        log.bound(self.most, self.files);
         Ok(done)
     }
 
@@ -137,7 +143,7 @@ impl Unsynced {
                 spared: Vec::new(),
                 reached: 0,
             });
-            log.bound(self.most);
+            log.bound(self.most, self.files);
         } else {
             log.written_back += 1;
         }
@@ -217,6 +223,7 @@ impl Unsynced {
             entry.redo(&new[..keep as usize]);
         }
         log.entries.clear();
+        log.files.clear();
         log.bytes = 0;
         lost
     }
@@ -234,18 +241,22 @@ impl Unsynced {
 }
 
 impl Log {
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, mut entry: Entry) {
         self.bytes += entry.weight();
+        let (fd, entries) = self.files.entry(entry.inode.id).or_insert_with(|| (entry.fd.clone(), 0));
+        *entries += 1;
+        entry.fd = fd.clone();
         self.entries.insert(self.next, entry);
         self.next += 1;
     }
 
     /// Strikes out the oldest until what is left fits.
-    fn bound(&mut self, most: u64) {
-        while self.bytes > most
+    fn bound(&mut self, most: u64, files: usize) {
+        while (self.bytes > most || self.files.len() > files)
             && let Some((_, entry)) = self.entries.pop_first()
         {
             self.bytes -= entry.weight();
+            let_go(&mut self.files, &entry);
             self.written_back += 1;
         }
     }
@@ -267,13 +278,25 @@ impl Log {
     }
 
     fn strike(&mut self, which: impl Fn(u64, &Entry) -> bool) {
-        let mut bytes = 0;
+        let (bytes, files) = (&mut self.bytes, &mut self.files);
         self.entries.retain(|seq, entry| {
             let go = which(*seq, entry);
-            bytes += if go { entry.weight() } else { 0 };
+            if go {
+                *bytes -= entry.weight();
+                let_go(files, entry);
+            }
             !go
         });
-        self.bytes -= bytes;
+    }
+}
+
+/// An entry needs its file no more.
+fn let_go(files: &mut BTreeMap<u64, (Arc<OwnedFd>, usize)>, entry: &Entry) {
+    if let Some((_, entries)) = files.get_mut(&entry.inode.id) {
+        *entries -= 1;
+        if *entries == 0 {
+            files.remove(&entry.inode.id);
+        }
     }
 }
 
@@ -498,5 +521,32 @@ mod tests {
         assert_eq!(g.log.state(), (2, 258, 1));
         g.log.cut(Cut::All, 1);
         assert_eq!(g.content(), b"baaa");
+    }
+
+    #[test]
+    fn of_many_files_the_oldest_count_as_written_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let root: OwnedFd = File::open(dir.path()).unwrap().into();
+        let table = Table::new(root, 16).unwrap();
+        let root = table.get(1).unwrap();
+        let mut log = Unsynced::new(1 << 20);
+        log.files = 3;
+        for name in [c"f0", c"f1", c"f2", c"f3", c"f4"] {
+            let path = dir.path().join(name.to_str().unwrap());
+            std::fs::write(&path, b"aaaa").unwrap();
+            let st = crate::inode::stat_at(&table.path_fd(&root).unwrap(), name).unwrap();
+            let inode = table.intern(&root, name, &st);
+            for offset in 0..2 {
+                // Opened anew for each write: one descriptor is held all the same.
+                let fd: OwnedFd = File::options().read(true).write(true).open(&path).unwrap().into();
+                let fd = Arc::new(fd);
+                log.write(&inode, &fd, offset, 1, || pwrite(&fd, b"b", offset), |n| *n as u64).unwrap();
+            }
+        }
+        assert_eq!((log.state().0, log.state().2, lock(&log.log).files.len()), (6, 4, 3));
+        log.cut(Cut::All, 1);
+        let left = (0..5).map(|n| read(dir.path().join(format!("f{n}"))).unwrap());
+        let want: [&[u8]; 5] = [b"bbaa", b"bbaa", b"aaaa", b"aaaa", b"aaaa"];
+        assert_eq!(left.collect::<Vec<_>>(), want);
     }
 }
