@@ -160,11 +160,13 @@ mod tests {
 
     #[tokio::test]
     async fn connections_answer_by_opening() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        // The port is held all the time, so that nobody else gets it in between.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap().to_string();
         let ask = |address: String| tcp(TcpProbe { address, every: Span::secs(1), timeout: Span::secs(2) });
-        assert_eq!(ask(address.clone()).await, Some(1.0));
-        drop(listener);
-        assert_eq!(ask(address).await, Some(0.0));
+        assert_eq!(ask(address.clone()).await, Some(0.0));
+        let _listener = socket.listen(8).unwrap();
+        assert_eq!(ask(address).await, Some(1.0));
     }
 }

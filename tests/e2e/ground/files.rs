@@ -67,8 +67,28 @@ impl Served {
     pub fn power_cut(&self, words: &str, dies: impl FnOnce()) -> u64 {
         let id = self.arm(&format!("power_cut {words}"));
         dies();
-        let all_gone = eventually(Duration::from_secs(30), || processes_in(&self.dir()).is_empty());
-        assert!(all_gone, "still there: {:?}", processes_in(&self.dir()));
+        // No power, no processes: what a server has started and waits for another one would outlive it.
+        let all_gone = eventually(Duration::from_secs(30), || {
+            let left = processes_in(&self.dir());
+            for pid in &left {
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(*pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
+            }
+            left.is_empty()
+        });
+        let left = processes_in(&self.dir()).into_iter().map(|pid| {
+            let of = |what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
+            format!(
+                "{pid} {} {} {}{}",
+                state(pid),
+                of("cmdline").replace('\0', " "),
+                of("stack"),
+                of("syscall")
+            )
+        });
+        assert!(all_gone, "still there: {:#?}", left.collect::<Vec<_>>());
         let gone = self.agent.ask(async |c| c.disarm(&id).await).unwrap();
         gone.evidence.measured.get("writes_lost").copied().unwrap_or(0.0) as u64
     }
