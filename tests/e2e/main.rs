@@ -11,8 +11,6 @@ mod console;
 mod crash;
 mod demo;
 mod files;
-mod files_container;
-mod files_crash;
 mod ground;
 mod live;
 mod nginx;

@@ -1,7 +1,7 @@
 //! Files: directories that are served, in mount namespaces of their own, with real programs on them.
 
+mod container;
 mod crash;
 mod ground;
-mod programs;
 mod suites;
 mod words;

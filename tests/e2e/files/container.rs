@@ -1,7 +1,7 @@
 //! A volume of a running container, in an engine of the test's own: murphy's filesystem over it in the container's mount
 //! namespace, or over the volume's directory so that it is propagated; faults, a restart in the middle, a clean end.
 //!
-//! By hand: it downloads Debian's Docker (60 MB) once. `cargo test --test e2e files_container -- --ignored`
+//! By hand: it downloads Debian's Docker (60 MB) once. `cargo test --test e2e files::container -- --ignored`
 
 use crate::ground::{Agent, Daemon, Finished, TempDir, can_serve, eventually, need, program, text_of};
 use model::target::FsSpec;
