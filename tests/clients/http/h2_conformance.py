@@ -261,9 +261,9 @@ simple("4.1/1 an unknown type is ignored", lambda c: c.send(0x16, 0, 0, bytes(8)
 simple("4.1/2 flags that are not defined are ignored", lambda c: c.send(PING, 0x16, 0, bytes(8)), goes_on)
 simple("4.1/3 the reserved bit is ignored", lambda c: c.send(PING, 0, 1 << 31, bytes(8)), goes_on)
 simple("4.1/4 an unknown type on a stream is ignored",
-       lambda c: (c.request(flags=0), c.send(0x16, 0xff, 1, b"x"), c.send(DATA, END_STREAM, 1, b"x")), answered)
+       lambda c: (c.request(headers=READ, flags=0), c.send(0x16, 0xff, 1, b"x"), c.send(DATA, END_STREAM, 1, b"x")), answered)
 simple("4.2/1 DATA of 16384 bytes", lambda c: post(c, READ, bytes(16384)), answered)
-simple("4.2/2 DATA that is too large", lambda c: post(c, POST, bytes(16385)), stream(FRAME_SIZE))
+simple("4.2/2 DATA that is too large", lambda c: post(c, READ, bytes(16385)), stream(FRAME_SIZE))
 simple("4.2/3 HEADERS that are too large",
        lambda c: c.send(HEADERS, 5, 1, block(GET) + literal("x", b"x" * 100) * 160), connection(FRAME_SIZE))
 simple("4.2/4 an unknown type that is too large", lambda c: c.send(0x16, 0, 0, bytes(16385)), connection(FRAME_SIZE))
@@ -302,7 +302,7 @@ simple("5.1/11 half-closed: RST_STREAM", lambda c: (c.request(), c.send(RST_STRE
 
 
 def after_reset(*next):
-    return lambda c: (c.request(flags=0), c.send(RST_STREAM, 0, 1, cancel), c.raw(frame(*next)))
+    return lambda c: (c.request(headers=READ, flags=0), c.send(RST_STREAM, 0, 1, cancel), c.raw(frame(*next)))
 
 
 simple("5.1/12 closed by RST_STREAM: DATA", after_reset(DATA, END_STREAM, 1, b"x"), stream(STREAM_CLOSED))
@@ -369,7 +369,7 @@ simple("5.5/1 an unknown frame within a header block", headers_then(0x16, 0, 0, 
 
 simple("6.1/1 DATA on stream 0", lambda c: c.send(DATA, END_STREAM, 0, b"x"), connection(PROTOCOL))
 simple("6.1/2 DATA with more padding than there is",
-       lambda c: (c.request(flags=0), c.send(DATA, END_STREAM | PADDED, 1, b"\x05test")), connection(PROTOCOL))
+       lambda c: (c.request(headers=READ, flags=0), c.send(DATA, END_STREAM | PADDED, 1, b"\x05test")), connection(PROTOCOL))
 simple("6.1/3 DATA with padding",
        lambda c: (c.request(headers=READ, flags=0), c.send(DATA, END_STREAM | PADDED, 1, b"\x05test\0\0\0\0\0")), answered)
 simple("6.1/4 DATA that is empty", lambda c: post(c, READ, b"", b"x", b""), answered)
@@ -380,12 +380,12 @@ simple("6.2/3 HEADERS with padding and priority",
        lambda c: c.send(HEADERS, 5 | PADDED | PRIORITIZED, 1, b"\x03\0\0\0\0\x0f" + block(GET) + bytes(3)), answered)
 simple("6.3/1 PRIORITY on stream 0", lambda c: c.send(PRIORITY, 0, 0, bytes(5)), connection(PROTOCOL))
 simple("6.3/2 PRIORITY of four bytes",
-       lambda c: (c.request(flags=0), c.send(PRIORITY, 0, 1, bytes(4))), stream(FRAME_SIZE))
+       lambda c: (c.request(headers=READ, flags=0), c.send(PRIORITY, 0, 1, bytes(4))), stream(FRAME_SIZE))
 simple("6.4/1 RST_STREAM on stream 0", lambda c: c.send(RST_STREAM, 0, 0, cancel), connection(PROTOCOL))
 simple("6.4/2 RST_STREAM of three bytes",
-       lambda c: (c.request(flags=0), c.send(RST_STREAM, 0, 1, bytes(3))), connection(FRAME_SIZE))
+       lambda c: (c.request(headers=READ, flags=0), c.send(RST_STREAM, 0, 1, bytes(3))), connection(FRAME_SIZE))
 simple("6.4/3 RST_STREAM with an unknown code",
-       lambda c: (c.request(flags=0), c.send(RST_STREAM, 0, 1, struct.pack(">I", 0xff))), goes_on)
+       lambda c: (c.request(headers=READ, flags=0), c.send(RST_STREAM, 0, 1, struct.pack(">I", 0xff))), goes_on)
 simple("6.5/1 SETTINGS with ACK and a payload", lambda c: c.send(SETTINGS, ACK, 0, bytes(6)), connection(FRAME_SIZE))
 simple("6.5/2 SETTINGS on a stream", lambda c: c.send(SETTINGS, 0, 1, setting((MAX_CONCURRENT, 100))), connection(PROTOCOL))
 simple("6.5/3 SETTINGS of five bytes", lambda c: c.send(SETTINGS, 0, 0, bytes(5)), connection(FRAME_SIZE))
@@ -417,7 +417,7 @@ def _(c):
 
 
 simple("6.6/1 PUSH_PROMISE from a client",
-       lambda c: (c.request(flags=0), c.send(PUSH_PROMISE, END_HEADERS, 1, struct.pack(">I", 2) + block(GET))),
+       lambda c: (c.request(headers=READ, flags=0), c.send(PUSH_PROMISE, END_HEADERS, 1, struct.pack(">I", 2) + block(GET))),
        connection(PROTOCOL))
 simple("6.7/1 PING is answered with its payload", lambda c: None, goes_on)
 
@@ -436,7 +436,7 @@ simple("6.8/2 GOAWAY of seven bytes", lambda c: c.send(GOAWAY, 0, 0, bytes(7)), 
 simple("6.8/3 a request before GOAWAY is answered", lambda c: (c.request(), c.send(GOAWAY, 0, 0, bytes(8))), answered)
 simple("6.9/1 WINDOW_UPDATE by nothing", lambda c: c.send(WINDOW_UPDATE, 0, 0, bytes(4)), connection(PROTOCOL))
 simple("6.9/2 WINDOW_UPDATE by nothing on a stream",
-       lambda c: (c.request(flags=0), c.send(WINDOW_UPDATE, 0, 1, bytes(4))), stream(PROTOCOL))
+       lambda c: (c.request(headers=READ, flags=0), c.send(WINDOW_UPDATE, 0, 1, bytes(4))), stream(PROTOCOL))
 simple("6.9/3 WINDOW_UPDATE of three bytes", lambda c: c.send(WINDOW_UPDATE, 0, 0, bytes(3)), connection(FRAME_SIZE))
 
 
@@ -454,7 +454,7 @@ largest = struct.pack(">I", (1 << 31) - 1)
 simple("6.9.1/2 a connection's window that overflows", lambda c: c.raw(frame(WINDOW_UPDATE, 0, 0, largest) * 2),
        connection(FLOW_CONTROL))
 simple("6.9.1/3 a stream's window that overflows",
-       lambda c: (c.request(flags=0), c.raw(frame(WINDOW_UPDATE, 0, 1, largest) * 2)), stream(FLOW_CONTROL))
+       lambda c: (c.request(headers=READ, flags=0), c.raw(frame(WINDOW_UPDATE, 0, 1, largest) * 2)), stream(FLOW_CONTROL))
 
 
 @h2("6.9.2/1 a new initial window counts for open streams", STILL)
@@ -479,7 +479,7 @@ def _(c):
 
 
 simple("6.9.2/3 an initial window that makes a stream's overflow",
-       lambda c: (c.request(flags=0), c.send(WINDOW_UPDATE, 0, 1, struct.pack(">I", (1 << 31) - 65536)),
+       lambda c: (c.request(headers=READ, flags=0), c.send(WINDOW_UPDATE, 0, 1, struct.pack(">I", (1 << 31) - 65536)),
                   sets((INITIAL_WINDOW, (1 << 31) - 1))(c)), connection(FLOW_CONTROL))
 
 
@@ -500,7 +500,7 @@ simple("6.10/3 something else than CONTINUATION", continued((CONTINUATION, 0, 1,
 simple("6.10/4 CONTINUATION on stream 0", continued((CONTINUATION, 4, 0, path)), connection(PROTOCOL))
 simple("6.10/5 CONTINUATION on another stream", continued((CONTINUATION, 4, 3, path)), connection(PROTOCOL))
 simple("6.10/6 CONTINUATION behind END_HEADERS",
-       lambda c: (c.request(flags=0), c.send(CONTINUATION, 4, 1, authority)), connection(PROTOCOL))
+       lambda c: (c.request(headers=READ, flags=0), c.send(CONTINUATION, 4, 1, authority)), connection(PROTOCOL))
 simple("6.10/7 CONTINUATION behind the last one",
        continued((CONTINUATION, 4, 1, path + authority), (CONTINUATION, 4, 1, authority)),
        connection(PROTOCOL, STREAM_CLOSED), STILL)
@@ -509,7 +509,7 @@ simple("7/1 GOAWAY with an unknown code ends nothing that runs",
 
 # Section 8: messages.
 
-simple("8.1/1 a second HEADERS that ends nothing", lambda c: (c.request(headers=POST, flags=0), c.request(headers=[("x", "y")], flags=0)),
+simple("8.1/1 a second HEADERS that ends nothing", lambda c: (c.request(headers=READ, flags=0), c.request(headers=[("x", "y")], flags=0)),
        malformed)
 simple("8.1/2 trailers",
        lambda c: (c.request(headers=READ, flags=0), c.send(DATA, 0, 1, b"test"), c.request(headers=[("x-sum", "4")])), answered)

@@ -57,6 +57,7 @@ def main(tolerated=()):
     for _ in range(3):
         left = [name for name in names if proxied[name] is not None and direct[name] is None and name not in tolerated]
         for name in left:
+            print(f"again: {name}: {proxied[name]}")
             proxied[name] = outcome(name, proxy, PATIENT)
     show("directly", direct)
     show("through the proxy", proxied)

@@ -30,8 +30,13 @@ fn http2_conforms_through_the_proxy_as_without_it() {
 
 #[test]
 fn http1_conforms_through_the_proxy_as_without_it() {
-    let Some(server) = Peer::start("http", "echo.py", &[]) else { return };
-    let port = free_port();
-    let _agent = Agent::start(&[format!("web=127.0.0.1:{port},127.0.0.1:{},http", server.port)]);
-    conforms(server.beside("h1_conformance.py"), server.port, port);
+    let Some(echo) = Peer::start("http", "echo.py", &[]) else { return };
+    let Some(nginx) = Nginx::start() else { return };
+    let servers = [(echo.port, free_port()), (nginx.port, free_port())];
+    let proxies =
+        servers.map(|(server, proxy)| format!("p{proxy}=127.0.0.1:{proxy},127.0.0.1:{server},http"));
+    let _agent = Agent::start(&proxies);
+    for (server, proxy) in servers {
+        conforms(echo.beside("h1_conformance.py"), server, proxy);
+    }
 }
