@@ -28,10 +28,13 @@ pub(crate) fn read_request<B>(request: &Request<B>) -> RequestHead {
 }
 
 /// Whether all that names the host of a client's request names the same one (RFC 9113, section 8.3.1): whoever is behind us
-/// may go by the other.
+/// may go by the other. CONNECT names it by its authority alone (section 8.5).
 pub(crate) fn names_one_host<B>(request: &Request<B>) -> bool {
     let mut hosts = request.headers().get_all(http::header::HOST).iter().map(HeaderValue::as_bytes);
     let authority = request.uri().authority().map(|a| a.as_str().as_bytes());
+    if request.method() == Method::CONNECT && authority.is_none() {
+        return false;
+    }
     let Some(first) = authority.or_else(|| hosts.next()) else { return true };
     let port: &[u8] = if request.uri().scheme() == Some(&Scheme::HTTPS) { b":443" } else { b":80" };
     let bare = |host: &[u8]| host.strip_suffix(port).unwrap_or(host).to_ascii_lowercase();
@@ -122,5 +125,8 @@ mod tests {
             }
             assert_eq!(names_one_host(&request.body(()).unwrap()), one, "{uri} {hosts:?}");
         }
+        let connect = |uri: &str| Request::builder().method(Method::CONNECT).uri(uri).body(()).unwrap();
+        assert!(names_one_host(&connect("shop:443")));
+        assert!(!names_one_host(&connect("/")));
     }
 }
