@@ -104,7 +104,7 @@ async fn requests_that_two_could_read_differently_are_refused() {
         ("no host", "GET / HTTP/1.1\r\n\r\n".into(), 400),
         ("a bare line feed", "GET / HTTP/1.1\nHost: a\n\n".into(), 400),
         ("a space before the colon", "GET / HTTP/1.1\r\nHost : a\r\n\r\n".into(), 400),
-        ("an unknown version", "GET / HTTP/1.2\r\nHost: a\r\n\r\n".into(), 505),
+        ("an unknown version", "GET / HTTP/3.0\r\nHost: a\r\n\r\n".into(), 505),
         ("HTTP/0.9", "GET /\r\n\r\n".into(), 400),
         (
             "TE with HTTP/1.0",

@@ -16,7 +16,7 @@ pub use files::{Daemon, Served, Unmounted, can_serve, is_served, open_to_all, pr
 pub use http::{get, get_on};
 pub use need::{is_root, need, program};
 pub use packages::{cache, install, pip, run, sources};
-pub use peer::Peer;
+pub use peer::{Peer, client};
 pub use server::{Nginx, Postgres, PostgresClient, Redis, RedisClient, free_port};
 pub use statistics::{binomial_ok, eventually, median, median_ms};
 pub use terminal::Terminal;

@@ -17,17 +17,7 @@ pub struct Peer {
 impl Peer {
     /// Starts `SCRIPT ARGS PORT`. Scripts of a folder share its packages.
     pub fn start(folder: &str, script: &str, args: &[&str]) -> Option<Peer> {
-        let python = program("python3", &[]);
-        if !need("python3", python.is_some()) {
-            return None;
-        }
-        let python = python?;
-        let wanted = sources(folder).join("requirements.txt");
-        let packages = cache(folder, &[&wanted]);
-        let installed = install(&packages, |part| pip(&python, part, &wanted));
-        if !need("packages from PyPI, by pip", installed) {
-            return None;
-        }
+        let (python, packages) = packaged(folder)?;
         let script = sources(folder).join(script);
         let port = free_port();
         let mut command = Command::new(&python);
@@ -49,4 +39,25 @@ impl Peer {
         command.env("PYTHONPATH", &self.packages).arg(&self.script);
         command
     }
+}
+
+/// A script from tests/clients that is no service, with the packages that its folder names.
+pub fn client(folder: &str, script: &str) -> Option<Command> {
+    let (python, packages) = packaged(folder)?;
+    let mut command = Command::new(python);
+    command.env("PYTHONPATH", packages).arg(sources(folder).join(script));
+    Some(command)
+}
+
+/// Python, and where a folder's packages are.
+fn packaged(folder: &str) -> Option<(PathBuf, PathBuf)> {
+    let python = program("python3", &[]);
+    if !need("python3", python.is_some()) {
+        return None;
+    }
+    let python = python?;
+    let wanted = sources(folder).join("requirements.txt");
+    let packages = cache(folder, &[&wanted]);
+    let installed = install(&packages, |part| pip(&python, part, &wanted));
+    need("packages from PyPI, by pip", installed).then_some((python, packages))
 }

@@ -57,9 +57,11 @@ impl Drop for Server {
     }
 }
 
-/// nginx on a private port: `/` says hello, `/pay` says paid.
+/// nginx on a private port: `/` says hello, `/pay` says paid, `/read` reads the request's body before it says hello.
 pub struct Nginx {
     pub port: u16,
+    /// The same over HTTP/2 with prior knowledge.
+    pub h2_port: u16,
     _server: Server,
 }
 
@@ -69,18 +71,18 @@ impl Nginx {
         if !need("nginx (apt-get install nginx-light)", nginx.is_some()) {
             return None;
         }
-        let (dir, port) = (TempDir::new(), free_port());
+        let (dir, port, h2_port) = (TempDir::new(), free_port(), free_port());
         let root = dir.path().display();
         let conf = format!(
             "daemon off; worker_processes 1; pid {root}/pid; error_log {root}/error.log;\n\
              events {{ worker_connections 512; }}\n\
              http {{ access_log off; keepalive_requests 1000000; client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\
-             server {{ listen 127.0.0.1:{port}; location / {{ return 200 'hello\\n'; }} location /pay {{ return 200 'paid\\n'; }} }} }}\n"
+             server {{ listen 127.0.0.1:{port}; listen 127.0.0.1:{h2_port} http2; location / {{ return 200 'hello\\n'; }} location /pay {{ return 200 'paid\\n'; }} location /read {{ proxy_pass http://127.0.0.1:{port}/; }} }} }}\n"
         );
         let file = dir.file("nginx.conf", &conf);
         let mut command = Command::new(nginx?);
         command.arg("-c").arg(&file).arg("-e").arg(dir.path().join("error.log"));
-        Some(Nginx { port, _server: Server::start(command, dir, port) })
+        Some(Nginx { port, h2_port, _server: Server::start(command, dir, port) })
     }
 }
 

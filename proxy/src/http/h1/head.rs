@@ -136,6 +136,8 @@ fn version_of(bytes: &[u8]) -> Result<Version, Refused> {
     match bytes {
         b"HTTP/1.1" => Ok(Version::HTTP_11),
         b"HTTP/1.0" => Ok(Version::HTTP_10),
+        // Who speaks a later minor version speaks this one, too (RFC 9110, section 2.5).
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(Version::HTTP_11),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
@@ -236,6 +238,7 @@ mod tests {
         head.headers.write(&mut out);
         assert_eq!(out, b"HoSt: shop\r\nX-A:1\r\nx-a: \t 2\t \r\nEmpty:\r\n");
         assert!(read("GET / HTTP/1.0\r\n\r\n").is_ok());
+        assert_eq!(read("GET / HTTP/1.2\r\nHost: a\r\n\r\n").unwrap().version, Version::HTTP_11);
         let mut head = ResponseHead::default();
         response(b"HTTP/1.1 404 Not here, sorry\r\nA: b\r\n\r\n", &mut head).unwrap();
         assert_eq!((head.status.as_u16(), &head.reason[..]), (404, &b"Not here, sorry"[..]));
@@ -295,7 +298,7 @@ mod tests {
         /// Whatever is read here is read the same by httparse, which reads more than this.
         #[test]
         fn nothing_is_read_that_others_read_differently(
-            line in "(GET|PO ST|X) (/|/a\\?b|\\*|http://h/x)[ ]?(HTTP/1\\.[012]| HTTP/1\\.1)",
+            line in "(GET|PO ST|X) (/|/a\\?b|\\*|http://h/x)[ ]?(HTTP/1\\.[01]| HTTP/1\\.1)",
             fields in proptest::collection::vec("(Host|X-A|Te |x\ty)[:]?[ \t]{0,2}[a-z\\x00-\\x20\\x7f]{0,6}[\r]?", 0..4),
         ) {
             let text = format!("{line}\r\n{}\r\n", fields.iter().map(|f| format!("{f}\n")).collect::<String>());

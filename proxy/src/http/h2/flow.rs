@@ -114,7 +114,11 @@ impl Going {
             Piece::Trailers(headers) => {
                 self.over = true;
                 let map: HeaderMap = headers.to_map();
-                self.stream.send_trailers(map)
+                match map.is_empty() {
+                    // Nothing of them may be passed on. An empty header block ends the whole connection with some services.
+                    true => self.stream.send_data(Bytes::new(), true),
+                    false => self.stream.send_trailers(map),
+                }
             }
             Piece::End => {
                 self.over = true;

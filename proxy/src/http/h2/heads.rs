@@ -5,7 +5,7 @@ use crate::http::hop::{Hop, is_hop};
 use crate::http::message::{RequestHead, ResponseHead};
 use h2::ext::Protocol;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 
 /// Reads a client's request.
 pub(crate) fn read_request<B>(request: &Request<B>) -> RequestHead {
@@ -25,6 +25,20 @@ pub(crate) fn read_request<B>(request: &Request<B>) -> RequestHead {
         version: Version::HTTP_2,
         headers: Headers::from_map(request.headers()),
     }
+}
+
+/// Whether all that names the host of a client's request names the same one (RFC 9113, section 8.3.1): whoever is behind us
+/// may go by the other. CONNECT names it by its authority alone (section 8.5).
+pub(crate) fn names_one_host<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(http::header::HOST).iter().map(HeaderValue::as_bytes);
+    let authority = request.uri().authority().map(|a| a.as_str().as_bytes());
+    if request.method() == Method::CONNECT && authority.is_none() {
+        return false;
+    }
+    let Some(first) = authority.or_else(|| hosts.next()) else { return true };
+    let port: &[u8] = if request.uri().scheme() == Some(&Scheme::HTTPS) { b":443" } else { b":80" };
+    let bare = |host: &[u8]| host.strip_suffix(port).unwrap_or(host).to_ascii_lowercase();
+    hosts.all(|host| host == first || bare(host) == bare(first))
 }
 
 /// Reads a service's response.
@@ -85,5 +99,34 @@ fn fields(map: &mut HeaderMap, headers: &Headers, hop: Hop, left_out: impl Fn(&s
         if !is_hop(name) && !hop.ends(headers, name) && !left_out(name) {
             put(map, name, value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_names_one_host() {
+        for (uri, hosts, one) in [
+            ("http://shop/", &[][..], true),
+            ("http://shop/", &["shop"], true),
+            ("http://shop/", &["SHOP:80"], true),
+            ("http://shop/", &["shop:443"], false),
+            ("https://shop:443/", &["shop"], true),
+            ("http://shop/", &["bank"], false),
+            ("http://shop/", &["shop", "bank"], false),
+            ("/", &["shop"], true),
+            ("/", &["shop", "bank"], false),
+        ] {
+            let mut request = Request::builder().uri(uri);
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            assert_eq!(names_one_host(&request.body(()).unwrap()), one, "{uri} {hosts:?}");
+        }
+        let connect = |uri: &str| Request::builder().method(Method::CONNECT).uri(uri).body(()).unwrap();
+        assert!(names_one_host(&connect("shop:443")));
+        assert!(!names_one_host(&connect("/")));
     }
 }

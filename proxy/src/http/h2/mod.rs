@@ -72,8 +72,12 @@ pub(crate) async fn serve<T: Io + 'static>(context: Context, io: T) {
 async fn stream(
     context: &Context,
     request: http::Request<h2::RecvStream>,
-    responder: h2::server::SendResponse<Bytes>,
+    mut responder: h2::server::SendResponse<Bytes>,
 ) -> Option<Ending> {
+    if !heads::names_one_host(&request) {
+        responder.send_reset(h2::Reason::PROTOCOL_ERROR);
+        return None;
+    }
     let mut all = room::heads();
     all.request = heads::read_request(&request);
     let mut stream = InStream::new(&all.request, request.into_body(), responder);
