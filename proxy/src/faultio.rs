@@ -209,6 +209,8 @@ impl AsyncRead for FaultIo {
         this.conn.register_reader(cx.waker());
         loop {
             this.up.sync(&this.conn, Dir::Up)?;
+            // The other way, too: what is answered to what is read now asks whether faults will act on it.
+            this.down.sync(&this.conn, Dir::Down)?;
             ready!(this.up.hold(&this.conn, cx));
             let Some(socket) = &mut this.socket else { return Poll::Ready(Err(ended())) };
             if !this.rest.is_empty() {
