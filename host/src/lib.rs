@@ -9,6 +9,7 @@ pub mod privilege;
 pub mod probe;
 pub mod process;
 pub mod trust;
+pub mod usage;
 
 pub use lock::{FileLock, Holder};
 pub use privilege::Capabilities;
