@@ -143,6 +143,11 @@ impl Cgroups {
         self.dirs().iter().all(|dir| mounts.iter().any(|m| m.point == **dir && m.root == "/"))
     }
 
+    /// Whether a directory is where a hierarchy is mounted.
+    pub(crate) fn mount_point(dir: &Path) -> bool {
+        mounts().is_ok_and(|all| all.iter().any(|m| m.point == dir && m.root == "/"))
+    }
+
     /// Moves a process into the group, in every hierarchy in which it has one. A hierarchy in which it is the root is left
     /// alone.
     pub fn take(&self, pid: u32) -> io::Result<()> {

@@ -76,6 +76,16 @@ impl EngineError {
 }
 
 impl Engine {
+    /// The engine of that socket.
+    pub fn new(socket: PathBuf) -> Engine {
+        Engine { socket }
+    }
+
+    /// The engine of a container.
+    pub fn of(found: &super::Found) -> Engine {
+        Engine { socket: found.engine.clone() }
+    }
+
     /// The engine of that socket: a path, or `unix:///path`.
     pub fn at(socket: &str) -> Engine {
         let path = socket.strip_prefix("unix://").unwrap_or(socket);

@@ -9,7 +9,7 @@ use model::TargetRef;
 use model::target::{ContainerSpec, Pick};
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A running container.
 #[derive(Debug, Clone, PartialEq)]
@@ -229,12 +229,14 @@ impl Listed {
             Some((key, value)) => self.label(key) == Some(value),
             None => self.label(wanted).is_some(),
         };
-        let service = |wanted: &String| compose(self, "service", wanted);
-        let project = |wanted: &String| compose(self, "project", wanted);
+        // `shop/web`: that service of that project.
+        let service = |wanted: &String| match wanted.split_once('/') {
+            Some((project, service)) => compose(self, "project", project) && compose(self, "service", service),
+            None => compose(self, "service", wanted),
+        };
         spec.name.as_ref().is_none_or(name)
             && spec.label.as_ref().is_none_or(label)
             && spec.service.as_ref().is_none_or(service)
-            && spec.compose.as_ref().is_none_or(project)
     }
 }
 
@@ -249,16 +251,9 @@ fn wanted(spec: &ContainerSpec) -> String {
     let parts = [
         ("name", &spec.name),
         ("label", &spec.label),
-        ("compose project", &spec.compose),
         ("compose service", &spec.service),
     ];
     let words: Vec<String> =
         parts.iter().filter_map(|(what, value)| Some(format!("{what} {:?}", value.as_deref()?))).collect();
     if words.is_empty() { "nothing to find it by".into() } else { words.join(" and ") }
-}
-
-/// Whether a path is an engine's socket that could be asked.
-pub fn is_socket(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    fs::metadata(path).is_ok_and(|m| m.file_type().is_socket())
 }

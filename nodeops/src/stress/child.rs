@@ -169,10 +169,10 @@ fn holder(job: Job) -> Result<Box<dyn Holder>, String> {
     Ok(match job {
         Job::Memory(job) => Box::new(Hoard::new(job)),
         Job::Disk(job) => Box::new(Filler::new(job)?),
-        Job::Inodes(job) => Box::new(Seeds::new(job)?),
-        Job::Files(job) => Box::new(Descriptors::new(job)?),
-        Job::Tasks(job) => Box::new(Nursery::new(job)?),
-        Job::Ports(job) => Box::new(Harbour::new(&job)?),
+        Job::Inodes(job) => Box::new(Seeds::new(Job::Inodes(job))?),
+        Job::Files(job) => Box::new(Descriptors::new(Job::Files(job))?),
+        Job::Tasks(job) => Box::new(Nursery::new(Job::Tasks(job))?),
+        Job::Ports(job) => Box::new(Harbour::new(&Job::Ports(job))?),
         Job::Cpu(_) | Job::Io(_) | Job::Exec(_) => return Err("nothing that is held".into()),
     })
 }

@@ -42,6 +42,17 @@ pub(crate) enum Job {
     Exec(Exec),
 }
 
+impl Job {
+    /// Keeps the names that an earlier job has put into the undo log.
+    pub(crate) fn keep_name(&mut self, earlier: Option<&Job>) {
+        match (self, earlier) {
+            (Job::Disk(new), Some(Job::Disk(old))) => new.name.clone_from(&old.name),
+            (Job::Inodes(new), Some(Job::Inodes(old))) => new.name.clone_from(&old.name),
+            _ => {}
+        }
+    }
+}
+
 /// A number that moves evenly from one value to another.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Moving {
@@ -135,7 +146,7 @@ pub(crate) struct Disk {
 pub(crate) struct Inodes {
     pub place: Dir,
     pub wanted: Wanted,
-    /// The directory for files with names, when there are not enough descriptors.
+    /// The directory for files with names, when there are not enough descriptors; none when empty.
     pub name: String,
 }
 
