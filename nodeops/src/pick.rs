@@ -22,7 +22,10 @@ pub(crate) fn pick<T: Clone>(
         Pick::All => there.len(),
         Pick::Percent(p) => ((there.len() as f64 * p.fraction()).round() as usize).max(1),
         Pick::Count(0) => {
-            return Err(Refusal::new(format!("{target} picks none of its {what}"), "pick a count of 1 or more"));
+            return Err(Refusal::new(
+                format!("{target} picks none of its {what}"),
+                "pick a count of 1 or more",
+            ));
         }
         Pick::Count(n) if n as usize > there.len() => {
             return Err(Refusal::new(

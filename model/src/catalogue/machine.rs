@@ -25,11 +25,17 @@ const ROOT_ELSEWHERE: &str = "CAP_SYS_ADMIN and CAP_SYS_PTRACE for containers";
 const WRITES_CGROUP: &str = "write access to the control group's files (root as a rule)";
 
 const PATH: ParamDef = with_default("path", Text, "/tmp", "a directory on the filesystem that is meant");
-const FILE: ParamDef =
-    required("path", Text, "/etc/app.conf", "the file: an absolute path, inside of the container for containers");
+const FILE: ParamDef = required(
+    "path",
+    Text,
+    "/etc/app.conf",
+    "the file: an absolute path, inside of the container for containers",
+);
 
-const RESTORED: &str = "nothing: the file stays as it was made when agent and watchdog are both killed, until `murphy recover`";
-const STAYS: &str = "nothing: it stays as it is when agent and watchdog are both killed, until `murphy recover`";
+const RESTORED: &str =
+    "nothing: the file stays as it was made when agent and watchdog are both killed, until `murphy recover`";
+const STAYS: &str =
+    "nothing: it stays as it is when agent and watchdog are both killed, until `murphy recover`";
 
 pub(super) const FAULTS: &[FaultDef] = &[
     FaultDef {
@@ -37,15 +43,30 @@ pub(super) const FAULTS: &[FaultDef] = &[
         targets: PLACES,
         params: &[
             optional("size", Size, "512MiB", "how much memory; this or load"),
-            optional("load", Percent, "80%", "how much of all memory (of the group's limit in a container or group); this or size"),
+            optional(
+                "load",
+                Percent,
+                "80%",
+                "how much of all memory (of the group's limit in a container or group); this or size",
+            ),
             with_default(
                 "mode",
                 Choice(&["add", "reach"]),
                 "add",
                 "add takes so much on top of what others use; reach takes only what is missing to it",
             ),
-            with_default("reserve", Size, "64MiB", "what is left available in any case; nothing more is taken then, and some is given back"),
-            with_default("resident", Bool, "true", "keep every page in memory, by locking it or else by touching it again and again"),
+            with_default(
+                "reserve",
+                Size,
+                "64MiB",
+                "what is left available in any case; nothing more is taken then, and some is given back",
+            ),
+            with_default(
+                "resident",
+                Bool,
+                "true",
+                "keep every page in memory, by locking it or else by touching it again and again",
+            ),
         ],
         summary: "Takes memory and keeps it.",
         detail: "Runs in a child process of ours, in the target's control group, page by page and never faster than it can be \
@@ -61,13 +82,33 @@ pub(super) const FAULTS: &[FaultDef] = &[
         targets: PLACES,
         params: &[
             PATH,
-            with_default("op", Choice(&["read", "write", "both"]), "write", "what is done; both is one after the other"),
+            with_default(
+                "op",
+                Choice(&["read", "write", "both"]),
+                "write",
+                "what is done; both is one after the other",
+            ),
             optional("rate", ByteRate, "20MB/s", "how much a second in all; as much as goes when absent"),
             with_default("block", Size, "64KiB", "how much at a time: whole multiples of 4 KiB with direct"),
             with_default("size", Size, "64MiB", "the size of each worker's file"),
-            with_default("workers", Int { min: 1, max: 64 }, "1", "how many do it at the same time, each in a file of its own"),
-            with_default("pattern", Choice(&["sequential", "random"]), "sequential", "the order of the blocks"),
-            with_default("direct", Bool, "true", "past the page cache (O_DIRECT); without it much stays in memory"),
+            with_default(
+                "workers",
+                Int { min: 1, max: 64 },
+                "1",
+                "how many do it at the same time, each in a file of its own",
+            ),
+            with_default(
+                "pattern",
+                Choice(&["sequential", "random"]),
+                "sequential",
+                "the order of the blocks",
+            ),
+            with_default(
+                "direct",
+                Bool,
+                "true",
+                "past the page cache (O_DIRECT); without it much stays in memory",
+            ),
         ],
         summary: "Reads and writes a disk at a given rate.",
         detail: "Runs in a child process of ours, in the target's control group, on files without a name (O_TMPFILE) below path, \
@@ -80,7 +121,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
     FaultDef {
         name: "stress_ng",
         targets: PLACES,
-        params: &[required("args", Text, "--matrix 1", "arguments of stress-ng, separated by spaces; no shell reads them")],
+        params: &[required(
+            "args",
+            Text,
+            "--matrix 1",
+            "arguments of stress-ng, separated by spaces; no shell reads them",
+        )],
         summary: "Runs stress-ng, where it is installed, with arguments of your own.",
         detail: "For what murphy has no fault of its own. It runs in the target's control group, with oom_score_adj 1000, and \
                  ends with the fault: all of its processes are killed. What some of its stressors leave (files, settings of the \
@@ -129,7 +175,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
         targets: &[TargetKind::Process, TargetKind::Node],
         params: &[
             with_default("leave", Int { min: 0, max: 1_000_000 }, "0", "how many more files may be opened"),
-            optional("count", Int { min: 1, max: 100_000_000 }, "10000", "on a node: how many are held, whatever is left"),
+            optional(
+                "count",
+                Int { min: 1, max: 100_000_000 },
+                "10000",
+                "on a node: how many are held, whatever is left",
+            ),
         ],
         summary: "Leaves no file descriptors.",
         detail: "On processes: the soft limit of open files (RLIMIT_NOFILE) becomes what is open now plus leave, so the next open, \
@@ -144,7 +195,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
         name: "pid_fill",
         targets: PLACES,
         params: &[
-            with_default("leave", Int { min: 0, max: 1_000_000 }, "0", "how many more processes or threads may be started"),
+            with_default(
+                "leave",
+                Int { min: 0, max: 1_000_000 },
+                "0",
+                "how many more processes or threads may be started",
+            ),
             optional("count", Int { min: 1, max: 4_194_304 }, "1000", "how many are taken, whatever is left"),
         ],
         summary: "Leaves no process numbers: nobody can start a process or a thread.",
@@ -177,7 +233,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
             optional("data", Size, "256MiB", "heap and private mappings (RLIMIT_DATA): then ENOMEM"),
             optional("stack", Size, "1MiB", "the stack: then SIGSEGV"),
             optional("file_size", Size, "1MiB", "the size of a file that is written: then EFBIG and SIGXFSZ"),
-            optional("processes", Int { min: 0, max: 4_194_304 }, "50", "processes of its user (RLIMIT_NPROC): then EAGAIN; not for root"),
+            optional(
+                "processes",
+                Int { min: 0, max: 4_194_304 },
+                "50",
+                "processes of its user (RLIMIT_NPROC): then EAGAIN; not for root",
+            ),
             optional("locked", Size, "64KiB", "locked memory (RLIMIT_MEMLOCK): then ENOMEM or EPERM"),
             optional("core", Size, "0B", "the size of a core dump"),
         ],
@@ -193,12 +254,42 @@ pub(super) const FAULTS: &[FaultDef] = &[
         name: "cgroup_squeeze",
         targets: &[TargetKind::Cgroup, TargetKind::Container, TargetKind::Process],
         params: &[
-            optional("cpu", Float { min: 0.01, max: 4096.0 }, "0.2", "cores that the group may use (cpu.max, cpu.cfs_quota_us)"),
-            optional("memory", Size, "128MiB", "memory that the group may have, at which its processes are killed (memory.max)"),
-            optional("memory_high", Size, "128MiB", "memory above which the group is slowed and its pages are taken (version 2 only)"),
-            optional("pids", Int { min: 0, max: 4_194_304 }, "20", "processes and threads that the group may have (pids.max)"),
-            optional("read", ByteRate, "1MB/s", "bytes a second that the group may read from the disk of path"),
-            optional("write", ByteRate, "1MB/s", "bytes a second that the group may write to the disk of path"),
+            optional(
+                "cpu",
+                Float { min: 0.01, max: 4096.0 },
+                "0.2",
+                "cores that the group may use (cpu.max, cpu.cfs_quota_us)",
+            ),
+            optional(
+                "memory",
+                Size,
+                "128MiB",
+                "memory that the group may have, at which its processes are killed (memory.max)",
+            ),
+            optional(
+                "memory_high",
+                Size,
+                "128MiB",
+                "memory above which the group is slowed and its pages are taken (version 2 only)",
+            ),
+            optional(
+                "pids",
+                Int { min: 0, max: 4_194_304 },
+                "20",
+                "processes and threads that the group may have (pids.max)",
+            ),
+            optional(
+                "read",
+                ByteRate,
+                "1MB/s",
+                "bytes a second that the group may read from the disk of path",
+            ),
+            optional(
+                "write",
+                ByteRate,
+                "1MB/s",
+                "bytes a second that the group may write to the disk of path",
+            ),
             with_default("path", Text, "/", "a path on the disk that read and write are about"),
         ],
         summary: "Narrows the limits of a running control group.",
@@ -217,7 +308,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
         params: &[
             with_default("every", Span, "10s", "the time between two rounds"),
             with_default("signal", Choice(super::node::SIGNALS), "SIGKILL", "the signal that is sent"),
-            with_default("again", Bool, "true", "look for the target anew before each round, so that what was started again is hit again; without it only what was found first"),
+            with_default(
+                "again",
+                Bool,
+                "true",
+                "look for the target anew before each round, so that what was started again is hit again; without it only what was found first",
+            ),
         ],
         summary: "Kills again and again: one, all, a count or a share of a selection, each round.",
         detail: "What a crash loop looks like to whoever depends on it. Each round picks by the target's pick, from what fits \
@@ -231,7 +327,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
     FaultDef {
         name: "oom_kill",
         targets: &[TargetKind::Process, TargetKind::Container, TargetKind::Cgroup],
-        params: &[with_default("group", Bool, "false", "kill everything in the group at once, as memory.oom.group does")],
+        params: &[with_default(
+            "group",
+            Bool,
+            "false",
+            "kill everything in the group at once, as memory.oom.group does",
+        )],
         summary: "Kills as the kernel does when memory is short: the process with the worst score.",
         detail: "Of all processes of the target the one with the highest oom_score gets SIGKILL, with whatever shares its memory. \
                  No memory is taken. Processes that are protected (oom_score_adj -1000) are never chosen. For the real thing, \
@@ -245,7 +346,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
     FaultDef {
         name: "container_stop",
         targets: &[TargetKind::Container],
-        params: &[with_default("timeout", Span, "10s", "how long it may take to end by itself before it is killed")],
+        params: &[with_default(
+            "timeout",
+            Span,
+            "10s",
+            "how long it may take to end by itself before it is killed",
+        )],
         summary: "Stops containers, and starts them again afterwards.",
         detail: "By the engine, so restart policies do not bring it back meanwhile. Started again only when it is still stopped; one \
                  that was removed meanwhile is gone. It comes back with a new first process: what else was armed on it has ended.",
@@ -256,7 +362,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
     FaultDef {
         name: "container_restart",
         targets: &[TargetKind::Container],
-        params: &[with_default("timeout", Span, "10s", "how long it may take to end by itself before it is killed")],
+        params: &[with_default(
+            "timeout",
+            Span,
+            "10s",
+            "how long it may take to end by itself before it is killed",
+        )],
         summary: "Restarts containers, once.",
         detail: "By the engine, as `docker restart` does. How long they were away is measured.",
         one_shot: true,
@@ -281,7 +392,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "service_stop",
-        params: &[required("unit", Text, "nginx.service", "the unit; .service is added where nothing is said")],
+        params: &[required(
+            "unit",
+            Text,
+            "nginx.service",
+            "the unit; .service is added where nothing is said",
+        )],
         summary: "Stops a systemd unit, and starts it again afterwards.",
         detail: "By systemctl, so Restart= does not bring it back meanwhile. Only a unit that is active is stopped, and it is started \
                  again only when it is still inactive. Units that keep the machine up (systemd's own, dbus, ssh and murphy's) are \
@@ -292,7 +408,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "service_restart",
-        params: &[required("unit", Text, "nginx.service", "the unit; .service is added where nothing is said")],
+        params: &[required(
+            "unit",
+            Text,
+            "nginx.service",
+            "the unit; .service is added where nothing is said",
+        )],
         summary: "Restarts a systemd unit, once.",
         detail: "By systemctl. How long that took is measured.",
         one_shot: true,
@@ -318,19 +439,25 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "file_move",
-        params: &[FILE, required("to", Text, "/etc/app.conf.away", "where: an absolute path on the same filesystem, where nothing is yet")],
+        params: &[
+            FILE,
+            required(
+                "to",
+                Text,
+                "/etc/app.conf.away",
+                "where: an absolute path on the same filesystem, where nothing is yet",
+            ),
+        ],
         summary: "Moves a file or a directory elsewhere.",
         ..EDIT
     },
-    FaultDef {
-        name: "file_delete",
-        params: &[FILE],
-        summary: "Deletes a file or a directory.",
-        ..EDIT
-    },
+    FaultDef { name: "file_delete", params: &[FILE], summary: "Deletes a file or a directory.", ..EDIT },
     FaultDef {
         name: "file_append",
-        params: &[FILE, required("text", Text, "garbage", "what is appended; \\n, \\t, \\\\ and \\xNN are understood")],
+        params: &[
+            FILE,
+            required("text", Text, "garbage", "what is appended; \\n, \\t, \\\\ and \\xNN are understood"),
+        ],
         summary: "Appends to a file.",
         ..EDIT
     },
@@ -340,14 +467,22 @@ pub(super) const FAULTS: &[FaultDef] = &[
             FILE,
             optional("text", Text, "garbage", "the whole new content; with find, what takes its place"),
             optional("find", Text, "timeout = 30", "a text in the file: every occurrence becomes text"),
-            optional("from", Text, "/srv/broken.conf", "a file (on the agent's machine) whose content it gets; instead of text"),
+            optional(
+                "from",
+                Text,
+                "/srv/broken.conf",
+                "a file (on the agent's machine) whose content it gets; instead of text",
+            ),
         ],
         summary: "Replaces what is in a file, or one text in it by another.",
         ..EDIT
     },
     FaultDef {
         name: "file_truncate",
-        params: &[FILE, with_default("size", Size, "0B", "the length that is left; longer than it is adds zeros")],
+        params: &[
+            FILE,
+            with_default("size", Size, "0B", "the length that is left; longer than it is adds zeros"),
+        ],
         summary: "Cuts a file short.",
         ..EDIT
     },
@@ -356,7 +491,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
         targets: &[TargetKind::Node, TargetKind::Container],
         params: &[
             required("names", Text, "payments,db.internal", "host names, separated by commas"),
-            with_default("address", Text, "192.0.2.1", "what they resolve to; 192.0.2.1 leads nowhere, 127.0.0.1 to here"),
+            with_default(
+                "address",
+                Text,
+                "192.0.2.1",
+                "what they resolve to; 192.0.2.1 leads nowhere, 127.0.0.1 to here",
+            ),
             with_default("path", Text, "/etc/hosts", "the file"),
         ],
         summary: "Makes host names resolve to another address, by the hosts file.",
@@ -369,7 +509,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
         name: "env_file",
         params: &[
             FILE,
-            optional("set", Map, "TIMEOUT:1,MODE:broken", "keys with their new values; those that are not there are added"),
+            optional(
+                "set",
+                Map,
+                "TIMEOUT:1,MODE:broken",
+                "keys with their new values; those that are not there are added",
+            ),
             optional("unset", Text, "TOKEN,CACHE_URL", "keys whose lines are taken out, separated by commas"),
         ],
         summary: "Changes settings in a file of KEY=value lines.",

@@ -137,8 +137,7 @@ impl Engine {
         body: Option<&Value>,
         patience: Duration,
     ) -> Result<Value, EngineError> {
-        let down =
-            |why: String| EngineError::Down { socket: self.socket.display().to_string(), why };
+        let down = |why: String| EngineError::Down { socket: self.socket.display().to_string(), why };
         let stream = tokio::time::timeout(CONNECT, UnixStream::connect(&self.socket))
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection within 3 s")))

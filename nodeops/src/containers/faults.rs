@@ -114,7 +114,9 @@ pub(super) async fn plan(order: &Order, found: &Found) -> Result<UndoRecord, Ref
         }
         "container_stop" if removes => {
             return Err(Refusal::new(
-                format!("container {name} was started with --rm: stopped, it is removed and cannot be started again"),
+                format!(
+                    "container {name} was started with --rm: stopped, it is removed and cannot be started again"
+                ),
                 "start it without --rm, or use kill, which takes nothing back",
             ));
         }
@@ -170,17 +172,26 @@ pub(super) async fn inject(fault: &Fault, act: &Act) -> Result<BTreeMap<String, 
         "pause" => {
             // Looked at right before: a pause by someone else since the plan must not become ours to undo.
             if inspect(&engine, id).await.map_err(failed)?.paused {
-                return Err(InjectError::new(format!("container {} was paused by someone else meanwhile", act.name))
-                    .hint("it was left paused"));
+                return Err(InjectError::new(format!(
+                    "container {} was paused by someone else meanwhile",
+                    act.name
+                ))
+                .hint("it was left paused"));
             }
             engine.post(&format!("/containers/{id}/pause"), None, ENGINE).await.map_err(failed)?;
             if !inspect(&engine, id).await.map_err(failed)?.paused {
-                return Err(InjectError::new(format!("container {} is not paused although it was", act.name)));
+                return Err(InjectError::new(format!(
+                    "container {} is not paused although it was",
+                    act.name
+                )));
             }
         }
         "kill" => {
             let signal = fault.inject.text("signal").unwrap_or("SIGKILL");
-            engine.post(&format!("/containers/{id}/kill?signal={signal}"), None, ENGINE).await.map_err(failed)?;
+            engine
+                .post(&format!("/containers/{id}/kill?signal={signal}"), None, ENGINE)
+                .await
+                .map_err(failed)?;
             if signal == "SIGKILL" {
                 let pid = act.pid;
                 let gone = tokio::task::spawn_blocking(move || {
@@ -244,7 +255,9 @@ pub(super) async fn recover(act: &Act) -> Recovered {
                 return Recovered::Gone(format!("container {name} is {}, not paused", state.status));
             }
             if state.started_at != act.started_at {
-                return Recovered::Gone(format!("container {name} was started anew since, and paused by someone else"));
+                return Recovered::Gone(format!(
+                    "container {name} was started anew since, and paused by someone else"
+                ));
             }
             match engine.post(&format!("/containers/{}/unpause", act.id), None, ENGINE).await {
                 Ok(_) => {}
@@ -272,7 +285,9 @@ pub(super) async fn recover(act: &Act) -> Recovered {
             let as_before = |s: &State| {
                 let now = Limits::of(&s.host_config);
                 let same = |key: &str, now: i64, before: i64| {
-                    body.get(key).is_none() || now == before || (before <= 0 && (now <= 0 || now == UNLIMITED))
+                    body.get(key).is_none()
+                        || now == before
+                        || (before <= 0 && (now <= 0 || now == UNLIMITED))
                 };
                 same("Memory", now.memory, act.limits.memory)
                     && same("CpuQuota", now.quota, act.limits.quota)
@@ -366,15 +381,24 @@ mod tests {
         let bare = Limits::default();
         let body = bare.narrowed(&wanted());
         assert_eq!((&body["CpuQuota"], &body["CpuPeriod"]), (&json!(50_000), &json!(100_000)));
-        assert_eq!((&body["Memory"], &body["MemorySwap"], &body["PidsLimit"]), (&json!(67_108_864), &json!(-1), &json!(20)));
+        assert_eq!(
+            (&body["Memory"], &body["MemorySwap"], &body["PidsLimit"]),
+            (&json!(67_108_864), &json!(-1), &json!(20))
+        );
         let back = bare.restored(&wanted());
-        assert_eq!((&back["CpuQuota"], &back["Memory"], &back["PidsLimit"]), (&json!(-1), &json!(UNLIMITED), &json!(-1)));
+        assert_eq!(
+            (&back["CpuQuota"], &back["Memory"], &back["PidsLimit"]),
+            (&json!(-1), &json!(UNLIMITED), &json!(-1))
+        );
         let nano = Limits { nano_cpus: 2_000_000_000, memory: 1 << 30, swap: 2 << 30, pids: 100, ..bare };
         let body = nano.narrowed(&wanted());
         assert_eq!(body["NanoCpus"], json!(500_000_000_i64));
         assert!(body.get("CpuQuota").is_none() && body.get("MemorySwap").is_none());
         let back = nano.restored(&wanted());
-        assert_eq!((&back["NanoCpus"], &back["Memory"], &back["PidsLimit"]), (&json!(2_000_000_000_i64), &json!(1 << 30), &json!(100)));
+        assert_eq!(
+            (&back["NanoCpus"], &back["Memory"], &back["PidsLimit"]),
+            (&json!(2_000_000_000_i64), &json!(1 << 30), &json!(100))
+        );
         let only = Injection::from_pairs("container_limits", [("pids", "7")]).unwrap();
         assert_eq!(bare.restored(&only), json!({"PidsLimit": -1}), "what was not asked for is not touched");
     }

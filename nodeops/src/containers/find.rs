@@ -49,7 +49,11 @@ pub async fn find(target: &TargetRef, spec: &ContainerSpec) -> Result<Vec<Found>
     fit.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
     if fit.is_empty() {
         let there: Vec<&str> = all.iter().filter(|c| c.runs()).take(8).map(|c| c.name.as_str()).collect();
-        let there = if there.is_empty() { "none runs".to_owned() } else { format!("running are {}", there.join(", ")) };
+        let there = if there.is_empty() {
+            "none runs".to_owned()
+        } else {
+            format!("running are {}", there.join(", "))
+        };
         return Err(Refusal::new(format!("{target}: no container has {}", wanted(spec)), there));
     }
     let running: Vec<&Listed> = fit.iter().copied().filter(|c| c.runs()).collect();
@@ -158,9 +162,8 @@ pub async fn engine(spec: &ContainerSpec) -> Result<Engine, EngineError> {
 /// The engine's word for a process is a number in its own pid namespace. That number is ours too when the process is in a
 /// group that has the container's id in its path; else the process is looked for among all.
 fn first_process(id: &str, claimed: u32) -> Option<ProcessId> {
-    let in_group = |pid: u32| {
-        fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(id))
-    };
+    let in_group =
+        |pid: u32| fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(id));
     if in_group(claimed) {
         return ProcessId::of(claimed).ok();
     }
@@ -175,7 +178,8 @@ fn first_process(id: &str, claimed: u32) -> Option<ProcessId> {
         process::list().into_iter().map(|p| p.id.pid).filter(|pid| in_group(*pid)).collect();
     let by_number = candidates.iter().copied().find(is_claimed);
     // Without a pid namespace of its own (`--pid=host`) the oldest is the first.
-    let oldest = || candidates.iter().filter_map(|pid| ProcessId::of(*pid).ok()).min_by_key(|p| (p.start, p.pid));
+    let oldest =
+        || candidates.iter().filter_map(|pid| ProcessId::of(*pid).ok()).min_by_key(|p| (p.start, p.pid));
     match by_number {
         Some(pid) => ProcessId::of(pid).ok(),
         None => oldest(),
@@ -223,7 +227,8 @@ impl Listed {
 
     fn fits(&self, spec: &ContainerSpec) -> bool {
         let name = |wanted: &String| {
-            self.names.iter().any(|n| n == wanted) || (wanted.len() >= 6 && self.id.starts_with(wanted.as_str()))
+            self.names.iter().any(|n| n == wanted)
+                || (wanted.len() >= 6 && self.id.starts_with(wanted.as_str()))
         };
         let label = |wanted: &String| match wanted.split_once('=') {
             Some((key, value)) => self.label(key) == Some(value),
@@ -231,7 +236,9 @@ impl Listed {
         };
         // `shop/web`: that service of that project.
         let service = |wanted: &String| match wanted.split_once('/') {
-            Some((project, service)) => compose(self, "project", project) && compose(self, "service", service),
+            Some((project, service)) => {
+                compose(self, "project", project) && compose(self, "service", service)
+            }
             None => compose(self, "service", wanted),
         };
         spec.name.as_ref().is_none_or(name)
@@ -248,11 +255,7 @@ fn compose(container: &Listed, what: &str, wanted: &str) -> bool {
 }
 
 fn wanted(spec: &ContainerSpec) -> String {
-    let parts = [
-        ("name", &spec.name),
-        ("label", &spec.label),
-        ("compose service", &spec.service),
-    ];
+    let parts = [("name", &spec.name), ("label", &spec.label), ("compose service", &spec.service)];
     let words: Vec<String> =
         parts.iter().filter_map(|(what, value)| Some(format!("{what} {:?}", value.as_deref()?))).collect();
     if words.is_empty() { "nothing to find it by".into() } else { words.join(" and ") }

@@ -58,7 +58,8 @@ struct Act {
     inject: Injection,
 }
 
-const FAULTS: [&str; 6] = ["pause", "kill", "kill_loop", "container_stop", "container_restart", "container_limits"];
+const FAULTS: [&str; 6] =
+    ["pause", "kill", "kill_loop", "container_stop", "container_restart", "container_limits"];
 
 impl ContainerInjector {
     /// An injector with no target open.
@@ -89,7 +90,7 @@ impl ContainerInjector {
             }
         }
         match refused.into_iter().reduce(|first, next| Refusal(first.0.clone().hint(next.0.to_string()))) {
-            Some(refusal) if acts.is_empty() => return Err(refusal),
+            Some(refusal) if acts.is_empty() => Err(refusal),
             refused => {
                 lock(&self.done).insert(order.id.clone(), Done { found: picked, ..Done::default() });
                 Ok(Plan {
@@ -206,16 +207,20 @@ impl Injector for ContainerInjector {
                 "container_limits" => {
                     let keys = |i: &Injection| i.params().keys().cloned().collect::<Vec<_>>();
                     if keys(&fault.inject) != keys(&armed.order.fault.inject) {
-                        return Err(InjectError::new("which limits are narrowed cannot be changed while they are")
-                            .hint("arm container_limits once more for the others"));
+                        return Err(InjectError::new(
+                            "which limits are narrowed cannot be changed while they are",
+                        )
+                        .hint("arm container_limits once more for the others"));
                     }
                     for act in armed.acts.iter().filter_map(read) {
                         faults::inject(fault, &act).await?;
                     }
                     Ok(())
                 }
-                name => Err(InjectError::new(format!("{name} has nothing that could be changed while it is on"))
-                    .hint("disarm it and arm it again")),
+                name => {
+                    Err(InjectError::new(format!("{name} has nothing that could be changed while it is on"))
+                        .hint("disarm it and arm it again"))
+                }
             }
         })
     }

@@ -39,7 +39,11 @@ pub(crate) fn raise() -> u64 {
 pub(crate) fn capacity() -> u64 {
     let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20);
     let nr_open = fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|t| t.trim().parse().ok());
-    let most = if host::Capabilities::mine().has("CAP_SYS_RESOURCE") { nr_open.unwrap_or(hard).max(hard) } else { hard };
+    let most = if host::Capabilities::mine().has("CAP_SYS_RESOURCE") {
+        nr_open.unwrap_or(hard).max(hard)
+    } else {
+        hard
+    };
     most.saturating_sub(OWN)
 }
 

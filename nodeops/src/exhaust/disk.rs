@@ -33,12 +33,9 @@ impl Filler {
     pub(crate) fn new(job: Disk) -> Result<Filler, String> {
         let dir = inroot::directory(&job.place.root, &job.place.path)
             .map_err(|e| format!("{}: {e}", job.place.path.display()))?;
-        let mut filler =
-            Filler { job, dir, files: Vec::new(), full: false, errno: 0, writes: false };
+        let mut filler = Filler { job, dir, files: Vec::new(), full: false, errno: 0, writes: false };
         // A directory in which no file can be made is said at once.
-        filler.another().map_err(|e| {
-            format!("a file in {}: {e}", filler.job.place.path.display())
-        })?;
+        filler.another().map_err(|e| format!("a file in {}: {e}", filler.job.place.path.display()))?;
         Ok(filler)
     }
 
@@ -60,7 +57,9 @@ impl Filler {
         }
         let writes = self.writes;
         let Some((file, length)) = self.files.last_mut() else { return 0 };
-        let got = if writes { write(file, *length, by) } else {
+        let got = if writes {
+            write(file, *length, by)
+        } else {
             fallocate(&*file, FallocateFlags::empty(), *length, by).map(|()| by)
         };
         match got {
@@ -87,9 +86,9 @@ impl Filler {
 
     fn shrink(&mut self, to: u64) {
         while self.held() > to {
-            let over = self.held() - to;
+            let (over, several) = (self.held() - to, self.files.len() > 1);
             let Some((file, length)) = self.files.last_mut() else { return };
-            if *length <= over && self.files.len() > 1 {
+            if *length <= over && several {
                 self.files.pop();
                 continue;
             }

@@ -199,7 +199,8 @@ mod tests {
     fn files_with_names_are_made_and_removed_again() {
         let dir = tempfile::tempdir().unwrap();
         let place = Place { root: "/".into(), path: dir.path().into() };
-        let job = |n| Inodes { place: place.clone(), wanted: Wanted::Take(n), name: ".murphy-inodes-T".into() };
+        let job =
+            |n| Inodes { place: place.clone(), wanted: Wanted::Take(n), name: ".murphy-inodes-T".into() };
         let mut seeds = Seeds::new(Job::Inodes(job(5000))).unwrap();
         // Only a few without names, so that the others are tried.
         seeds.most = 3;

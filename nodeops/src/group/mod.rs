@@ -85,7 +85,11 @@ impl GroupInjector {
                 let picked = containers::picked(&reference, spec, order.seed).await?;
                 Ok(picked
                     .into_iter()
-                    .map(|f| Meant { name: format!("of container {}", f.name), groups: f.cgroups, processes: None })
+                    .map(|f| Meant {
+                        name: format!("of container {}", f.name),
+                        groups: f.cgroups,
+                        processes: None,
+                    })
                     .collect())
             }
             TargetSpec::Process(spec) => {
@@ -93,8 +97,9 @@ impl GroupInjector {
                 let picked = select::pick(&reference, &alive, spec.pick, order.seed)?;
                 let mut out: Vec<Meant> = Vec::new();
                 for one in picked {
-                    let groups = Cgroups::of(one.id.pid)
-                        .map_err(|e| Refusal::new(format!("the group of process {}: {e}", one.id.pid), "try again"))?;
+                    let groups = Cgroups::of(one.id.pid).map_err(|e| {
+                        Refusal::new(format!("the group of process {}: {e}", one.id.pid), "try again")
+                    })?;
                     match out.iter_mut().find(|m| m.groups == groups) {
                         Some(m) => m.processes.get_or_insert_default().push(one.id.pid),
                         None => out.push(Meant {
@@ -140,7 +145,12 @@ impl GroupInjector {
                         }
                     }
                     let act = Act { edits, groups: one.groups.clone(), ..Act::new(fault) };
-                    acts.push(record(&act, words.join(", "), format!("write back {}", back.join(", ")), false));
+                    acts.push(record(
+                        &act,
+                        words.join(", "),
+                        format!("write back {}", back.join(", ")),
+                        false,
+                    ));
                 }
                 "pause" => {
                     if freeze::is_asked(&one.groups) {
@@ -156,13 +166,16 @@ impl GroupInjector {
                 }
                 "kill" | "oom_kill" => {
                     let pids = one.processes.clone().unwrap_or_else(|| one.groups.all_processes());
-                    let (chosen, left) = oom::choose(&pids, fault == "kill" || order.fault.inject.flag("group"));
+                    let (chosen, left) =
+                        oom::choose(&pids, fault == "kill" || order.fault.inject.flag("group"));
                     warnings.extend(left);
                     let signal = order.fault.inject.text("signal").unwrap_or("SIGKILL");
                     for (process, score) in chosen {
                         let act = Act { process: Some(process.id), ..Act::new(fault) };
-                        let why = if fault == "kill" { String::new() } else { format!(", oom_score {score}") };
-                        let words = format!("send {signal} to process {} ({}){why}", process.id.pid, process.comm);
+                        let why =
+                            if fault == "kill" { String::new() } else { format!(", oom_score {score}") };
+                        let words =
+                            format!("send {signal} to process {} ({}){why}", process.id.pid, process.comm);
                         acts.push(record(&act, words, "cannot be undone".into(), true));
                     }
                 }
@@ -210,8 +223,7 @@ impl GroupInjector {
 
     fn undo(&self, act: &Act) -> Recovered {
         // What we set last is known only where it was set, and may have been changed live.
-        let last: BTreeMap<String, String> =
-            lock(&self.done).values().flat_map(|d| d.last.clone()).collect();
+        let last: BTreeMap<String, String> = lock(&self.done).values().flat_map(|d| d.last.clone()).collect();
         let (mut undone, mut nothing, mut failed) = (false, Vec::new(), Vec::new());
         for edit in act.edits.iter().rev() {
             match edit.undo(last.get(&key(edit)).map(String::as_str)) {
@@ -309,11 +321,9 @@ impl Injector for GroupInjector {
                     "cgroup_squeeze" => self.apply(&plan.order.id, &act.edits),
                     "pause" => {
                         let groups = act.groups.clone();
-                        blocking(move || {
-                            freeze(&groups, true).inspect_err(|_| drop(freeze(&groups, false)))
-                        })
-                        .await
-                        .map_err(|why| InjectError::new(format!("freezing failed: {why}")))
+                        blocking(move || freeze(&groups, true).inspect_err(|_| drop(freeze(&groups, false))))
+                            .await
+                            .map_err(|why| InjectError::new(format!("freezing failed: {why}")))
                     }
                     _ => {
                         let signal = plan.order.fault.inject.text("signal").unwrap_or("SIGKILL").to_owned();
@@ -338,16 +348,18 @@ impl Injector for GroupInjector {
                 .hint("disarm it and arm it again"));
             }
             for act in armed.acts.iter().filter_map(read) {
-                let wanted =
-                    squeeze::edits(&act.groups, &fault.inject).map_err(|r| InjectError(r.0))?;
+                let wanted = squeeze::edits(&act.groups, &fault.inject).map_err(|r| InjectError(r.0))?;
                 let files = |edits: &[Edit]| edits.iter().map(key).collect::<Vec<_>>();
                 if files(&wanted) != files(&act.edits) {
-                    return Err(InjectError::new("which limits are narrowed cannot be changed while they are")
-                        .hint("arm cgroup_squeeze once more for the others"));
+                    return Err(InjectError::new(
+                        "which limits are narrowed cannot be changed while they are",
+                    )
+                    .hint("arm cgroup_squeeze once more for the others"));
                 }
                 for edit in &wanted {
                     edit.apply().map_err(|why| {
-                        InjectError::new(format!("narrowing a group failed: {why}")).hint("the limit before holds")
+                        InjectError::new(format!("narrowing a group failed: {why}"))
+                            .hint("the limit before holds")
                     })?;
                     lock(&self.done)
                         .entry(armed.order.id.clone())

@@ -1,8 +1,8 @@
 //! Whom the kernel would kill, and killing them.
 
 use crate::process::{select, signals};
-use host::process::{self, Process};
 use host::ProcessId;
+use host::process::{self, Process};
 use std::fs;
 use std::time::Duration;
 
@@ -19,11 +19,13 @@ pub(super) fn choose(pids: &[u32], all: bool) -> (Vec<(Process, i64)>, Vec<Strin
             left.push(format!("left out: {}", refusal.0));
             continue;
         }
-        let number = |file: &str| {
-            fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?.trim().parse::<i64>().ok()
-        };
+        let number =
+            |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?.trim().parse::<i64>().ok();
         if !all && number("oom_score_adj") == Some(-1000) {
-            left.push(format!("left out: process {pid} ({}) is protected (oom_score_adj -1000)", process.comm));
+            left.push(format!(
+                "left out: process {pid} ({}) is protected (oom_score_adj -1000)",
+                process.comm
+            ));
             continue;
         }
         found.push((process, number("oom_score").unwrap_or(0)));

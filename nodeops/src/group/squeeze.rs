@@ -59,7 +59,10 @@ pub(super) fn edits(groups: &Cgroups, wanted: &Injection) -> Result<Vec<Edit>, R
             Place::V2(dir) => dir,
             Place::V1(dir) => {
                 return Err(Refusal::new(
-                    format!("memory_high needs version 2 of control groups, and {} is version 1", dir.display()),
+                    format!(
+                        "memory_high needs version 2 of control groups, and {} is version 1",
+                        dir.display()
+                    ),
                     "use memory instead",
                 ));
             }
@@ -70,9 +73,10 @@ pub(super) fn edits(groups: &Cgroups, wanted: &Injection) -> Result<Vec<Edit>, R
         let dir = place(groups, "pids", "pids")?.dir().to_owned();
         all.push(whole("pids", &dir, "pids.max", pids.to_string())?);
     }
-    for (param, v1, field) in
-        [("read", "blkio.throttle.read_bps_device", "rbps"), ("write", "blkio.throttle.write_bps_device", "wbps")]
-    {
+    for (param, v1, field) in [
+        ("read", "blkio.throttle.read_bps_device", "rbps"),
+        ("write", "blkio.throttle.write_bps_device", "wbps"),
+    ] {
         if let Some(rate) = wanted.byte_rate(param) {
             let path = wanted.text("path").unwrap_or("/");
             let bytes = rate.value().round().max(1.0).to_string();
@@ -129,7 +133,8 @@ fn place<'a>(groups: &'a Cgroups, controller: &str, param: &str) -> Result<Place
     let dir = found.dir();
     let root = Cgroups::mount_point(dir);
     if root || !dir.join(probe).exists() {
-        let why = if root { "it is the root of its hierarchy".to_owned() } else { format!("it has no {probe}") };
+        let why =
+            if root { "it is the root of its hierarchy".to_owned() } else { format!("it has no {probe}") };
         return Err(Refusal::new(
             format!("{param}: the group {} cannot be limited: {why}", dir.display()),
             "put what is meant into a group of its own (systemd-run --scope, a container)",
@@ -234,7 +239,8 @@ impl Edit {
             }
             _ => "",
         };
-        self.write(&self.set).map_err(|e| format!("writing {} to {file} failed: {e}{}", self.set, busy(&e)))?;
+        self.write(&self.set)
+            .map_err(|e| format!("writing {} to {file} failed: {e}{}", self.set, busy(&e)))?;
         match self.now() {
             Some(now) if now == self.set => Ok(()),
             Some(now) => Err(format!("{file} reads {now} after {} was written", self.set)),

@@ -81,11 +81,10 @@ fn cpu(fault: &Fault, place: &Place, elapsed: Duration) -> Result<Vec<Task>, Ref
             Refusal::new(format!("cpus {text:?} is no list of processors"), "write for example 0,2-3")
         })?),
     };
-    if let Some(missing) = chosen.iter().flatten().find(|n| !Path::new(&format!("/sys/devices/system/cpu/cpu{n}")).exists()) {
-        return Err(Refusal::new(
-            format!("there is no processor {missing}"),
-            "`lscpu -e` lists them",
-        ));
+    if let Some(missing) =
+        chosen.iter().flatten().find(|n| !Path::new(&format!("/sys/devices/system/cpu/cpu{n}")).exists())
+    {
+        return Err(Refusal::new(format!("there is no processor {missing}"), "`lscpu -e` lists them"));
     }
     // On chosen processors there are as many cores as were chosen.
     let machine = chosen.as_ref().map_or_else(super::cores, Vec::len);
@@ -93,11 +92,13 @@ fn cpu(fault: &Fault, place: &Place, elapsed: Duration) -> Result<Vec<Task>, Ref
     let mut warnings = Vec::new();
     let most = load.cores[0].max(load.cores[1]);
     if most > machine as f64 {
-        warnings.push(format!("{most} cores are asked for, but there are {machine}: {machine} at most get busy"));
+        warnings
+            .push(format!("{most} cores are asked for, but there are {machine}: {machine} at most get busy"));
     }
     let last = load.total(Duration::from_secs(u32::MAX.into()));
     if place.groups.is_none() && last >= super::cores() as f64 * 0.95 && load.nice <= 0 {
-        warnings.push("this leaves next to nothing for the rest of the machine; nice=19 yields to others".into());
+        warnings
+            .push("this leaves next to nothing for the rest of the machine; nice=19 yields to others".into());
     }
     if let Some(cores) = place.groups.as_ref().and_then(crate::group::cores).filter(|c| *c < last) {
         warnings.push(format!("the group may use {cores} cores: more than that is not had"));
@@ -133,7 +134,9 @@ fn ramps(fault: &Fault, possible: &[&str]) -> Result<(), Refusal> {
     let name = fault.inject.name();
     let wrong = fault.ramp.iter().flat_map(|r| &r.tracks).find(|t| {
         let alike = match fault.inject.get(&t.param) {
-            Some(own) => [&t.from, &t.to].iter().all(|v| std::mem::discriminant(*v) == std::mem::discriminant(own)),
+            Some(own) => {
+                [&t.from, &t.to].iter().all(|v| std::mem::discriminant(*v) == std::mem::discriminant(own))
+            }
             None => true,
         };
         !possible.contains(&t.param.as_str()) || !alike
@@ -158,7 +161,12 @@ fn memory(fault: &Fault, place: &Place, elapsed: Duration) -> Result<Vec<Task>, 
     let (amount, share) = match (size, load) {
         (Some(size), None) => (size, false),
         (None, Some(load)) => (load, true),
-        _ => return Err(Refusal::new("memory needs either size or load", "give for example size=512MiB or load=80%")),
+        _ => {
+            return Err(Refusal::new(
+                "memory needs either size or load",
+                "give for example size=512MiB or load=80%",
+            ));
+        }
     };
     let job = MemoryJob {
         amount,
@@ -169,7 +177,11 @@ fn memory(fault: &Fault, place: &Place, elapsed: Duration) -> Result<Vec<Task>, 
         group: place.groups.clone().filter(|g| g.memory().is_some()),
     };
     let last = amount.to;
-    let what = if share { Percent::new(last * 100.0).map_or_else(|_| String::new(), |p| p.to_string()) } else { Size(last as u64).to_string() };
+    let what = if share {
+        Percent::new(last * 100.0).map_or_else(String::new, |p| p.to_string())
+    } else {
+        Size(last as u64).to_string()
+    };
     let of = match (share, &job.group) {
         (false, _) => "",
         (true, None) => " of the machine's memory",
@@ -182,7 +194,10 @@ fn memory(fault: &Fault, place: &Place, elapsed: Duration) -> Result<Vec<Task>, 
     let mut warnings = Vec::new();
     let limit = place.groups.as_ref().and_then(Cgroups::memory).map(|m| m.limit);
     if let Some(limit) = limit.filter(|limit| !share && last > *limit as f64) {
-        warnings.push(format!("the group may have {}: the kernel kills for more, or the reserve keeps it from that", Size(limit)));
+        warnings.push(format!(
+            "the group may have {}: the kernel kills for more, or the reserve keeps it from that",
+            Size(limit)
+        ));
     }
     Ok(vec![Task { job: Job::Memory(job), words, leftover: None, warnings }])
 }
@@ -217,7 +232,8 @@ fn io(fault: &Fault, place: &Place, elapsed: Duration) -> Result<(IoJob, String)
         random: inject.text("pattern") == Some("random"),
         direct,
     };
-    let rate = inject.byte_rate("rate").map_or_else(|| "as fast as it goes".to_owned(), |r| format!("at {r}"));
+    let rate =
+        inject.byte_rate("rate").map_or_else(|| "as fast as it goes".to_owned(), |r| format!("at {r}"));
     let op = if op == "both" { "read and write" } else { op };
     let words = format!("{op} {} at a time {rate} below {}", Size(block), job.place.path.display());
     Ok((job, words))
@@ -252,7 +268,10 @@ fn disk(id: &str, fault: &Fault, place: &Place) -> Result<Vec<Task>, Refusal> {
     ];
     let mut given = given.into_iter().flatten();
     let (Some((wanted, words)), None) = (given.next(), given.next()) else {
-        return Err(Refusal::new("disk_fill needs one of size, used, leave and free", "give for example leave=5%"));
+        return Err(Refusal::new(
+            "disk_fill needs one of size, used, leave and free",
+            "give for example leave=5%",
+        ));
     };
     let dir = directory(fault, place)?;
     let name = format!(".murphy-fill-{}", crate::record::tag(id));
@@ -260,12 +279,8 @@ fn disk(id: &str, fault: &Fault, place: &Place) -> Result<Vec<Task>, Refusal> {
         .and_then(|fd| Ok(rustix::fs::fstatvfs(&fd)?))
         .map_err(|e| Refusal::new(format!("{}: {e}", dir.path.display()), "choose another path"))?;
     let free = at.f_bavail * at.f_frsize;
-    let words = format!(
-        "{words} of the filesystem of {}{} ({} free)",
-        dir.path.display(),
-        place.name,
-        Size(free)
-    );
+    let words =
+        format!("{words} of the filesystem of {}{} ({} free)", dir.path.display(), place.name, Size(free));
     let reserved = inject.flag("reserved");
     let job = Disk { place: dir.clone(), wanted, reserved, name: name.clone() };
     let leftover = Some((dir, name));
@@ -335,9 +350,8 @@ fn wanted(fault: &Fault) -> Wanted {
 fn files(fault: &Fault) -> Result<Vec<Task>, Refusal> {
     ramps(fault, &[])?;
     let wanted = wanted(fault);
-    let (used, most) = exhaust::system().ok_or_else(|| {
-        Refusal::new("/proc/sys/fs/file-nr cannot be read", "it needs a mounted /proc")
-    })?;
+    let (used, most) = exhaust::system()
+        .ok_or_else(|| Refusal::new("/proc/sys/fs/file-nr cannot be read", "it needs a mounted /proc"))?;
     let needed = wanted.goal(0, most.saturating_sub(used), most);
     let capacity = exhaust::capacity();
     if needed.div_ceil(capacity.max(1)) > 64 {
@@ -352,7 +366,12 @@ fn files(fault: &Fault) -> Result<Vec<Task>, Refusal> {
         1 => format!("hold {needed} open files"),
         _ => format!("hold open files, {} of {n} processes for {needed} in all", i + 1),
     };
-    let task = |(i, wanted)| Task { job: Job::Files(Files { wanted }), words: words(i), leftover: None, warnings: vec![] };
+    let task = |(i, wanted)| Task {
+        job: Job::Files(Files { wanted }),
+        words: words(i),
+        leftover: None,
+        warnings: vec![],
+    };
     Ok(parts.into_iter().enumerate().map(task).collect())
 }
 
@@ -362,7 +381,10 @@ fn pids(fault: &Fault, place: &Place) -> Result<Vec<Task>, Refusal> {
     let group = place.groups.clone().filter(|g| exhaust::count(Some(g)).is_some());
     if place.groups.is_some() && group.is_none() && !matches!(wanted, Wanted::Take(_)) {
         return Err(Refusal::new(
-            format!("pids.max is not set{}: there is nothing to be used up but the machine's own", place.name),
+            format!(
+                "pids.max is not set{}: there is nothing to be used up but the machine's own",
+                place.name
+            ),
             "give count, set a limit first (cgroup_squeeze pids=…), or arm it on node:self",
         ));
     }
@@ -377,7 +399,10 @@ fn pids(fault: &Fault, place: &Place) -> Result<Vec<Task>, Refusal> {
         _ => format!("start sleeping threads{}, {} of {n} processes for {needed} in all", place.name, i + 1),
     };
     let warnings = if group.is_none() && place.groups.is_none() {
-        vec!["nobody on this machine can start a process while it is on; murphy needs none to take it back".to_owned()]
+        vec![
+            "nobody on this machine can start a process while it is on; murphy needs none to take it back"
+                .to_owned(),
+        ]
     } else {
         vec![]
     };
@@ -421,7 +446,10 @@ fn stress_ng() -> Result<PathBuf, Refusal> {
         .map(|dir| dir.join("stress-ng"))
         .find(|file| file.is_file());
     found.ok_or_else(|| {
-        Refusal::new("stress-ng is not installed", "install it: apt-get install stress-ng, dnf install stress-ng")
+        Refusal::new(
+            "stress-ng is not installed",
+            "install it: apt-get install stress-ng, dnf install stress-ng",
+        )
     })
 }
 

@@ -61,7 +61,8 @@ impl NodeInjector {
         for place in places(order).await? {
             for task in jobs::tasks(&order.id, &order.fault, &place, Duration::ZERO)? {
                 let mut act = Act::new(order.fault.inject.name(), None, "murphy-stress");
-                act.leftover = task.leftover.map(|(dir, name)| Leftover { root: dir.root, path: dir.path, name });
+                act.leftover =
+                    task.leftover.map(|(dir, name)| Leftover { root: dir.root, path: dir.path, name });
                 let undo = match &act.leftover {
                     Some(left) => format!(
                         "kill the child process, remove {} if it is there",
@@ -209,7 +210,11 @@ impl Injector for NodeInjector {
                     Err(refusal) => refusal.to_string(),
                     Ok(_) => "the target is not what it was when this was planned".into(),
                 };
-                return plan.acts.iter().map(|_| Err(InjectError::new(why.clone()).hint("arm it again"))).collect();
+                return plan
+                    .acts
+                    .iter()
+                    .map(|_| Err(InjectError::new(why.clone()).hint("arm it again")))
+                    .collect();
             }
             let mut out = Vec::new();
             for (n, (place, task)) in tasks.into_iter().enumerate() {
@@ -242,21 +247,25 @@ impl Injector for NodeInjector {
             for (n, (place, stressor)) in list.into_iter().enumerate() {
                 let part = counted.entry(place.name.clone()).or_default();
                 let elapsed = lock(&stressor).began().map_or(Duration::ZERO, |began| began.elapsed());
-                let tasks = jobs::tasks(&armed.order.id, fault, &place, elapsed).map_err(|r| InjectError(r.0))?;
+                let tasks =
+                    jobs::tasks(&armed.order.id, fault, &place, elapsed).map_err(|r| InjectError(r.0))?;
                 let Some(mut task) = tasks.into_iter().nth(*part) else {
                     return Err(InjectError::new("fewer children would do than there are")
                         .hint("disarm it and arm it again"));
                 };
                 *part += 1;
                 // Names that were noted stay.
-                task.job.keep_name(lock(&self.working).get(&armed.order.id).and_then(|l| l.get(n)).map(|w| &w.job));
+                task.job.keep_name(
+                    lock(&self.working).get(&armed.order.id).and_then(|l| l.get(n)).map(|w| &w.job),
+                );
                 let told = task.job.clone();
                 let set = move || lock(&stressor).tell(&Word::Job(told)).map_err(|e| e.to_string());
                 blocking(set).await.and_then(|r| r).map_err(|why| {
                     InjectError::new(format!("the child did not take the change: {why}"))
                         .hint("disarm it and arm it again")
                 })?;
-                if let Some(working) = lock(&self.working).get_mut(&armed.order.id).and_then(|l| l.get_mut(n)) {
+                if let Some(working) = lock(&self.working).get_mut(&armed.order.id).and_then(|l| l.get_mut(n))
+                {
                     working.job = task.job;
                 }
             }
@@ -359,7 +368,8 @@ impl Working {
         if !on_purpose {
             numbers.insert("ended_early".into(), f64::from(u8::from(!runs)));
             if !runs {
-                let kills = oom_kills(&self.place).zip(self.oom_before).map_or(0, |(n, b)| n.saturating_sub(b));
+                let kills =
+                    oom_kills(&self.place).zip(self.oom_before).map_or(0, |(n, b)| n.saturating_sub(b));
                 let killed = stressor.was_killed() && kills > 0;
                 numbers.insert("oom_killed".into(), f64::from(u8::from(killed)));
             }
@@ -427,7 +437,9 @@ fn sweep(act: &UndoRecord, outcome: Recovered) -> Recovered {
     match removed {
         Ok(true) => Recovered::Undone,
         Ok(false) => outcome,
-        Err(e) => Recovered::Failed(format!("{} could not be removed: {e}; remove it by hand", shown.display())),
+        Err(e) => {
+            Recovered::Failed(format!("{} could not be removed: {e}; remove it by hand", shown.display()))
+        }
     }
 }
 

@@ -41,7 +41,11 @@ pub(super) async fn places(order: &Order) -> Result<Vec<Place>, Refusal> {
         }
         TargetSpec::Netns(spec) => {
             let path = namespace(&reference, spec)?;
-            Ok(vec![Place { name: format!(" in the namespace {}", path.display()), netns: Some(path), ..machine }])
+            Ok(vec![Place {
+                name: format!(" in the namespace {}", path.display()),
+                netns: Some(path),
+                ..machine
+            }])
         }
         TargetSpec::Container(spec) => {
             let picked = containers::picked(&reference, spec, order.seed).await?;

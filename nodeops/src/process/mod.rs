@@ -116,9 +116,10 @@ impl ProcessInjector {
                 let mut round = Round::default();
                 for one in picked {
                     let sent = select::allowed(&one).is_ok()
-                        && one.id.open().is_ok_and(|held| {
-                            signal.is_some_and(|signal| held.signal(signal).is_ok())
-                        });
+                        && one
+                            .id
+                            .open()
+                            .is_ok_and(|held| signal.is_some_and(|signal| held.signal(signal).is_ok()));
                     round.count(sent);
                 }
                 round
@@ -143,9 +144,7 @@ impl Injector for ProcessInjector {
     }
 
     fn open<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<TargetState, Refusal>> {
-        Box::pin(async move {
-            self.known.open(target).await
-        })
+        Box::pin(async move { self.known.open(target).await })
     }
 
     fn close<'a>(&'a self, target: &'a TargetRef) -> BoxFuture<'a, ()> {

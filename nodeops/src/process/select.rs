@@ -106,21 +106,26 @@ impl<'a> Filter<'a> {
         let user = match &spec.user {
             None => None,
             Some(name) => Some(privilege::uid_of(name).ok_or_else(|| {
-                Refusal::new(format!("{target}: there is no user {name:?}"), "give a name of /etc/passwd or a number")
+                Refusal::new(
+                    format!("{target}: there is no user {name:?}"),
+                    "give a name of /etc/passwd or a number",
+                )
             })?),
         };
         let group = match &spec.cgroup {
             None => None,
             Some(path) => {
-                let groups = Cgroups::named(path)
-                    .map_err(|e| Refusal::new(format!("{target}: cgroup {path}: {e}"), "see /proc/PID/cgroup"))?;
+                let groups = Cgroups::named(path).map_err(|e| {
+                    Refusal::new(format!("{target}: cgroup {path}: {e}"), "see /proc/PID/cgroup")
+                })?;
                 Some(groups.all_processes().into_iter().collect())
             }
         };
         let container = match &spec.container {
             None => None,
             Some(name) => {
-                let spec = ContainerSpec { name: Some(name.clone()), pick: Pick::All, ..ContainerSpec::default() };
+                let spec =
+                    ContainerSpec { name: Some(name.clone()), pick: Pick::All, ..ContainerSpec::default() };
                 let found = containers::find(target, &spec).await?;
                 Some(found.iter().flat_map(|f| f.cgroups.all_processes()).collect())
             }

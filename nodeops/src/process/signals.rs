@@ -3,7 +3,7 @@
 use host::process::ProcessSignal;
 
 /// The signals of the catalogue.
-pub(super) const SIGNALS: [(&str, ProcessSignal); 14] = [
+pub(super) const SIGNALS: [(&str, ProcessSignal); 25] = [
     ("SIGKILL", ProcessSignal::KILL),
     ("SIGTERM", ProcessSignal::TERM),
     ("SIGINT", ProcessSignal::INT),
@@ -18,6 +18,17 @@ pub(super) const SIGNALS: [(&str, ProcessSignal); 14] = [
     ("SIGBUS", ProcessSignal::BUS),
     ("SIGFPE", ProcessSignal::FPE),
     ("SIGILL", ProcessSignal::ILL),
+    ("SIGCONT", ProcessSignal::CONT),
+    ("SIGWINCH", ProcessSignal::WINCH),
+    ("SIGTRAP", ProcessSignal::TRAP),
+    ("SIGSYS", ProcessSignal::SYS),
+    ("SIGXCPU", ProcessSignal::XCPU),
+    ("SIGXFSZ", ProcessSignal::XFSZ),
+    ("SIGVTALRM", ProcessSignal::VTALARM),
+    ("SIGPROF", ProcessSignal::PROF),
+    ("SIGURG", ProcessSignal::URG),
+    ("SIGIO", ProcessSignal::IO),
+    ("SIGPWR", ProcessSignal::POWER),
 ];
 
 /// The signal of that name.

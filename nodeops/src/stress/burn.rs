@@ -43,7 +43,9 @@ impl Shared {
             return Ok(());
         }
         // On this thread first, which burns nothing, but is refused what the others would be refused.
-        stay_on(cpus).map_err(|e| format!("processors {cpus:?} were refused: {e}; see /proc/cpuinfo and the cpuset"))?;
+        stay_on(cpus).map_err(|e| {
+            format!("processors {cpus:?} were refused: {e}; see /proc/cpuinfo and the cpuset")
+        })?;
         own.clear();
         own.extend_from_slice(cpus);
         self.moved.fetch_add(1, Relaxed);

@@ -137,9 +137,11 @@ impl Worker {
                 None => {
                     let mover = Arc::new(Mover::start(job)?);
                     self.mover = Some(mover.clone());
-                    background("murphy-tell", move || loop {
-                        thread::sleep(TELL);
-                        tell(&mover.measured());
+                    background("murphy-tell", move || {
+                        loop {
+                            thread::sleep(TELL);
+                            tell(&mover.measured());
+                        }
                     })
                 }
             },

@@ -182,17 +182,19 @@ fn prepare(job: &IoJob, worker: usize) -> Result<File, String> {
     let shown = job.place.path.display();
     let dir = inroot::directory(&job.place.root, &job.place.path).map_err(|e| format!("{shown}: {e}"))?;
     let flags = if job.direct { OFlags::DIRECT } else { OFlags::empty() };
-    let file = inroot::nameless(&dir, flags, &format!(".murphy-io-{}-{worker}", std::process::id())).map_err(|e| {
-        let direct = job.direct && e.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error());
-        let hint = if direct { "; this filesystem has no O_DIRECT: use direct=false" } else { "" };
-        format!("a file in {shown}: {e}{hint}")
-    })?;
+    let file = inroot::nameless(&dir, flags, &format!(".murphy-io-{}-{worker}", std::process::id()))
+        .map_err(|e| {
+            let direct = job.direct && e.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error());
+            let hint = if direct { "; this filesystem has no O_DIRECT: use direct=false" } else { "" };
+            format!("a file in {shown}: {e}{hint}")
+        })?;
     let mut buffer = Aligned::new((1 << 20).min(job.size as usize).next_multiple_of(ALIGN));
     fill(buffer.bytes(), worker as u64 + 1);
     let mut at = 0;
     // Written also when it is only written later: the first writes into holes are slower than those that follow.
     while at < job.size {
-        let n = file.write_at(buffer.bytes(), at).map_err(|e| format!("writing {} in {shown}: {e}", size(at)))?;
+        let n =
+            file.write_at(buffer.bytes(), at).map_err(|e| format!("writing {} in {shown}: {e}", size(at)))?;
         at += n as u64;
     }
     file.sync_data().map_err(|e| format!("syncing a file in {shown}: {e}"))?;

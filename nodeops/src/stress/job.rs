@@ -64,6 +64,7 @@ pub(crate) struct Moving {
 }
 
 impl Moving {
+    #[cfg(test)]
     pub(crate) fn fixed(value: f64) -> Moving {
         Moving { from: value, to: value, over_ms: 0.0, since_ms: 0.0 }
     }

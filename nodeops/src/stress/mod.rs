@@ -8,7 +8,7 @@
 //! `error …`. Unasked it prints `status {…}` with numbers four times a second.
 
 mod burn;
-mod child;
+pub(crate) mod child;
 mod cpu;
 mod io;
 mod job;

@@ -201,14 +201,12 @@ fn listen(output: ChildStdout, told: Arc<Mutex<BTreeMap<String, f64>>>) -> io::R
     let read = move || {
         for line in io::BufReader::new(output).lines() {
             let Ok(line) = line else { return };
-            match line.strip_prefix("status ") {
-                Some(numbers) => {
-                    if let Ok(numbers) = serde_json::from_str(numbers) {
-                        *told.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
-                    }
+            if let Some(numbers) = line.strip_prefix("status ") {
+                if let Ok(numbers) = serde_json::from_str(numbers) {
+                    *told.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
                 }
-                None if send.send(line).is_err() => return,
-                None => {}
+            } else if send.send(line).is_err() {
+                return;
             }
         }
     };
