@@ -8,21 +8,27 @@
 pub mod cgroup;
 pub mod containers;
 mod exhaust;
+mod files;
 mod group;
 mod held;
 mod inroot;
+mod limits;
 mod looping;
 mod node;
 mod opened;
 mod pick;
 mod process;
 mod record;
+mod services;
 pub mod stress;
 
 pub use containers::ContainerInjector;
+pub use files::FileInjector;
 pub use group::GroupInjector;
+pub use limits::LimitInjector;
 pub use node::NodeInjector;
 pub use process::{Known, ProcessInjector};
+pub use services::ServiceInjector;
 
 use inject::Injector;
 use std::sync::Arc;
@@ -36,6 +42,9 @@ pub fn injectors() -> Vec<Arc<dyn Injector>> {
         Arc::new(ContainerInjector::new()),
         Arc::new(processes),
         Arc::new(NodeInjector::new()),
-        Arc::new(GroupInjector::new(known)),
+        Arc::new(GroupInjector::new(known.clone())),
+        Arc::new(LimitInjector::new(known)),
+        Arc::new(FileInjector::new()),
+        Arc::new(ServiceInjector::new()),
     ]
 }

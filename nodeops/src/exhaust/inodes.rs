@@ -153,7 +153,11 @@ impl Holder for Seeds {
         let held = self.held();
         let goal = self.job.wanted.goal(held, at.f_favail, at.f_files);
         if goal < held {
-            for _ in 0..(held - goal).min(BITE) {
+            for _ in 0..BITE {
+                // A directory goes along with its last file, so it may be more than one.
+                if self.held() <= goal {
+                    break;
+                }
                 self.one_less();
             }
             return if held - goal > BITE { Duration::ZERO } else { Duration::from_millis(200) };

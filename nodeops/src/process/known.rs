@@ -40,7 +40,7 @@ impl Known {
     }
 
     /// Looks for the processes of a target, unless they are known and one of them lives.
-    pub(super) async fn open(&self, target: &Target) -> Result<TargetState, Refusal> {
+    pub(crate) async fn open(&self, target: &Target) -> Result<TargetState, Refusal> {
         let reference = target.reference();
         let wanted = spec(target)?;
         let known = self.lock().get(&reference).cloned();
@@ -62,7 +62,7 @@ impl Known {
         Ok(state)
     }
 
-    pub(super) fn close(&self, target: &TargetRef) {
+    pub(crate) fn close(&self, target: &TargetRef) {
         self.lock().remove(target);
     }
 

@@ -14,6 +14,8 @@ const PAGE: usize = 4096;
 const CHUNK: usize = 64 * 1024 * 1024;
 /// How much is taken between two looks at what is left.
 const BITE: usize = 4 * 1024 * 1024;
+/// How far the reserve may be broken before something is given back: what is available moves all the time.
+const SLACK: u64 = 1024 * 1024;
 /// How long one step may take.
 const STEP: Duration = Duration::from_millis(30);
 
@@ -141,7 +143,7 @@ impl Holder for Hoard {
             let most = (held + there.available).saturating_sub(self.job.reserve);
             let goal = wanted.min(most);
             self.short = wanted - goal;
-            let slack = if self.short > 0 { BITE as u64 } else { 0 };
+            let slack = if self.short > 0 { SLACK } else { 0 };
             if goal + slack < held {
                 self.shrink(goal as usize);
             } else if goal >= held + PAGE as u64 {
