@@ -5,6 +5,7 @@
 
 mod connections;
 mod files;
+mod network;
 mod node;
 pub mod requests;
 mod tls;
@@ -110,7 +111,7 @@ impl ParamDef {
 pub fn all() -> impl Iterator<Item = &'static FaultDef> {
     let proxy =
         connections::FAULTS.iter().chain(requests::FAULTS).chain(websockets::FAULTS).chain(tls::FAULTS);
-    proxy.chain(files::FAULTS).chain(node::FAULTS)
+    proxy.chain(files::FAULTS).chain(node::FAULTS).chain(network::FAULTS)
 }
 
 /// The fault of that name.
