@@ -60,7 +60,12 @@ pub struct FrameSender {
 impl FrameSender {
     /// Opens one in the namespace of this thread.
     pub fn open(interface: u32, mark: u32) -> io::Result<FrameSender> {
-        let fd = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+        let fd = socket_with(
+            AddressFamily::PACKET,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            None,
+        )?;
         sys::set_option(&fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)?;
         set_mark(&fd, mark)?;
         let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&fd, 64 << 20);
@@ -87,7 +92,9 @@ impl PacketSender {
     pub fn open(mark: u32) -> io::Result<PacketSender> {
         let open = |family, six| -> io::Result<OwnedFd> {
             // IPPROTO_RAW: nothing is received.
-            let raw = rustix::net::Protocol::from_raw(std::num::NonZeroU32::new(255).unwrap_or(std::num::NonZeroU32::MIN));
+            let raw = rustix::net::Protocol::from_raw(
+                std::num::NonZeroU32::new(255).unwrap_or(std::num::NonZeroU32::MIN),
+            );
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let fd = socket_with(family, SocketType::RAW, flags, Some(raw))?;
             sys::header_included(&fd, six)?;
@@ -95,7 +102,10 @@ impl PacketSender {
             Ok(fd)
         };
         // A kernel without IPv6 has no packets of it either.
-        Ok(PacketSender { four: open(AddressFamily::INET, false)?, six: open(AddressFamily::INET6, true).ok() })
+        Ok(PacketSender {
+            four: open(AddressFamily::INET, false)?,
+            six: open(AddressFamily::INET6, true).ok(),
+        })
     }
 
     /// Sends one packet to where its header says.

@@ -52,7 +52,10 @@ impl Netns {
     /// One that `ip netns` gave a name.
     pub fn named(name: &str) -> io::Result<Netns> {
         if name.is_empty() || name.contains('/') || name == "." || name == ".." {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is no name of a namespace")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{name:?} is no name of a namespace"),
+            ));
         }
         Netns::open(&Path::new("/run/netns").join(name))
     }

@@ -205,5 +205,9 @@ fn show_plan(args: &Arm, plan: &PlanView) -> Outcome {
         out.push_str(&format!("  do:   {}\n  undo: {}\n", act.act, act.undo));
     }
     plan.warnings.iter().for_each(|w| out.push_str(&format!("  mind: {w}\n")));
+    if !plan.commands.is_empty() {
+        out.push_str("  by hand that would be:\n");
+        plan.commands.iter().for_each(|c| out.push_str(&format!("    {c}\n")));
+    }
     print(&out)
 }

@@ -41,6 +41,8 @@ pub enum Hook {
     Prerouting,
     /// What is for this machine.
     Input,
+    /// What only passes through.
+    Forward,
     /// What programs here send.
     Output,
     /// What came in at that interface, before anyone else sees it.
@@ -54,6 +56,7 @@ impl Hook {
         match self {
             Hook::Prerouting | Hook::Ingress(_) => 0,
             Hook::Input | Hook::Egress(_) => 1,
+            Hook::Forward => 2,
             Hook::Output => 3,
         }
     }
@@ -105,6 +108,8 @@ pub enum Meta {
     Mark,
     /// The index of the interface it came in at, four bytes.
     InIndex,
+    /// The index of the interface it goes out at, four bytes.
+    OutIndex,
     /// The transport protocol, one byte.
     Transport,
 }
@@ -115,6 +120,7 @@ impl Meta {
             Meta::Protocol => 1,
             Meta::Mark => 3,
             Meta::InIndex => 4,
+            Meta::OutIndex => 5,
             Meta::Transport => 16,
         }
     }
@@ -213,10 +219,10 @@ impl Rule {
         self.load_meta(Meta::Mark).bits(&mask.to_ne_bytes(), &[0; 4]).compare(how, &value.to_ne_bytes())
     }
 
-    /// Sets those bits of the mark, and leaves the others.
-    pub fn set_mark(self, bits: u32) -> Rule {
+    /// Sets the bits of the mark that the mask has, and leaves the others.
+    pub fn set_mark(self, mask: u32, value: u32) -> Rule {
         self.load_meta(Meta::Mark)
-            .bits(&(!bits).to_ne_bytes(), &bits.to_ne_bytes())
+            .bits(&(!mask).to_ne_bytes(), &(value & mask).to_ne_bytes())
             .then("meta", &Attrs::new().be32(2, Meta::Mark.number()).be32(3, REGISTER))
     }
 
@@ -227,7 +233,9 @@ impl Rule {
 
     /// Goes on when bytes of a header are so under a mask.
     pub fn masked(self, header: Header, offset: u32, mask: &[u8], how: Compare, value: &[u8]) -> Rule {
-        self.load_bytes(header, offset, mask.len() as u32).bits(mask, &vec![0; mask.len()]).compare(how, value)
+        self.load_bytes(header, offset, mask.len() as u32)
+            .bits(mask, &vec![0; mask.len()])
+            .compare(how, value)
     }
 
     /// Goes on for so many of 2³² packets, at random.
@@ -304,6 +312,7 @@ impl Rule {
 const COUNTER: u32 = 1;
 
 const NEW_TABLE: u16 = 0;
+const GET_TABLE: u16 = 1;
 const DEL_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const DEL_CHAIN: u16 = 5;
@@ -355,7 +364,15 @@ impl Batch {
     }
 
     /// Makes a chain that sees packets at a hook. `kind` is `filter` or `nat`; what reaches its end goes on.
-    pub fn base_chain(&mut self, family: Family, table: &str, chain: &str, kind: &str, hook: &Hook, priority: i32) {
+    pub fn base_chain(
+        &mut self,
+        family: Family,
+        table: &str,
+        chain: &str,
+        kind: &str,
+        hook: &Hook,
+        priority: i32,
+    ) {
         let mut at = Attrs::new().be32(1, hook.number()).be32(2, priority as u32);
         if let Some(device) = hook.device() {
             at = at.text(3, device);
@@ -475,6 +492,17 @@ impl Nft {
     fn waiting(&self, buffer: &mut [u8]) -> Option<usize> {
         let fd = self.socket.as_fd().as_raw_fd();
         nix::sys::socket::recv(fd, buffer, nix::sys::socket::MsgFlags::MSG_DONTWAIT).ok()
+    }
+
+    /// Whether there is a table of that name, whoever owns it.
+    pub fn has_table(&mut self, family: Family, table: &str) -> Result<bool, NetlinkError> {
+        let mut body = vec![family.number(), 0, 0, 0];
+        body.extend(Attrs::new().text(1, table).bytes());
+        match self.socket.ask(SUBSYSTEM | GET_TABLE, 0, &body, |_| {}) {
+            Ok(()) => Ok(true),
+            Err(e) if e.is(libc::ENOENT) => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// What the counters of a table have counted, by name.

@@ -77,8 +77,7 @@ impl Queue {
 
     /// Whether packets come whole and as they are on the wire, or just their headers and as large as the kernel has them.
     pub fn show(&self, whole: bool) -> Result<(), NetlinkError> {
-        let (range, flags) =
-            if whole { (0xffff_u32, FAIL_OPEN) } else { (HEADERS, FAIL_OPEN | LARGE) };
+        let (range, flags) = if whole { (0xffff_u32, FAIL_OPEN) } else { (HEADERS, FAIL_OPEN | LARGE) };
         let mut params = range.to_be_bytes().to_vec();
         params.push(2);
         self.tell(&Attrs::new().raw(2, &params))?;

@@ -104,12 +104,8 @@ impl Socket {
         let fd =
             nix::sys::socket::socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, which)?;
         nix::sys::socket::bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        rustix::net::sockopt::set_socket_timeout(
-            &fd,
-            rustix::net::sockopt::Timeout::Recv,
-            Some(PATIENCE),
-        )
-        .map_err(io::Error::from)?;
+        rustix::net::sockopt::set_socket_timeout(&fd, rustix::net::sockopt::Timeout::Recv, Some(PATIENCE))
+            .map_err(io::Error::from)?;
         // Errors come with the kernel's words and without a copy of the request. Old kernels have neither: no matter.
         let _ = sys::set_option(&fd, libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1);
         let _ = sys::set_option(&fd, libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1);
@@ -192,7 +188,8 @@ impl Socket {
                     }
                     DONE => {
                         // The end of a list may carry an error too.
-                        let code = message.body.get(..4).and_then(|b| Some(i32::from_ne_bytes(b.try_into().ok()?)));
+                        let code =
+                            message.body.get(..4).and_then(|b| Some(i32::from_ne_bytes(b.try_into().ok()?)));
                         if let Some(code @ ..0) = code {
                             return Err(NetlinkError { errno: -code, said: String::new() });
                         }

@@ -56,12 +56,10 @@ const LOCAL_PORT: ParamDef = optional("local_port", Text, "8080", "ports of this
 const REMOTE_PORT: ParamDef = optional("remote_port", Text, "5432", "ports of the other side");
 const PROTOCOL: ParamDef =
     with_default("protocol", Choice(&["any", "tcp", "udp", "icmp"]), "any", "what the packets carry");
-const FAMILY: ParamDef =
-    with_default("family", Choice(&["any", "ipv4", "ipv6"]), "any", "the version of IP");
+const FAMILY: ParamDef = with_default("family", Choice(&["any", "ipv4", "ipv6"]), "any", "the version of IP");
 const EXCEPT_PEER: ParamDef =
     optional("except_peer", Text, "10.0.0.1", "addresses, networks or names that are left alone");
-const EXCEPT_PORT: ParamDef =
-    optional("except_port", Text, "22", "ports of either side that are left alone");
+const EXCEPT_PORT: ParamDef = optional("except_port", Text, "22", "ports of either side that are left alone");
 const EXEMPT: ParamDef = with_default(
     "exempt",
     Choices(&["ssh", "control", "nothing"]),
@@ -106,7 +104,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
                 "uniform",
                 "how the spread is distributed",
             ),
-            optional("table", Spans, "1ms,2ms,40ms", "with distribution=table: what is added, each equally likely"),
+            optional(
+                "table",
+                Spans,
+                "1ms,2ms,40ms",
+                "with distribution=table: what is added, each equally likely"
+            ),
             with_default(
                 "order",
                 Choice(&["free", "keep"]),
@@ -190,8 +193,18 @@ pub(super) const FAULTS: &[FaultDef] = &[
     FaultDef {
         name: "net_rate",
         params: with_filter![
-            required("rate", ByteRate, "10Mbit/s", "so much passes, counted in bytes of IP packets, in each direction by itself"),
-            with_default("queue", Span, "100ms", "how long a packet waits for its turn at most; beyond that it is dropped, as a full buffer would"),
+            required(
+                "rate",
+                ByteRate,
+                "10Mbit/s",
+                "so much passes, counted in bytes of IP packets, in each direction by itself"
+            ),
+            with_default(
+                "queue",
+                Span,
+                "100ms",
+                "how long a packet waits for its turn at most; beyond that it is dropped, as a full buffer would"
+            ),
         ],
         summary: "The link is slow.",
         detail: "A queue in front of a link of that rate, one per interface and direction. rate can ramp.",
@@ -260,10 +273,25 @@ pub(super) const FAULTS: &[FaultDef] = &[
                 "nxdomain",
                 "what is answered; timeout: nothing; address: what is given there; random: some address",
             ),
-            optional("address", Text, "192.0.2.1", "answer=address: one of IPv4, of IPv6, or both, separated by a comma"),
+            optional(
+                "address",
+                Text,
+                "192.0.2.1",
+                "answer=address: one of IPv4, of IPv6, or both, separated by a comma",
+            ),
             with_default("ttl", Span, "0s", "how long answers of ours may be kept"),
-            with_default("delay", Span, "0ms", "how late answers are, also those of names that are not meant"),
-            optional("upstream", Text, "10.0.0.2:53", "who is asked for all other names; that of the target's resolv.conf when absent"),
+            with_default(
+                "delay",
+                Span,
+                "0ms",
+                "how late answers are, also those of names that are not meant",
+            ),
+            optional(
+                "upstream",
+                Text,
+                "10.0.0.2:53",
+                "who is asked for all other names; that of the target's resolv.conf when absent",
+            ),
         ],
         summary: "Names do not resolve, or resolve wrongly.",
         detail: "What the target sends to port 53 is redirected to a resolver of murphy in the same namespace. Names that are not meant \
@@ -299,7 +327,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
             PORT,
             PROTOCOL,
             FAMILY,
-            with_default("exempt", Choices(&["ssh", "control", "nothing"]), "ssh,control", "what is left alone"),
+            with_default(
+                "exempt",
+                Choices(&["ssh", "control", "nothing"]),
+                "ssh,control",
+                "what is left alone",
+            ),
         ],
         summary: "Connection tracking forgets what it knows, once.",
         detail: "What address translation and stateful firewalls do then is what is tried: connections behind them break or go on. \

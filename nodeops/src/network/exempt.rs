@@ -14,7 +14,7 @@ pub(crate) fn exempt(words: &[String], here: bool, control: &[u16]) -> Vec<Exemp
     }
     if wants("ssh") {
         out.push(match connection() {
-            Some((ip, port, local_port)) => Exempt { local_port, peer: Some((ip, Some(port))) },
+            Some((ip, port, local_port, _)) => Exempt { local_port, peer: Some((ip, Some(port))) },
             // An agent that was not started from a terminal does not know who sits where.
             None => Exempt { local_port: 22, peer: None },
         });
@@ -25,9 +25,9 @@ pub(crate) fn exempt(words: &[String], here: bool, control: &[u16]) -> Vec<Exemp
     out
 }
 
-/// The SSH connection of this session: the peer, its port, and the port on this side. From `SSH_CONNECTION` (ssh(1)) of
+/// The SSH connection of this session: the peer, its port, the port on this side, and the address on this side. From `SSH_CONNECTION` (ssh(1)) of
 /// this process, or of one that it descends from, because sudo(8) takes it away.
-pub(crate) fn connection() -> Option<(IpAddr, u16, u16)> {
+pub(crate) fn connection() -> Option<(IpAddr, u16, u16, IpAddr)> {
     if let Some(found) = std::env::var("SSH_CONNECTION").ok().as_deref().and_then(parse) {
         return Some(found);
     }
@@ -39,12 +39,14 @@ pub(crate) fn connection() -> Option<(IpAddr, u16, u16)> {
 }
 
 /// `client-address client-port server-address server-port`
-fn parse(text: &str) -> Option<(IpAddr, u16, u16)> {
+fn parse(text: &str) -> Option<(IpAddr, u16, u16, IpAddr)> {
     let mut words = text.split_whitespace();
-    let peer: IpAddr = words.next()?.split('%').next()?.parse().ok()?;
+    let address = |word: &str| Some(word.split('%').next()?.parse::<IpAddr>().ok()?.to_canonical());
+    let peer = address(words.next()?)?;
     let port = words.next()?.parse().ok()?;
-    let local = words.nth(1)?.parse().ok()?;
-    Some((peer.to_canonical(), port, local))
+    let server = address(words.next()?)?;
+    let local = words.next()?.parse().ok()?;
+    Some((peer, port, local, server))
 }
 
 #[cfg(test)]
@@ -53,8 +55,14 @@ mod tests {
 
     #[test]
     fn the_session_is_read_and_only_ours_is_left_alone() {
-        assert_eq!(parse("10.0.0.9 51000 10.0.0.1 2222"), Some(("10.0.0.9".parse().unwrap(), 51000, 2222)));
-        assert_eq!(parse("fe80::1%eth0 1 fe80::2%eth0 22"), Some(("fe80::1".parse().unwrap(), 1, 22)));
+        assert_eq!(
+            parse("10.0.0.9 51000 10.0.0.1 2222"),
+            Some(("10.0.0.9".parse().unwrap(), 51000, 2222, "10.0.0.1".parse().unwrap()))
+        );
+        assert_eq!(
+            parse("fe80::1%eth0 1 fe80::2%eth0 22"),
+            Some(("fe80::1".parse().unwrap(), 1, 22, "fe80::2".parse().unwrap()))
+        );
         assert_eq!(parse("10.0.0.9 51000"), None);
         let both = ["ssh".to_owned(), "control".to_owned()];
         assert_eq!(exempt(&both, true, &[7443]).len(), 2);

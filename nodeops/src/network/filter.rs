@@ -131,8 +131,10 @@ pub fn peers(name: &str, text: &str) -> Result<Vec<Peer>, Problem> {
             && !part.split('.').all(|label| label.bytes().all(|b| b.is_ascii_digit()));
         match named {
             true => Ok(Peer::Name(part.to_ascii_lowercase())),
-            false => Err(Problem::new(format!("{name}: {part:?} is neither an address, a network nor a name"))
-                .hint("write for example 10.0.0.7, 10.0.0.0/8, fd00::/8 or db.internal")),
+            false => {
+                Err(Problem::new(format!("{name}: {part:?} is neither an address, a network nor a name"))
+                    .hint("write for example 10.0.0.7, 10.0.0.0/8, fd00::/8 or db.internal"))
+            }
         }
     };
     text.split(',').map(str::trim).map(one).collect()
@@ -322,7 +324,11 @@ impl Filter {
                 });
                 let some: Vec<String> = some.collect();
                 if !some.is_empty() {
-                    parts.push(format!("{} {remote}addr {negated}{}", if six { "ip6" } else { "ip" }, set(some)));
+                    parts.push(format!(
+                        "{} {remote}addr {negated}{}",
+                        if six { "ip6" } else { "ip" },
+                        set(some)
+                    ));
                 }
             }
         };
@@ -410,7 +416,11 @@ impl Matcher {
         let ranges = |a: &[Ports], b: &[Ports]| {
             !a.is_empty() && !b.is_empty() && !a.iter().any(|x| b.iter().any(|y| x.0 <= y.1 && y.0 <= x.1))
         };
-        carries || version || nets || ranges(&a.remote_ports, &b.remote_ports) || ranges(&a.local_ports, &b.local_ports)
+        carries
+            || version
+            || nets
+            || ranges(&a.remote_ports, &b.remote_ports)
+            || ranges(&a.local_ports, &b.local_ports)
     }
 
     /// Writes chains into a table: `name` and more whose names begin so. A packet that fulfils it gets to `actions`; every
@@ -452,9 +462,11 @@ impl Matcher {
         if let Some(peers) = &self.peers {
             asked.push(addresses(peers, source, destination));
         }
-        for (ports, s, d) in
-            [(&f.ports, true, true), (&f.remote_ports, source, destination), (&f.local_ports, destination, source)]
-        {
+        for (ports, s, d) in [
+            (&f.ports, true, true),
+            (&f.remote_ports, source, destination),
+            (&f.local_ports, destination, source),
+        ] {
             if !ports.is_empty() {
                 asked.push(port_rules(ports, s, d));
             }
@@ -542,7 +554,10 @@ fn addresses(nets: &[Net], source: bool, destination: bool) -> Vec<Rule> {
     let sides = [(source, true), (destination, false)];
     nets.iter()
         .flat_map(|net| {
-            sides.iter().filter(|(on, _)| *on).map(move |(_, is_source)| address(Rule::new(), net, *is_source))
+            sides
+                .iter()
+                .filter(|(on, _)| *on)
+                .map(move |(_, is_source)| address(Rule::new(), net, *is_source))
         })
         .collect()
 }

@@ -1,12 +1,12 @@
 //! Where a fault acts: the namespaces behind a target, and the interfaces in them.
 
 use super::filter::{Filter, Peer};
+use crate::process::select;
 use host::netlink::route::{Link, LinkKind, Route};
 use host::{Netns, NetnsId};
-use inject::{Order, Refusal};
+use inject::Refusal;
 use model::target::NetnsSpec;
 use model::{Target, TargetSpec};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A namespace that a target means.
@@ -23,11 +23,14 @@ pub(crate) struct Place {
 }
 
 /// The namespaces of a target; never none. Random picks are drawn from the seed.
-pub(crate) fn places(target: &Target, seed: u64) -> Result<Vec<Place>, Refusal> {
+pub(crate) async fn places(target: &Target, seed: u64) -> Result<Vec<Place>, Refusal> {
     let mut found = match &target.spec {
         TargetSpec::Node(spec) => {
             let ns = Netns::mine().map_err(|e| {
-                Refusal::new(format!("this process's network namespace cannot be opened: {e}"), "look whether /proc is mounted")
+                Refusal::new(
+                    format!("this process's network namespace cannot be opened: {e}"),
+                    "look whether /proc is mounted",
+                )
             })?;
             let interface = spec.interface.clone();
             vec![Place { ns, pid: None, about: "this machine".into(), interface }]
@@ -35,13 +38,19 @@ pub(crate) fn places(target: &Target, seed: u64) -> Result<Vec<Place>, Refusal> 
         TargetSpec::Netns(spec) => vec![named(target, spec)?],
         TargetSpec::Process(spec) => {
             let reference = target.reference();
-            let found = crate::process::find(&reference, spec, seed)?;
-            found
-                .into_iter()
-                .map(|p| of_process(p.id.pid, format!("process {} ({})", p.id.pid, p.comm), None))
-                .collect::<Result<_, _>>()?
+            let found = select::find(&reference, spec).await?;
+            let found = select::pick(&reference, &found, spec.pick, seed)?;
+            let one =
+                |p: host::Process| of_process(p.id.pid, format!("process {} ({})", p.id.pid, p.comm), None);
+            found.into_iter().map(one).collect::<Result<_, _>>()?
         }
-        TargetSpec::Container(spec) => containers(target, spec, seed)?,
+        TargetSpec::Container(spec) => {
+            let found = crate::containers::picked(&target.reference(), spec, seed).await?;
+            let one = |c: crate::containers::Found| {
+                of_process(c.pid.pid, format!("container {}", c.name), spec.interface.clone())
+            };
+            found.into_iter().map(one).collect::<Result<_, _>>()?
+        }
         other => {
             return Err(Refusal::new(
                 format!("{} is a target of kind {}", target.reference(), other.kind()),
@@ -98,14 +107,6 @@ fn of_process(pid: u32, about: String, interface: Option<String>) -> Result<Plac
     Ok(Place { ns, pid: Some(pid), about, interface })
 }
 
-fn containers(target: &Target, spec: &model::target::ContainerSpec, seed: u64) -> Result<Vec<Place>, Refusal> {
-    let _ = (spec, seed);
-    Err(Refusal::new(
-        format!("{} cannot be looked up by this build", target.reference()),
-        "name its process instead: process: {pid: …}",
-    ))
-}
-
 /// The interfaces that a fault is for: those that are named, else those that are up.
 pub(crate) fn links(place: &Place, wanted: Option<&str>, filter: &Filter) -> Result<Vec<Link>, Refusal> {
     let all = all_links(place)?;
@@ -147,8 +148,7 @@ pub(crate) fn links(place: &Place, wanted: Option<&str>, filter: &Filter) -> Res
     };
     // Ours are no interfaces of the target.
     let ours = |link: &&Link| link.name.starts_with("mfy");
-    let up: Vec<Link> =
-        all.iter().filter(|l| l.up && !ours(l) && loopback(l) == here).cloned().collect();
+    let up: Vec<Link> = all.iter().filter(|l| l.up && !ours(l) && loopback(l) == here).cloned().collect();
     if up.is_empty() {
         return Err(Refusal::new(
             format!("no interface of {} is up{}", place.about, if here { "" } else { " but lo" }),
@@ -184,25 +184,4 @@ pub(crate) fn inside<T: Send>(
         .run(|| Route::open().and_then(|mut route| ask(&mut route)))
         .map_err(|e| cannot(e.to_string()))?
         .map_err(|e| cannot(e.to_string()))
-}
-
-/// What names resolve to there, looked up now; those that resolve to nothing are not in it.
-pub(crate) fn look_up(ns: &Netns, names: &[String]) -> BTreeMap<String, Vec<std::net::IpAddr>> {
-    use std::net::ToSocketAddrs;
-    if names.is_empty() {
-        return BTreeMap::new();
-    }
-    let one = |name: &String| {
-        let mut all: Vec<_> = (name.as_str(), 0).to_socket_addrs().ok()?.map(|a| a.ip()).collect();
-        all.sort();
-        all.dedup();
-        Some((name.clone(), all))
-    };
-    // Where it cannot be entered, nothing resolves, and who asked says so.
-    ns.run(|| names.iter().filter_map(one).collect()).unwrap_or_default()
-}
-
-/// What a fault is ordered on.
-pub(crate) fn of_order(order: &Order) -> Result<Vec<Place>, Refusal> {
-    places(&order.target, order.seed)
 }

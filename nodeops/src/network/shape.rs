@@ -96,11 +96,9 @@ impl Shape {
             },
             "net_loss" => loss(fault, &dials, correlation)?,
             "net_duplicate" => Shape::Duplicate { chance: chance()?, correlation },
-            "net_corrupt" => Shape::Corrupt {
-                chance: chance()?,
-                correlation,
-                fix: inject.text("checksum") == Some("fix"),
-            },
+            "net_corrupt" => {
+                Shape::Corrupt { chance: chance()?, correlation, fix: inject.text("checksum") == Some("fix") }
+            }
             "net_reorder" => Shape::Reorder {
                 chance: chance()?,
                 correlation,
@@ -140,6 +138,11 @@ impl Shape {
     /// Whether bytes of packets are changed or sent again, so that they must be seen whole.
     pub fn wants_bytes(&self) -> bool {
         matches!(self, Shape::Duplicate { .. } | Shape::Corrupt { .. })
+    }
+
+    /// Whether packets are held for a while.
+    pub fn holds(&self) -> bool {
+        matches!(self, Shape::Delay { .. } | Shape::Reorder { .. } | Shape::Rate { .. } | Shape::Slot { .. })
     }
 
     /// The share that nf_tables can lose by itself: at random, the same all the time.
@@ -268,13 +271,25 @@ impl Memory {
                 Fate::At(at)
             }
             Shape::Loss { chance, correlation } => {
-                if self.hit(chance.at(elapsed), *correlation) { Fate::Lost } else { Fate::Untouched }
+                if self.hit(chance.at(elapsed), *correlation) {
+                    Fate::Lost
+                } else {
+                    Fate::Untouched
+                }
             }
             Shape::LossModel(model) => {
-                if self.lost_by(*model) { Fate::Lost } else { Fate::Untouched }
+                if self.lost_by(*model) {
+                    Fate::Lost
+                } else {
+                    Fate::Untouched
+                }
             }
             Shape::Duplicate { chance, correlation } => {
-                if self.hit(chance.at(elapsed), *correlation) { Fate::Twice } else { Fate::Untouched }
+                if self.hit(chance.at(elapsed), *correlation) {
+                    Fate::Twice
+                } else {
+                    Fate::Untouched
+                }
             }
             Shape::Corrupt { chance, correlation, fix } => {
                 if self.hit(chance.at(elapsed), *correlation) {
@@ -303,7 +318,9 @@ impl Memory {
                 self.free = begin.saturating_add(takes as u64);
                 Fate::At(self.free)
             }
-            Shape::Slot { every, jitter, packets, bytes } => self.slot(now, length, (*every, *jitter), (*packets, *bytes)),
+            Shape::Slot { every, jitter, packets, bytes } => {
+                self.slot(now, length, (*every, *jitter), (*packets, *bytes))
+            }
         }
     }
 
@@ -447,7 +464,7 @@ mod tests {
         assert_eq!(all, fates(&shape, 20_000));
         let twice = all.iter().filter(|f| **f == Fate::Twice).count();
         assert!((1800..2200).contains(&twice), "{twice}");
-        let correlated = super::Shape::Duplicate { chance: Knob::fixed(0.1), correlation: 0.9 };
+        let correlated = Shape::Duplicate { chance: Knob::fixed(0.1), correlation: 0.9 };
         let all = fates(&correlated, 50_000);
         let twice = all.iter().filter(|f| **f == Fate::Twice).count() as f64 / 50_000.0;
         let after = all.windows(2).filter(|w| w[0] == Fate::Twice && w[1] == Fate::Twice).count() as f64;
@@ -459,7 +476,10 @@ mod tests {
         let why = |name: &str, params: &str| shape(name, params).unwrap_err().to_string();
         assert!(why("net_loss", "{}").contains("needs chance"));
         assert!(why("net_loss", r#"{"model":"gemodel","p":"1%"}"#).contains("needs r"));
-        assert!(why("net_loss", r#"{"model":"gemodel","p":"1%","r":"9%","chance":"1%"}"#).contains("chance says nothing"));
+        assert!(
+            why("net_loss", r#"{"model":"gemodel","p":"1%","r":"9%","chance":"1%"}"#)
+                .contains("chance says nothing")
+        );
         assert!(why("net_rate", r#"{"rate":"0B/s"}"#).contains("passes nothing"));
     }
 }

@@ -225,7 +225,14 @@ impl Route {
     }
 
     /// Puts tbf on an interface of ours, or changes it: so many bytes per second, so many at once, so many waiting.
-    pub fn tbf(&mut self, link: u32, rate: u64, burst: u32, waiting: u32, change: bool) -> Result<(), NetlinkError> {
+    pub fn tbf(
+        &mut self,
+        link: u32,
+        rate: u64,
+        burst: u32,
+        waiting: u32,
+        change: bool,
+    ) -> Result<(), NetlinkError> {
         // struct tc_tbf_qopt: the rate (with an Ethernet link layer), no peak rate, how many bytes may wait; the burst
         // comes in bytes below.
         let mut options = vec![0_u8, 1, 0, 0, 0, 0, 0, 0];
@@ -277,7 +284,14 @@ impl Route {
 
     /// Leads packets that leave at `link` with that mark (under the mask) to `to` instead. A filter in classic BPF: it needs
     /// neither `cls_fw` nor `CLS_U32_MARK` nor the verifier.
-    pub fn lead_marked(&mut self, link: u32, number: u32, mask: u32, mark: u32, to: u32) -> Result<(), NetlinkError> {
+    pub fn lead_marked(
+        &mut self,
+        link: u32,
+        number: u32,
+        mask: u32,
+        mark: u32,
+        to: u32,
+    ) -> Result<(), NetlinkError> {
         // SKF_AD_OFF + SKF_AD_MARK: the mark as if it stood in the packet.
         let mark_at = (-0x1000_i32 + 20) as u32;
         let program: [(u16, u8, u8, u32); 5] = [

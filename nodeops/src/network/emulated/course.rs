@@ -40,6 +40,8 @@ pub(crate) struct Tally {
     pub lost: AtomicU64,
     /// Lost because the queue in front of a slow link was full.
     pub crowded: AtomicU64,
+    /// Held for a while.
+    pub delayed: AtomicU64,
     /// Nanoseconds that were added.
     pub added: AtomicU64,
     /// How late packets went on, after their time, in nanoseconds.
@@ -115,6 +117,7 @@ impl Course {
                 }
                 Fate::At(at) => {
                     Tally::add(&tally.added, at.saturating_sub(ruling.due));
+                    Tally::add(&tally.delayed, 1);
                     ruling.due = ruling.due.max(at);
                     ruling.held_by |= 1 << stage.slot;
                 }

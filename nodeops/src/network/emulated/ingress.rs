@@ -28,8 +28,7 @@ impl Ingress {
             let needs = "CAP_NET_ADMIN and CONFIG_NETFILTER_NETLINK_QUEUE (module nfnetlink_queue)";
             named("taking a queue of netfilter", needs, &io::Error::other(e))
         })?;
-        let again = PacketSender::open(mark)
-            .map_err(|e| named("opening a raw socket", "CAP_NET_RAW", &e))?;
+        let again = PacketSender::open(mark).map_err(|e| named("opening a raw socket", "CAP_NET_RAW", &e))?;
         let told = Told::new()?;
         let number = queue.number();
         let work = Work {
@@ -172,13 +171,7 @@ impl Work {
     }
 }
 
-fn pass(
-    waiting: &Waiting<'_>,
-    ruling: Ruling,
-    now: u64,
-    held: &mut Held<Kept>,
-    verdicts: &mut Verdicts,
-) {
+fn pass(waiting: &Waiting<'_>, ruling: Ruling, now: u64, held: &mut Held<Kept>, verdicts: &mut Verdicts) {
     if ruling.lost {
         verdicts.drop(waiting.id);
         return;
