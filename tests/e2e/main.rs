@@ -13,6 +13,7 @@ mod demo;
 mod files;
 mod ground;
 mod live;
+mod machine;
 mod nginx;
 mod postgres;
 mod programs;
