@@ -208,7 +208,7 @@ mod tests {
             again[26..28] == bytes[26..28]
         };
         assert!(fits(&right));
-        for pick in (0..200).map(|i| i * 0x9e37_79b9_7f4a_7c15_u64) {
+        for pick in (0..200_u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
             for partial in [false, true] {
                 let mut wrong = right.clone();
                 assert!(bend(&mut wrong, pick, false, partial) && !fits(&wrong));

@@ -30,7 +30,11 @@ impl Discipline {
                     .map(|n| spread.quantile((f64::from(n) + 0.5) / 4096.0, now).as_secs_f64())
                     .collect();
                 let middle = spread.quantile(0.5, now).as_secs_f64();
-                let (least, most) = (steps[0], steps[4095]);
+                let even = spread.is_uniform();
+                let end = |u: f64, step: usize| {
+                    if even { spread.quantile(u, now).as_secs_f64() } else { steps[step] }
+                };
+                let (least, most) = (end(0.0, 0), end(1.0, 4095));
                 if *keep_order && most > least {
                     return Err(
                         "netem lets packets overtake each other: order=keep is for engine=emulated".into()
