@@ -450,7 +450,7 @@ impl Nft {
     }
 
     /// Carries out a batch: all of it, or nothing and the first reason.
-    pub fn commit(&mut self, batch: Batch) -> Result<(), NetlinkError> {
+    pub fn commit(&mut self, batch: &Batch) -> Result<(), NetlinkError> {
         if batch.is_empty() {
             return Ok(());
         }

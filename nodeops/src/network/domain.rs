@@ -112,7 +112,7 @@ impl Domain {
     }
 
     /// Puts a fault on. `devices` are those of a native one.
-    pub(crate) fn add(&self, part: Part, devices: &[Device]) -> Result<(), String> {
+    pub(crate) fn add(&self, part: &Part, devices: &[Device]) -> Result<(), String> {
         self.enter(|state| {
             let mut parts = state.parts.clone();
             parts.push(part.clone());
@@ -199,9 +199,9 @@ impl Domain {
             // Fails only when the namespace or the interface is going, and the fault with it.
             let _ = self.enter(|state| {
                 let mut parts = state.parts.clone();
-                for p in parts.iter_mut().filter(|p| p.number == part.number && p.filter == part.filter) {
+                let same = |p: &&mut Part| p.number == part.number && p.filter == part.filter;
+                if let Some(p) = parts.iter_mut().find(same) {
                     p.matcher = matcher;
-                    break;
                 }
                 state.become_(parts)
             });
@@ -342,7 +342,7 @@ impl State {
         };
         let there: Vec<(u32, String)> = links.iter().map(|l| (l.index, l.name.clone())).collect();
         let (batch, next) = self.table.change(parts, &ends, &there);
-        nft.commit(batch).map_err(|e| {
+        nft.commit(&batch).map_err(|e| {
             format!(
                 "nf_tables refused the rules of table {}: {e}; `murphy doctor` shows what this kernel lacks",
                 self.table.name
@@ -359,7 +359,7 @@ impl State {
             batch.remove_table(family, &self.table.name);
         }
         // Removed rather than left to the socket's end, so that it is gone when this returns.
-        if let Err(e) = nft.commit(batch)
+        if let Err(e) = nft.commit(&batch)
             && !e.is(2)
         {
             self.nft = Some(nft);

@@ -139,14 +139,14 @@ impl Inner {
         let inside = |e: std::io::Error| format!("the namespace cannot be entered: {e}");
         match ready {
             Ready::Packets(part, devices) => {
-                domain.add((*part).clone(), &devices)?;
+                domain.add(&part, &devices)?;
                 kept.part = Some(*part);
             }
             Ready::Names(mut part, rules) => {
                 let started = kept.place.ns.run(|| Resolver::start(*rules, table::OWN)).map_err(inside)?;
                 let resolver = started.map_err(|e| format!("starting a resolver failed: {e}"))?;
                 part.what = What::Redirect(resolver.port());
-                domain.add((*part).clone(), &[])?;
+                domain.add(&part, &[])?;
                 // Without connection tracking there is nothing to forget.
                 let _ = kept.place.ns.run(tracked::forget_queries);
                 kept.asked = Some(resolver.asked.clone());
@@ -203,7 +203,7 @@ impl Inner {
                         return Err("the change needs another engine".into());
                     }
                     domain.change(&[(*new).clone()])?;
-                    self.keep_part(&order.id, *new);
+                    self.keep_part(&order.id, &new);
                 }
                 Ready::Names(_, rules) => {
                     for kept in lock(&self.kept).get(&order.id).into_iter().flatten() {
@@ -220,7 +220,7 @@ impl Inner {
         Ok(())
     }
 
-    fn keep_part(&self, id: &str, new: Part) {
+    fn keep_part(&self, id: &str, new: &Part) {
         for kept in lock(&self.kept).get_mut(id).into_iter().flatten() {
             if kept.part.as_ref().is_some_and(|p| p.number == new.number) {
                 kept.part = Some(new.clone());

@@ -83,14 +83,14 @@ fn table() -> Result<(), String> {
     let mut nft = Nft::open().map_err(|e| format!("a netlink socket for nf_tables: {e}"))?;
     let mut batch = Batch::new();
     batch.table(Family::Inet, TABLE);
-    nft.commit(batch).map_err(|e| {
+    nft.commit(&batch).map_err(|e| {
         format!("a table of nf_tables that ends with its owner cannot be made: {e}; it needs CAP_NET_ADMIN, CONFIG_NF_TABLES_INET and Linux 5.12")
     })?;
     let mut batch = Batch::new();
     batch.table(Family::Netdev, TABLE);
     batch.base_chain(Family::Netdev, TABLE, "out", "filter", &Hook::Egress("lo".into()), 0);
     batch.base_chain(Family::Netdev, TABLE, "in", "filter", &Hook::Ingress("lo".into()), 0);
-    nft.commit(batch).map_err(|e| {
+    nft.commit(&batch).map_err(|e| {
         format!("nf_tables has no chain for what leaves at an interface: {e}; it needs CONFIG_NF_TABLES_NETDEV, CONFIG_NETFILTER_EGRESS and Linux 5.16")
     })
 }
@@ -105,7 +105,7 @@ fn queue() -> Result<QueueBy, String> {
         batch.table(Family::Inet, TABLE);
         batch.base_chain(Family::Inet, TABLE, "pre", "filter", &Hook::Prerouting, -310);
         batch.rule(Family::Inet, TABLE, "pre", &Rule::new().queue(by, queue.number()));
-        match nft.commit(batch) {
+        match nft.commit(&batch) {
             Ok(()) => return Ok(by),
             Err(e) => why = e.to_string(),
         }

@@ -32,8 +32,7 @@ impl Route {
     /// What the interface would lose.
     pub fn save(&mut self, link: &Link) -> Result<Saved, NetlinkError> {
         let index = link.index;
-        let mut saved = Saved::default();
-        saved.addresses = self.socket.list(22, &[0; 8], |message| {
+        let addresses = self.socket.list(22, &[0; 8], |message| {
             let body = message.body;
             let six = i32::from(*body.first()?) == libc::AF_INET6;
             // Those of the link (scope 253) come back by themselves.
@@ -53,8 +52,7 @@ impl Route {
         })?;
         // A gateway is reached by a route that must be there before.
         routes.sort_by_key(|(gateway, _)| *gateway);
-        saved.routes = routes.into_iter().map(|(_, body)| body).collect();
-        Ok(saved)
+        Ok(Saved { addresses, routes: routes.into_iter().map(|(_, body)| body).collect() })
     }
 
     /// Gives it back. What is there already is left; the first that could not be given back, if any.

@@ -177,12 +177,12 @@ impl Work {
             let now = self.clock.now();
             let ruling = self.course.rule(&self.stages, parsed.as_ref(), self.link, now, length);
             if !ruling.lost {
-                self.pass(frame, start, ruling, now);
+                self.pass(frame, start, &ruling, now);
             }
         }
     }
 
-    fn pass(&mut self, frame: &mut [u8], start: Option<usize>, ruling: Ruling, now: u64) {
+    fn pass(&mut self, frame: &mut [u8], start: Option<usize>, ruling: &Ruling, now: u64) {
         // What was verified before is not to be said to the kernel.
         frame[0] &= NEEDS_CHECKSUM;
         for (pick, fix) in &ruling.bends {

@@ -158,7 +158,7 @@ impl Work {
                 let parsed = packet::parse(waiting.bytes);
                 let now = clock.now();
                 let ruling = course.rule(stages, parsed.as_ref(), waiting.interface, now, waiting.length);
-                pass(&waiting, ruling, now, held, verdicts);
+                pass(&waiting, &ruling, now, held, verdicts);
             });
             match got {
                 Ok(_) if self.verdicts.is_full() => self.tell(),
@@ -171,7 +171,7 @@ impl Work {
     }
 }
 
-fn pass(waiting: &Waiting<'_>, ruling: Ruling, now: u64, held: &mut Held<Kept>, verdicts: &mut Verdicts) {
+fn pass(waiting: &Waiting<'_>, ruling: &Ruling, now: u64, held: &mut Held<Kept>, verdicts: &mut Verdicts) {
     if ruling.lost {
         verdicts.drop(waiting.id);
         return;
