@@ -14,6 +14,7 @@ mod files;
 mod ground;
 mod live;
 mod machine;
+mod network;
 mod nginx;
 mod postgres;
 mod programs;
