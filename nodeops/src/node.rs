@@ -128,6 +128,10 @@ impl Injector for NodeInjector {
         &[TargetKind::Node]
     }
 
+    fn injects(&self, fault: &str) -> bool {
+        fault == "cpu"
+    }
+
     fn open<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<TargetState, Refusal>> {
         Box::pin(async move {
             check(target)?;

@@ -2,25 +2,11 @@
 
 use control::wire::Check;
 use engine::Possible;
-use model::target::{FsSpec, NodeSpec, Pick, ProcessSpec};
-use model::{Target, TargetKind, TargetRef, TargetSpec};
+use model::{Target, TargetRef, TargetSpec};
 
-/// The target that a name alone describes: `process:4711`, `process:nginx`, `fs:/srv/db`, `node:self`.
+/// The target that a name alone describes: `process:4711`, `fs:/srv/db`, `node:self`.
 pub fn implied(reference: &TargetRef) -> Option<Target> {
-    let spec = match reference.kind {
-        TargetKind::Node if reference.name == "self" => TargetSpec::Node(NodeSpec {}),
-        TargetKind::Process => {
-            let pid = reference.name.parse().ok();
-            let matches = pid.is_none().then(|| reference.name.clone());
-            TargetSpec::Process(ProcessSpec { pid, matches, pick: Pick::One })
-        }
-        // A directory is its own source.
-        TargetKind::Fs if reference.name.starts_with('/') => {
-            TargetSpec::Fs(FsSpec { mount: reference.name.clone(), ..FsSpec::default() })
-        }
-        _ => return None,
-    };
-    Some(Target { name: reference.name.clone(), spec })
+    TargetSpec::implied(reference).map(|spec| Target { name: reference.name.clone(), spec })
 }
 
 /// What this machine can do, and for each fault whether it is possible.

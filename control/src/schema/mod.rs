@@ -76,9 +76,27 @@ pub fn all() -> Value {
                     &[],
                     json!({"pid": int(), "match": text(), "pick": {"description": "one, all, {count: n} or {percent: \"30%\"}"}}),
                 ),
-                "node": {"type": "object"},
+                "fs": object(
+                    &["mount"],
+                    json!({
+                        "mount": text(), "source": text(), "pid": int(), "track_unsynced": text(), "writeback": flag(),
+                        "passthrough": list(text()),
+                    }),
+                ),
+                "container": object(
+                    &[],
+                    json!({
+                        "name": text(), "label": text(), "service": text(), "pick": {}, "engine": text(), "interface": text(),
+                    }),
+                ),
+                "node": object(&[], json!({"interface": text()})),
+                "netns": object(
+                    &[],
+                    json!({"name": text(), "path": text(), "pid": int(), "interface": text()}),
+                ),
+                "cgroup": object(&["path"], json!({"path": text()})),
             },
-            "description": "A name, and one of proxy, process, node.",
+            "description": "A name, and one of proxy, fs, process, container, node, netns, cgroup.",
         }),
     );
     add(

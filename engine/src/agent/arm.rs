@@ -75,7 +75,8 @@ impl Inner {
         fault: Fault,
         seed: u64,
     ) -> Result<(Arc<dyn Injector>, Plan), EngineError> {
-        let (injector, target) = self.target_for(&fault.target)?;
+        let target = self.target_for(&fault.target)?;
+        let injector = self.injector(target.spec.kind(), fault.inject.name())?;
         let order = Order { id, fault, target, seed };
         let planner = injector.clone();
         let plan = guarded::call(guarded::INJECT, async move { planner.plan(&order).await })
@@ -395,7 +396,7 @@ impl Inner {
             ));
         }
         check(&fault)?;
-        let injector = self.injector(armed.order.target.spec.kind())?;
+        let injector = self.injector_of(&armed)?;
         let (now, before) = (fault.clone(), armed.clone());
         guarded::call(guarded::ADJUST, async move { injector.adjust(&before, &now).await })
             .await

@@ -206,7 +206,7 @@ impl Inner {
         if after.considered >= evidence.considered && after.applied >= evidence.applied {
             evidence = after;
         }
-        if let Ok(injector) = self.injector(armed.order.target.spec.kind()) {
+        if let Ok(injector) = self.injector_of(&armed) {
             injector.forget(&armed);
         }
         if let Err(e) = self.with_log(move |log| log.close(n)).await {

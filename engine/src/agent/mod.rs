@@ -231,7 +231,8 @@ impl Inner {
         self.events.emit(EventKind::Note { level, text: text.into() });
     }
 
-    fn injector(&self, kind: TargetKind) -> Result<Arc<dyn Injector>, EngineError> {
+    /// Who opens and closes targets of a kind.
+    fn opener(&self, kind: TargetKind) -> Result<Arc<dyn Injector>, EngineError> {
         let found = self.config.injectors.iter().find(|i| i.kinds().contains(&kind)).cloned();
         found.ok_or_else(|| {
             let mut kinds: Vec<&str> =
@@ -244,8 +245,22 @@ impl Inner {
         })
     }
 
+    /// Who injects a fault into targets of a kind.
+    fn injector(&self, kind: TargetKind, fault: &str) -> Result<Arc<dyn Injector>, EngineError> {
+        let opener = self.opener(kind)?;
+        let mut all = self.config.injectors.iter();
+        let found = all.find(|i| i.kinds().contains(&kind) && i.injects(fault)).cloned();
+        // Nobody: then the first one says why not.
+        Ok(found.unwrap_or(opener))
+    }
+
+    /// Who injected what is armed.
+    fn injector_of(&self, armed: &inject::Armed) -> Result<Arc<dyn Injector>, EngineError> {
+        self.injector(armed.order.target.spec.kind(), armed.order.fault.inject.name())
+    }
+
     fn evidence(&self, armed: &inject::Armed) -> Evidence {
-        self.injector(armed.order.target.spec.kind()).map(|i| i.evidence(armed)).unwrap_or_default()
+        self.injector_of(armed).map(|i| i.evidence(armed)).unwrap_or_default()
     }
 
     fn totals(&self) -> BTreeMap<TargetRef, Sample> {

@@ -3,11 +3,10 @@
 use super::{Agent, Inner};
 use crate::error::EngineError;
 use crate::guarded;
-use inject::{Injector, Refusal};
+use inject::Refusal;
 use model::event::Ending;
 use model::problem::did_you_mean;
 use model::sample::TargetState;
-use model::target::{NodeSpec, Pick, ProcessSpec};
 use model::{EventKind, Target, TargetKind, TargetRef, TargetSpec};
 use std::sync::Arc;
 
@@ -49,7 +48,7 @@ impl Inner {
         if self.lock().closing {
             return Err(EngineError::ShuttingDown);
         }
-        let injector = self.injector(target.spec.kind())?;
+        let injector = self.opener(target.spec.kind())?;
         let inner = self.clone();
         let task = async move {
             let state = injector.open(&target).await?;
@@ -68,7 +67,7 @@ impl Inner {
     }
 
     pub(super) async fn close(&self, target: &TargetRef) {
-        if let Ok(injector) = self.injector(target.kind) {
+        if let Ok(injector) = self.opener(target.kind) {
             let reference = target.clone();
             let _ = guarded::call(guarded::RECOVER, async move { injector.close(&reference).await }).await;
         }
@@ -78,22 +77,15 @@ impl Inner {
     }
 
     /// The target of that name: an open one, or one whose name says all there is to say (`process:4711`, `node:self`).
-    pub(super) fn target_for(
-        &self,
-        reference: &TargetRef,
-    ) -> Result<(Arc<dyn Injector>, Target), EngineError> {
-        let injector = self.injector(reference.kind)?;
+    pub(super) fn target_for(&self, reference: &TargetRef) -> Result<Target, EngineError> {
+        self.opener(reference.kind)?;
         if let Some(target) = self.lock().targets.get(reference) {
-            return Ok((injector, target.clone()));
+            return Ok(target.clone());
         }
-        let spec = match (reference.kind, reference.name.parse::<u32>()) {
-            (TargetKind::Node, _) if reference.name == "self" => TargetSpec::Node(NodeSpec::default()),
-            (TargetKind::Process, Ok(pid)) => {
-                TargetSpec::Process(ProcessSpec { pid: Some(pid), matches: None, pick: Pick::One })
-            }
-            _ => return Err(self.no_target(reference)),
-        };
-        Ok((injector, Target { name: reference.name.clone(), spec }))
+        // A directory is mounted over when it is opened, and not in passing.
+        let implied = TargetSpec::implied(reference).filter(|_| reference.kind != TargetKind::Fs);
+        let spec = implied.ok_or_else(|| self.no_target(reference))?;
+        Ok(Target { name: reference.name.clone(), spec })
     }
 
     pub(super) fn no_target(&self, wanted: &TargetRef) -> EngineError {

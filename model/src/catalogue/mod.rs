@@ -58,13 +58,16 @@ pub enum Layer {
     Tls,
     /// Files in a directory that is served through our filesystem.
     Files,
+    /// Packets of a machine, a container or a network namespace.
+    Network,
     /// Processes and the machine's resources.
     Node,
 }
 
 impl Layer {
     /// All layers in the order they are listed.
-    pub const ALL: [Layer; 5] = [Layer::Connections, Layer::Requests, Layer::Tls, Layer::Files, Layer::Node];
+    pub const ALL: [Layer; 6] =
+        [Layer::Connections, Layer::Requests, Layer::Tls, Layer::Files, Layer::Network, Layer::Node];
 
     /// Its heading.
     pub fn title(self) -> &'static str {
@@ -73,6 +76,7 @@ impl Layer {
             Layer::Requests => "Requests",
             Layer::Tls => "TLS",
             Layer::Files => "Files",
+            Layer::Network => "Network",
             Layer::Node => "Node and processes",
         }
     }

@@ -122,8 +122,21 @@ pub fn schema() -> J {
             "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false,
             "properties": {
                 "proxy": proxy,
+                "fs": closed(
+                    json!({
+                        "mount": text, "source": text, "pid": positive, "track_unsynced": {"type": ["string", "integer"]},
+                        "writeback": {"type": "boolean"}, "passthrough": {"type": "array", "items": text},
+                    }),
+                    &["mount"],
+                ),
                 "process": closed(json!({"pid": positive, "match": text, "pick": pick}), &[]),
-                "node": {"const": "self"},
+                "container": closed(
+                    json!({"name": text, "label": text, "service": text, "pick": pick, "engine": text, "interface": text}),
+                    &[],
+                ),
+                "node": {"oneOf": [{"const": "self"}, closed(json!({"interface": text}), &["interface"])]},
+                "netns": closed(json!({"name": text, "path": text, "pid": positive, "interface": text}), &[]),
+                "cgroup": {"type": "string", "examples": ["/system.slice/nginx.service"]},
             }
         },
         "matcher": closed(J::Object(crate::matcher::schema::properties("#/$defs/matcher")), &[]),

@@ -116,6 +116,10 @@ impl Injector for ProcessInjector {
         &[TargetKind::Process]
     }
 
+    fn injects(&self, fault: &str) -> bool {
+        find(fault).is_some()
+    }
+
     fn open<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<TargetState, Refusal>> {
         Box::pin(async move {
             let reference = target.reference();

@@ -1,6 +1,7 @@
 //! One file per section of an experiment.
 
 pub(super) mod load;
+mod machine;
 pub(super) mod names;
 pub(super) mod safety;
 pub(super) mod stages;

@@ -1,10 +1,10 @@
+use super::machine;
 use super::names::check_name;
 use super::stages::matcher;
 use super::tls;
 use crate::stub::Stub;
 use crate::target::{
-    Balance, FsSpec, HttpVersion, NodeSpec, Pick, ProcessSpec, Protocol, ProxyHeader, ProxyProtocol,
-    ProxySpec, Target, TargetKind, TargetSpec,
+    Balance, HttpVersion, Protocol, ProxyHeader, ProxyProtocol, ProxySpec, Target, TargetKind, TargetSpec,
 };
 use crate::units::Span;
 use crate::yaml::{Fields, Node, Reader};
@@ -63,28 +63,15 @@ fn spec(r: &Reader, node: &Node, name: &str) -> Option<TargetSpec> {
     let given: Vec<&str> = kinds.iter().copied().filter(|k| f.has(k)).collect();
     match given[..] {
         ["proxy"] => proxy(r, f.get("proxy")?, &what),
-        ["fs"] => fs(r, f.get("fs")?, &what),
-        ["process"] => process(r, f.get("process")?, &what),
-        ["node"] => {
-            let node = f.get("node")?;
-            let word = r.text(node, &what)?;
-            if word != "self" {
-                return r.refuse(
-                    node.place,
-                    format!("{what}: this murphy breaks the machine it runs on, not {word:?}"),
-                    "write node: self",
-                );
-            }
-            Some(TargetSpec::Node(NodeSpec {}))
-        }
+        ["fs"] => machine::fs(r, f.get("fs")?, &what),
+        ["process"] => machine::process(r, f.get("process")?, &what),
+        ["container"] => machine::container(r, f.get("container")?, &what),
+        ["netns"] => machine::netns(r, f.get("netns")?, &what),
+        ["cgroup"] => machine::cgroup(r, f.get("cgroup")?, &what),
+        ["node"] => machine::node(r, f.get("node")?, &what),
         [] => {
             r.refuse(node.place, format!("{what} has no kind"), format!("write one of {}", kinds.join(", ")))
         }
-        [one] => r.refuse(
-            f.place_of(one),
-            format!("{what}: targets of kind {one} are not in this version"),
-            "it has proxy, fs, process and node",
-        ),
         _ => r.refuse(
             node.place,
             format!("{what} has several kinds: {}", given.join(", ")),
@@ -380,102 +367,4 @@ fn address(r: &Reader, node: &Node, what: &str, key: &str) -> Option<String> {
             format!("write for example {text}:8000"),
         ),
     }
-}
-
-const FS_KEYS: [&str; 6] = ["mount", "source", "pid", "track_unsynced", "writeback", "passthrough"];
-
-fn fs(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
-    let f = r.fields(node, what, &FS_KEYS)?;
-    let mount = r.need(&f, what, "mount", "/srv/shop/db").and_then(|n| directory(r, n, what, "mount"));
-    let source = match f.get("source") {
-        Some(n) => Some(directory(r, n, what, "source")?),
-        None => None,
-    };
-    let pid = match f.get("pid") {
-        Some(n) => Some(r.integer(n, "pid", 1, u64::from(u32::MAX))? as u32),
-        None => None,
-    };
-    let track_unsynced = match f.get("track_unsynced") {
-        Some(n) => Some(r.parse(n, "track_unsynced")?),
-        None => None,
-    };
-    let writeback = match f.get("writeback") {
-        Some(n) => r.boolean(n, "writeback")?,
-        None => false,
-    };
-    let mut passthrough = Vec::new();
-    if let Some(n) = f.get("passthrough") {
-        for item in r.items(n, "passthrough") {
-            let glob = r.text(item, "passthrough")?;
-            if !glob.starts_with(['/', '*', '?']) {
-                return r.refuse(
-                    item.place,
-                    format!("{what}: passthrough {glob:?} matches nothing"),
-                    format!("paths below the mount begin with /: write \"/{glob}\""),
-                );
-            }
-            passthrough.push(glob);
-        }
-    }
-    if track_unsynced.is_some() && (writeback || !passthrough.is_empty()) {
-        return r.refuse(
-            f.place_of("track_unsynced"),
-            format!("{what}: track_unsynced does not go with writeback or passthrough"),
-            "what the kernel keeps or writes by itself cannot be tracked: leave one of them out",
-        );
-    }
-    Some(TargetSpec::Fs(FsSpec { mount: mount?, source, pid, track_unsynced, writeback, passthrough }))
-}
-
-/// An absolute path.
-fn directory(r: &Reader, node: &Node, what: &str, key: &str) -> Option<String> {
-    let text = r.text(node, key)?;
-    if !text.starts_with('/') {
-        return r.refuse(
-            node.place,
-            format!("{what}: {key} {text:?} is not an absolute path"),
-            "write it from the root: /srv/shop/db",
-        );
-    }
-    Some(text)
-}
-
-fn process(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
-    let f = r.fields(node, what, &["pid", "match", "pick"])?;
-    let pid = match f.get("pid") {
-        Some(n) => Some(r.integer(n, "pid", 1, u64::from(u32::MAX))? as u32),
-        None => None,
-    };
-    let matches = f.get("match").and_then(|n| r.text(n, "match"));
-    if matches.as_deref().is_some_and(|m| m.trim().is_empty()) {
-        return r.refuse(
-            f.place_of("match"),
-            format!("{what}: match is empty and would be every process"),
-            "write a part of the command line",
-        );
-    }
-    if pid.is_some() == matches.is_some() {
-        return r.refuse(
-            node.place,
-            format!("{what} needs either pid or match"),
-            "write for example match: \"shop-worker --queue\"",
-        );
-    }
-    let pick = match f.get("pick") {
-        Some(n) => pick(r, n)?,
-        None => Pick::One,
-    };
-    Some(TargetSpec::Process(ProcessSpec { pid, matches, pick }))
-}
-
-fn pick(r: &Reader, node: &Node) -> Option<Pick> {
-    if let crate::yaml::Data::Map(_) = node.data {
-        let f = r.fields(node, "pick", &["count", "percent"])?;
-        return match (f.get("count"), f.get("percent")) {
-            (Some(n), None) => Some(Pick::Count(r.integer(n, "count", 1, 10_000)? as u32)),
-            (None, Some(n)) => Some(Pick::Percent(r.parse(n, "percent")?)),
-            _ => r.refuse(node.place, "pick needs either count or percent", "write for example {count: 2}"),
-        };
-    }
-    r.choice(node, "pick", &[("one", Pick::One), ("all", Pick::All)])
 }

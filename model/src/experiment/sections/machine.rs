@@ -1,0 +1,191 @@
+//! Targets that exist on this machine anyway: directories, processes, containers, namespaces, control groups, the machine.
+
+use crate::target::{CgroupSpec, ContainerSpec, FsSpec, NetnsSpec, NodeSpec, Pick, ProcessSpec, TargetSpec};
+use crate::yaml::{Fields, Node, Reader};
+
+const FS_KEYS: [&str; 6] = ["mount", "source", "pid", "track_unsynced", "writeback", "passthrough"];
+
+pub(super) fn fs(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
+    let f = r.fields(node, what, &FS_KEYS)?;
+    let mount = r.need(&f, what, "mount", "/srv/shop/db").and_then(|n| directory(r, n, what, "mount"));
+    let source = match f.get("source") {
+        Some(n) => Some(directory(r, n, what, "source")?),
+        None => None,
+    };
+    let pid = match f.get("pid") {
+        Some(n) => Some(r.integer(n, "pid", 1, u64::from(u32::MAX))? as u32),
+        None => None,
+    };
+    let track_unsynced = match f.get("track_unsynced") {
+        Some(n) => Some(r.parse(n, "track_unsynced")?),
+        None => None,
+    };
+    let writeback = match f.get("writeback") {
+        Some(n) => r.boolean(n, "writeback")?,
+        None => false,
+    };
+    let mut passthrough = Vec::new();
+    if let Some(n) = f.get("passthrough") {
+        for item in r.items(n, "passthrough") {
+            let glob = r.text(item, "passthrough")?;
+            if !glob.starts_with(['/', '*', '?']) {
+                return r.refuse(
+                    item.place,
+                    format!("{what}: passthrough {glob:?} matches nothing"),
+                    format!("paths below the mount begin with /: write \"/{glob}\""),
+                );
+            }
+            passthrough.push(glob);
+        }
+    }
+    if track_unsynced.is_some() && (writeback || !passthrough.is_empty()) {
+        return r.refuse(
+            f.place_of("track_unsynced"),
+            format!("{what}: track_unsynced does not go with writeback or passthrough"),
+            "what the kernel keeps or writes by itself cannot be tracked: leave one of them out",
+        );
+    }
+    Some(TargetSpec::Fs(FsSpec { mount: mount?, source, pid, track_unsynced, writeback, passthrough }))
+}
+
+/// An absolute path of a directory.
+fn directory(r: &Reader, node: &Node, what: &str, key: &str) -> Option<String> {
+    absolute(r, node, what, key, "/srv/shop/db")
+}
+
+fn absolute(r: &Reader, node: &Node, what: &str, key: &str, example: &str) -> Option<String> {
+    let text = r.text(node, key)?;
+    if !text.starts_with('/') {
+        return r.refuse(
+            node.place,
+            format!("{what}: {key} {text:?} is not an absolute path"),
+            format!("write it from the root: {example}"),
+        );
+    }
+    Some(text)
+}
+
+pub(super) fn process(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
+    let f = r.fields(node, what, &["pid", "match", "pick"])?;
+    let pid = match f.get("pid") {
+        Some(n) => Some(r.integer(n, "pid", 1, u64::from(u32::MAX))? as u32),
+        None => None,
+    };
+    let matches = f.get("match").and_then(|n| r.text(n, "match"));
+    if matches.as_deref().is_some_and(|m| m.trim().is_empty()) {
+        return r.refuse(
+            f.place_of("match"),
+            format!("{what}: match is empty and would be every process"),
+            "write a part of the command line",
+        );
+    }
+    if pid.is_some() == matches.is_some() {
+        return r.refuse(
+            node.place,
+            format!("{what} needs either pid or match"),
+            "write for example match: \"shop-worker --queue\"",
+        );
+    }
+    let pick = match f.get("pick") {
+        Some(n) => pick(r, n)?,
+        None => Pick::One,
+    };
+    Some(TargetSpec::Process(ProcessSpec { pid, matches, pick }))
+}
+
+pub(super) fn node(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
+    if let crate::yaml::Data::Map(_) = node.data {
+        let f = r.fields(node, what, &["interface"])?;
+        let interface = r.need(&f, what, "interface", "eth0").and_then(|n| r.text(n, "interface"))?;
+        return Some(TargetSpec::Node(NodeSpec { interface: Some(interface) }));
+    }
+    let word = r.text(node, what)?;
+    if word != "self" {
+        return r.refuse(
+            node.place,
+            format!("{what}: this murphy breaks the machine it runs on, not {word:?}"),
+            "write node: self, or node: {interface: eth0} for faults of one network interface",
+        );
+    }
+    Some(TargetSpec::Node(NodeSpec::default()))
+}
+
+const CONTAINER_KEYS: [&str; 6] = ["name", "label", "service", "pick", "engine", "interface"];
+
+pub(super) fn container(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
+    let f = r.fields(node, what, &CONTAINER_KEYS)?;
+    one_of(r, &f, node, what, &["name", "label", "service"], "name: shop-web-1")?;
+    Some(TargetSpec::Container(ContainerSpec {
+        name: word(r, &f, "name")?,
+        label: word(r, &f, "label")?,
+        service: word(r, &f, "service")?,
+        pick: match f.get("pick") {
+            Some(n) => pick(r, n)?,
+            None => Pick::One,
+        },
+        engine: word(r, &f, "engine")?,
+        interface: word(r, &f, "interface")?,
+    }))
+}
+
+pub(super) fn netns(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
+    let f = r.fields(node, what, &["name", "path", "pid", "interface"])?;
+    one_of(r, &f, node, what, &["name", "path", "pid"], "name: blue")?;
+    Some(TargetSpec::Netns(NetnsSpec {
+        name: word(r, &f, "name")?,
+        path: match f.get("path") {
+            Some(n) => Some(absolute(r, n, what, "path", "/run/netns/blue")?),
+            None => None,
+        },
+        pid: match f.get("pid") {
+            Some(n) => Some(r.integer(n, "pid", 1, u64::from(u32::MAX))? as u32),
+            None => None,
+        },
+        interface: word(r, &f, "interface")?,
+    }))
+}
+
+pub(super) fn cgroup(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
+    Some(TargetSpec::Cgroup(CgroupSpec {
+        path: absolute(r, node, what, "cgroup", "/system.slice/nginx.service")?,
+    }))
+}
+
+/// That exactly one of these keys is given.
+fn one_of(r: &Reader, f: &Fields<'_>, node: &Node, what: &str, keys: &[&str], example: &str) -> Option<()> {
+    match keys.iter().filter(|k| f.has(k)).count() {
+        1 => Some(()),
+        0 => r.refuse(
+            node.place,
+            format!("{what} needs one of {}", keys.join(", ")),
+            format!("write for example {example}"),
+        ),
+        _ => r.refuse(
+            node.place,
+            format!("{what} has several of {}", keys.join(", ")),
+            "keep one of them: they are different ways to say which",
+        ),
+    }
+}
+
+/// A text that is absent or says something.
+fn word(r: &Reader, f: &Fields<'_>, key: &str) -> Option<Option<String>> {
+    let Some(n) = f.get(key) else { return Some(None) };
+    let text = r.text(n, key)?;
+    if text.trim().is_empty() {
+        return r.refuse(n.place, format!("{key} is empty"), "write a name, or leave it out");
+    }
+    Some(Some(text))
+}
+
+fn pick(r: &Reader, node: &Node) -> Option<Pick> {
+    if let crate::yaml::Data::Map(_) = node.data {
+        let f = r.fields(node, "pick", &["count", "percent"])?;
+        return match (f.get("count"), f.get("percent")) {
+            (Some(n), None) => Some(Pick::Count(r.integer(n, "count", 1, 10_000)? as u32)),
+            (None, Some(n)) => Some(Pick::Percent(r.parse(n, "percent")?)),
+            _ => r.refuse(node.place, "pick needs either count or percent", "write for example {count: 2}"),
+        };
+    }
+    r.choice(node, "pick", &[("one", Pick::One), ("all", Pick::All)])
+}
