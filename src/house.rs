@@ -29,7 +29,13 @@ pub fn injectors() -> Vec<Arc<dyn Injector>> {
 
 /// The same, with those for proxies and files, whose connections and operations someone wants to see.
 fn injectors_with(proxies: Arc<ProxyInjector>, files: Arc<FsInjector>) -> Vec<Arc<dyn Injector>> {
-    vec![proxies, files, Arc::new(nodeops::ProcessInjector::new()), Arc::new(nodeops::NodeInjector::new())]
+    vec![
+        proxies,
+        files,
+        Arc::new(nodeops::ProcessInjector::new()),
+        Arc::new(nodeops::NodeInjector::new()),
+        Arc::new(nodeops::ClockInjector::new()),
+    ]
 }
 
 /// Runs a verb on a runtime of its own.

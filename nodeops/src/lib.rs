@@ -2,12 +2,14 @@
 //!
 //! A new fault on processes is a file in `process/` and a row in its table; stress runs in children of ours, whose
 //! side of the work is in `stress/`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod clock;
 mod node;
 mod process;
 mod record;
 pub mod stress;
 
+pub use clock::ClockInjector;
 pub use node::NodeInjector;
 pub use process::ProcessInjector;

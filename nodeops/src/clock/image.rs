@@ -151,7 +151,8 @@ impl Image {
     /// Where the vDSO begins in a process; none when it has none.
     pub fn base(pid: u32) -> std::io::Result<Option<u64>> {
         let auxv = fs::read(format!("/proc/{pid}/auxv"))?;
-        let word = |pair: &[u8], i: usize| u64::from_ne_bytes(pair[i * 8..i * 8 + 8].try_into().unwrap_or_default());
+        let word =
+            |pair: &[u8], i: usize| u64::from_ne_bytes(pair[i * 8..i * 8 + 8].try_into().unwrap_or_default());
         Ok(auxv.chunks_exact(16).find(|pair| word(pair, 0) == WHERE).map(|pair| word(pair, 1)))
     }
 }

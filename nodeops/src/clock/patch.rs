@@ -208,8 +208,7 @@ pub(super) fn apply(id: ProcessId, head: Head, set: &Set) -> Result<Stood, Patch
         code[..HEAD].copy_from_slice(&head.to_bytes());
         code[image.stub.params..image.stub.params + SET].copy_from_slice(&slot::to_bytes(set));
         // Not on the first byte: whoever stands there has not begun yet.
-        let inside: Vec<_> =
-            image.jumps.iter().map(|(at, _)| held.there(&(at.start + 1..at.end))).collect();
+        let inside: Vec<_> = image.jumps.iter().map(|(at, _)| held.there(&(at.start + 1..at.end))).collect();
         for _ in 0..TRIES {
             let began = Instant::now();
             let stopped = Stopped::all(id.pid)?;

@@ -28,7 +28,9 @@ pub(super) fn all() -> Vec<Changed> {
         }
         // What is there may be another image's.
         match (Head::read(&room), patch::look(stat.id).ok()?) {
-            (Some(head), Seen::Changed(..)) => Some(Changed { id: stat.id, comm: stat.comm, head: Some(head) }),
+            (Some(head), Seen::Changed(..)) => {
+                Some(Changed { id: stat.id, comm: stat.comm, head: Some(head) })
+            }
             (None, Seen::Remains) => Some(Changed { id: stat.id, comm: stat.comm, head: None }),
             _ => None,
         }

@@ -94,7 +94,8 @@ impl Stopped {
 
     /// Whether a thread is at one of these places, or will be when the handler of a signal returns.
     pub fn anyone_at(&self, memory: &Memory, places: &[Range<u64>]) -> bool {
-        let whole = places.iter().map(|p| p.start).min().unwrap_or(0)..places.iter().map(|p| p.end).max().unwrap_or(0);
+        let whole = places.iter().map(|p| p.start).min().unwrap_or(0)
+            ..places.iter().map(|p| p.end).max().unwrap_or(0);
         let hit = |ip: u64| places.iter().any(|p| p.contains(&ip));
         self.positions().any(|(ip, sp)| {
             hit(ip)

@@ -258,3 +258,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing is left half done under these locks, so a panic elsewhere does not spoil what they guard.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// The processes that a target's own words mean now, for other rooms; refused where one must not be hit.
+pub(crate) fn picked(target: &Target, seed: u64) -> Result<Vec<Process>, Refusal> {
+    let spec = spec(target)?;
+    let found = select::find(&target.reference(), spec)?;
+    let picked = select::pick(&target.reference(), &found, spec.pick, seed)?;
+    picked.iter().try_for_each(select::allowed)?;
+    Ok(picked)
+}
+
+/// Refuses what would hurt the tool itself or cannot be hit at all.
+pub(crate) fn may_be_hit(process: &Process) -> Result<(), Refusal> {
+    select::allowed(process)
+}

@@ -6,6 +6,8 @@
 mod aarch64;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
+#[cfg(target_arch = "x86_64")]
+mod x86_64_stub;
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) use aarch64::{Interrupted, NATIVE, at};
