@@ -10,6 +10,8 @@ use crate::cli::Which;
 use crate::failure::{Failure, Outcome};
 use crate::service::EngineService;
 use control::{Client, Endpoint, Server, SocketOptions};
+use engine::export::Exporter;
+use engine::export::otlp::Collector;
 use engine::{Agent, Config, EngineError, RecoverReport, WatchdogCommand};
 use fusefs::FsInjector;
 use inject::Injector;
@@ -181,6 +183,7 @@ pub struct House {
     /// Its control socket.
     pub socket: PathBuf,
     server: Server,
+    exporter: Option<Exporter>,
     /// Removed at the end, for an agent in the foreground.
     dir: Option<PathBuf>,
 }
@@ -196,6 +199,8 @@ pub struct Opening {
     pub tcp: Option<control::TcpOptions>,
     /// How long faults outlive an agent that hangs.
     pub lease: Option<Span>,
+    /// Who is sent spans of what happens.
+    pub otlp: Option<Collector>,
     /// Targets to open; whoever reaches the agent finds them open.
     pub targets: Vec<Target>,
 }
@@ -249,6 +254,10 @@ impl House {
         }
         let lease = config.lease;
         let agent = Agent::start(config).await.map_err(cannot)?;
+        let seen = proxies.clone();
+        let exporter = opening
+            .otlp
+            .map(|collector| Exporter::start(&agent, collector, Arc::new(move || seen.requests())));
         // This machine needs no opening; as an open target it can be chosen on the console.
         let this_machine = Target { name: "self".into(), spec: TargetSpec::Node(NodeSpec::default()) };
         for target in std::iter::once(this_machine).chain(opening.targets) {
@@ -267,7 +276,9 @@ impl House {
             tcp: opening.tcp,
         };
         match Server::start(options, service.clone()).await {
-            Ok(server) => Ok(House { agent, service, files, socket, server, dir: passing.then_some(dir) }),
+            Ok(server) => {
+                Ok(House { agent, service, files, socket, server, exporter, dir: passing.then_some(dir) })
+            }
             Err(e) => {
                 // Nothing was armed yet, so nothing can be left.
                 let _ = agent.shutdown().await;
@@ -294,6 +305,9 @@ impl House {
         self.service.end_run_if_any("the end of murphy").await;
         let ended = self.agent.shutdown().await;
         self.server.stop().await;
+        if let Some(exporter) = self.exporter {
+            exporter.stop().await;
+        }
         match ended {
             Ok(()) => {
                 if let Some(dir) = &self.dir {

@@ -13,7 +13,15 @@ pub fn may_run(role: Role, experiment: &Experiment, report: bool, open: &[Target
         return Ok(());
     }
     let runs = experiment.steady_state.metrics.iter().find(|m| matches!(m.from, Source::Command(_)));
-    let reads = experiment.loads.iter().find(|l| l.body.as_deref().is_some_and(|b| b.starts_with('@')));
+    let reads = experiment
+        .loads
+        .iter()
+        .find(|l| l.body.as_deref().is_some_and(|b| b.starts_with('@')) || l.trust.roots.is_some());
+    let checks = experiment
+        .steady_state
+        .metrics
+        .iter()
+        .find(|m| matches!(&m.from, Source::Http(p) if p.trust.roots.is_some()));
     let opens = experiment.targets.iter().find(|t| {
         matches!(t.spec, TargetSpec::Proxy(_) | TargetSpec::Fs(_)) && !open.contains(&t.reference())
     });
@@ -21,6 +29,8 @@ pub fn may_run(role: Role, experiment: &Experiment, report: bool, open: &[Target
         format!("metric {} runs a program", metric.name)
     } else if let Some(load) = reads {
         format!("load {} reads a file", load.name)
+    } else if let Some(metric) = checks {
+        format!("metric {} reads a file", metric.name)
     } else if let Some(target) = opens {
         format!("{} would be opened", target.reference())
     } else if report {
@@ -52,9 +62,16 @@ mod tests {
         let program = "steady_state: {metrics: {m: {from: {command: {run: [id]}}, expect: '== 1'}}}";
         let file = "load: {u: {http: {url: 'http://a/', body: '@/etc/hostname'}, rate: 1/s}}";
         assert!(asked(Role::Operator, "", false, true).is_ok());
-        for (extra, report, open) in
-            [(program, false, true), (file, false, true), ("", true, true), ("", false, false)]
-        {
+        let roots =
+            "steady_state: {metrics: {m: {from: {http: {url: 'https://a/', roots: r.pem}}, expect: '== 1'}}}";
+        let cases = [
+            (program, false, true),
+            (file, false, true),
+            (roots, false, true),
+            ("", true, true),
+            ("", false, false),
+        ];
+        for (extra, report, open) in cases {
             let refused = asked(Role::Operator, extra, report, open).unwrap_err();
             assert_eq!(refused.code, Code::Forbidden, "{extra}");
             assert!(asked(Role::Admin, extra, report, open).is_ok(), "{extra}");

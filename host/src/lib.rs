@@ -1,5 +1,5 @@
 //! This machine, underneath everyone: who a process is, what the clocks say, what this process may do, what the
-//! kernel can. Only Linux.
+//! kernel can, whose certificates are believed. Only Linux.
 #![forbid(unsafe_code)]
 
 pub mod clock;
@@ -8,6 +8,8 @@ pub mod lock;
 pub mod privilege;
 pub mod probe;
 pub mod process;
+pub mod trust;
+pub mod usage;
 
 pub use lock::{FileLock, Holder};
 pub use privilege::Capabilities;

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// the same, with an order that is charged later.
 pub async fn serve(listener: TcpListener, payments: SocketAddr, store: SocketAddr) {
     let front = Arc::new(Front {
-        payments: Origin { authority: payments.to_string(), path: "/charge".into() },
+        payments: Origin::plain(payments.to_string(), "/charge"),
         pool: Pool::default(),
         store,
         carts: Mutex::default(),

@@ -86,7 +86,7 @@ async fn interactive(args: &Demo, house: &House, experiment: Experiment) -> Outc
     let load = match load {
         // The run's own load would end with it; this one is there for as long as the console is.
         Some(load) => Some(
-            run::load::Running::start(load, Default::default())
+            run::load::Running::start(load, Default::default(), Path::new(""))
                 .map_err(|e| Failure::cannot(e.to_string(), "this should not happen"))?,
         ),
         None => None,

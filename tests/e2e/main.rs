@@ -20,5 +20,6 @@ mod redis;
 mod requests;
 mod run;
 mod tls;
+mod told;
 mod toxiproxy;
 mod words;

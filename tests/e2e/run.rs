@@ -73,6 +73,36 @@ fn a_fault_that_met_nothing_is_inconclusive() {
 }
 
 #[test]
+fn load_and_probes_speak_tls_and_notice_a_certificate() {
+    let Some(shop) = Shop::open() else { return };
+    let file = |fault: &str, trust: &str| {
+        format!(
+            "murphy: 1\nname: t\ntargets:\n  web: {{proxy: {{listen: '127.0.0.1:{0}', upstream: '127.0.0.1:{1}', protocol: http, tls: {{downstream: terminate}}}}}}\n\
+             steady_state:\n  window: 1s\n  baseline: 3s\n  cooldown: 3s\n  metrics:\n{OK}\n    home: {{from: {{http: {{url: 'https://localhost:{0}/'{trust}, every: 200ms}}}}, expect: '== 1'}}\n\
+             load:\n  users: {{http: {{url: 'https://localhost:{0}/'{trust}, headers: {{connection: close}}}}, rate: 30/s}}\n\
+             stages: [{{faults: [{{target: web, for: 3s, inject: {fault}}}]}}]\n",
+            shop.port, shop.nginx.port
+        )
+    };
+    let run = |text: String| {
+        let file = shop.dir.file("t.yaml", &text);
+        let done = murphy(shop.dir.path(), &["run", file.to_str().unwrap(), "--report", "runs"]);
+        (done, result(&shop.dir.path().join("runs")).unwrap_or_default())
+    };
+    // murphy's own CA is trusted without a word.
+    let (done, result) = run(file("{delay: {delay: 20ms}}", ""));
+    assert_eq!((done.code, result["verdict"].as_str()), (0, Some("held")), "{done:?}");
+    let (done, result) = run(file("{tls_certificate: {problem: expired}}", ""));
+    assert_eq!((done.code, result["verdict"].as_str()), (1, Some("deviated")), "{done:?}");
+    let (done, _) = run(file("{tls_certificate: {problem: expired}}", ", insecure: true"));
+    assert_eq!(done.code, 0, "{done:?}");
+    // Nothing is begun when there is nothing to check with.
+    let (done, _) = run(file("{delay: {delay: 20ms}}", ", roots: nowhere.pem"));
+    assert_eq!(done.code, 5, "{done:?}");
+    assert!(done.err.contains("nowhere.pem") && done.err.contains("load users"), "{}", done.err);
+}
+
+#[test]
 fn a_guard_takes_everything_back() {
     let Some(shop) = Shop::open() else { return };
     let guard = "safety: {abort_if: [{metric: ok, is: '< 50%', for: 2s}]}";

@@ -220,6 +220,7 @@ impl Service for Memory {
             run: state.run.clone(),
             lease: Some(Span::secs(15)),
             counters: Counters::default(),
+            usage: None,
         }))
     }
 

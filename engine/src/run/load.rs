@@ -5,6 +5,7 @@ use super::http::{Failure, Origin, Pool, request};
 use bytes::Bytes;
 use model::Sample;
 use model::experiment::{Load, LoadStage};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,9 +32,9 @@ struct Shared {
 
 impl Running {
     /// Starts it on the current tokio runtime, paced by a thread of its own: the runtime's timers are a millisecond
-    /// coarse, and that millisecond would be counted as the service's.
-    pub fn start(load: Load, body: Bytes) -> Result<Running, Failure> {
-        let origin = check(&load, &body)?;
+    /// coarse, and that millisecond would be counted as the service's. Files are looked for in `base`.
+    pub fn start(load: Load, body: Bytes, base: &Path) -> Result<Running, Failure> {
+        let origin = check(&load, &body, base)?;
         let shared = Arc::new(Shared {
             load,
             origin,
@@ -63,8 +64,8 @@ impl Drop for Running {
 }
 
 /// Whether its requests can be made at all: told before the first rather than at each of them.
-pub fn check(load: &Load, body: &Bytes) -> Result<Origin, Failure> {
-    let origin = Origin::parse(&load.url)?;
+pub fn check(load: &Load, body: &Bytes, base: &Path) -> Result<Origin, Failure> {
+    let origin = Origin::parse(&load.url, &load.trust, base)?;
     request(&origin, &load.method, &load.headers, body.clone())
         .map_err(|e| Failure::Request(format!("{} {}", load.method, load.url), e))?;
     Ok(origin)

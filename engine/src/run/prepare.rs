@@ -64,10 +64,10 @@ pub async fn prepare(
     for load in &experiment.loads {
         match body(load.body.as_deref(), base) {
             Ok(bytes) => {
-                if let Err(e) = super::load::check(load, &bytes) {
+                if let Err(e) = super::load::check(load, &bytes, base) {
                     problems.push(
                         Problem::new(format!("load {}: {e}", load.name))
-                            .hint("correct its url, method and headers"),
+                            .hint("correct its url, roots, method and headers"),
                     );
                 }
                 bodies.insert(load.name.clone(), bytes);
@@ -76,6 +76,14 @@ pub async fn prepare(
         }
     }
     problems.extend(missing_programs(experiment, base));
+    for metric in &experiment.steady_state.metrics {
+        if let Source::Http(probe) = &metric.from
+            && let Err(e) = super::http::Origin::parse(&probe.url, &probe.trust, base)
+        {
+            problems
+                .push(Problem::new(format!("metric {}: {e}", metric.name)).hint("correct its url and roots"));
+        }
+    }
     problems.extend(radius(experiment));
     if problems.is_empty() {
         return Ok(Prepared { seed, opened, plans, bodies });

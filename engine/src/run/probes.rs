@@ -30,7 +30,11 @@ impl Probe {
         let task = match metric.from.clone() {
             Source::Http(probe) => {
                 let pool = Arc::new(Pool::default());
-                every(probe.every.0, answers.clone(), move || http(probe.clone(), pool.clone()))
+                // Looked at when the run was prepared; what has gone since answers nothing.
+                let origin = Origin::parse(&probe.url, &probe.trust, base).ok()?;
+                every(probe.every.0, answers.clone(), move || {
+                    http(probe.clone(), origin.clone(), pool.clone())
+                })
             }
             Source::Tcp(probe) => every(probe.every.0, answers.clone(), move || tcp(probe.clone())),
             Source::Command(mut probe) => {
@@ -87,8 +91,7 @@ pub fn beside(base: &Path, program: &str) -> String {
     }
 }
 
-async fn http(probe: HttpProbe, pool: Arc<Pool>) -> Option<f64> {
-    let origin = Origin::parse(&probe.url).ok()?;
+async fn http(probe: HttpProbe, origin: Origin, pool: Arc<Pool>) -> Option<f64> {
     let request = request(&origin, "GET", &[], Bytes::new()).ok()?;
     let answer = timeout(probe.timeout.0, pool.send(&origin, request)).await;
     let good = matches!(answer, Ok(Ok((status, ref body)))

@@ -108,8 +108,8 @@ impl Runner {
         for load in self.experiment.loads.clone() {
             let body = self.prepared.bodies.get(&load.name).cloned().unwrap_or_default();
             let name = load.name.clone();
-            let running =
-                Running::start(load, body).map_err(|e| Cause::Failure(format!("load {name}: {e}")))?;
+            let running = Running::start(load, body, &self.options.base)
+                .map_err(|e| Cause::Failure(format!("load {name}: {e}")))?;
             self.loads.push((name, running, Sample::default()));
         }
         let metrics = self.experiment.steady_state.metrics.iter();

@@ -149,8 +149,10 @@ pub enum Stat {
 /// An HTTP probe.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HttpProbe {
-    /// Where.
+    /// Where: `http://` or `https://`.
     pub url: String,
+    /// See [`Trust`].
+    pub trust: Trust,
     /// How often.
     pub every: Span,
     /// When it counts as failed.
@@ -159,6 +161,15 @@ pub struct HttpProbe {
     pub status: (u16, u16),
     /// A text the body must contain.
     pub contains: Option<String>,
+}
+
+/// With an `https://` address: whose certificates are believed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Trust {
+    /// A PEM file with the roots; those of the system and murphy's own CA when absent.
+    pub roots: Option<String>,
+    /// Nothing is checked.
+    pub insecure: bool,
 }
 
 /// A TCP probe.
@@ -308,8 +319,10 @@ fn trim(value: f64) -> String {
 pub struct Load {
     /// Its name.
     pub name: String,
-    /// Where to.
+    /// Where to: `http://` or `https://`.
     pub url: String,
+    /// See [`Trust`].
+    pub trust: Trust,
     /// The method.
     pub method: String,
     /// Headers.

@@ -24,7 +24,7 @@ pub fn schema() -> J {
         "properties": {
             "proxy": closed(stats, &["target"]),
             "load": {"type": "object", "minProperties": 1, "maxProperties": 1},
-            "http": probe(json!({"url": text, "status": {}, "contains": text})),
+            "http": probe(json!({"url": text, "roots": text, "insecure": {"type": "boolean"}, "status": {}, "contains": text})),
             "tcp": probe(json!({"address": text})),
             "command": probe(json!({"run": {"type": "array", "items": text, "minItems": 1}, "parse": word(&["number", "exit"])})),
         }
@@ -53,7 +53,7 @@ pub fn schema() -> J {
     );
     let load = closed(
         json!({
-            "http": closed(json!({"url": text, "method": text, "headers": {"type": "object"}, "body": text, "timeout": span}), &["url"]),
+            "http": closed(json!({"url": text, "roots": text, "insecure": {"type": "boolean"}, "method": text, "headers": {"type": "object"}, "body": text, "timeout": span}), &["url"]),
             "rate": rate,
             "stages": {"type": "array", "items": closed(json!({"for": span, "rate": {"anyOf": [rate, closed(json!({"from": rate, "to": rate, "shape": word(&["linear"])}), &["from", "to"])]}}), &["rate"])},
         }),
@@ -134,7 +134,7 @@ pub fn schema() -> J {
                     json!({"name": text, "label": text, "service": text, "pick": pick, "engine": text, "interface": text}),
                     &[],
                 ),
-                "node": {"oneOf": [{"const": "self"}, closed(json!({"interface": text}), &["interface"])]},
+                "node": {"oneOf": [{"const": "self"}, closed(json!({"interface": text}), &[])]},
                 "netns": closed(json!({"name": text, "path": text, "pid": positive, "interface": text}), &[]),
                 "cgroup": {"type": "string", "examples": ["/system.slice/nginx.service"]},
             }

@@ -1,28 +1,20 @@
 //! Certificates, keys and roots that the user gives as PEM files; and the roots of the system.
 
+use host::trust::{self, TrustError};
 use model::Problem;
 use model::target::KeyPair;
 use rustls::RootCertStore;
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use std::path::Path;
-
-/// Where systems keep the roots that they trust.
-const SYSTEM: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// A certificate with its chain, and its key.
 pub(super) fn pair(
     pair: &KeyPair,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Problem> {
-    let chain = certificates(&pair.cert, "the certificate")?;
-    let key = PrivateKeyDer::from_pem_file(&pair.key).map_err(|e| why(&pair.key, "the private key", &e))?;
+    let chain = trust::certificates(&pair.cert, "the certificate").map_err(problem)?;
+    let key = PrivateKeyDer::from_pem_file(&pair.key)
+        .map_err(|e| problem(trust::unreadable(&pair.key, "the private key", &e)))?;
     Ok((chain, key))
 }
 
@@ -47,48 +39,20 @@ pub(super) fn certified(given: &KeyPair) -> Result<CertifiedKey, Problem> {
 
 /// The roots in a file.
 pub(super) fn roots(file: &str) -> Result<RootCertStore, Problem> {
-    let mut store = RootCertStore::empty();
-    let (good, _) = store.add_parsable_certificates(certificates(file, "the roots")?);
-    if good == 0 {
-        return Err(Problem::new(format!("no certificate in {file} can be a root"))
-            .hint("give a PEM file with the CA that signed the service's certificate"));
-    }
-    Ok(store)
+    trust::roots(file).map_err(problem)
 }
 
-/// The roots that the system trusts: the file that SSL_CERT_FILE names, or one of the usual ones.
+/// The roots that the system trusts.
 pub(super) fn system_roots() -> Result<RootCertStore, Problem> {
-    if let Some(file) = std::env::var_os("SSL_CERT_FILE").filter(|f| !f.is_empty()) {
-        return roots(&file.to_string_lossy());
-    }
-    match SYSTEM.into_iter().find(|file| Path::new(file).exists()) {
-        Some(file) => roots(file),
-        None => Err(Problem::new("this system has no roots to check the service's certificate with").hint(
+    trust::system_roots().map_err(problem)?.ok_or_else(|| {
+        Problem::new("this system has no roots to check the service's certificate with").hint(
             "give them: tls: {upstream: {roots: ca.pem}}; or install ca-certificates; or leave it unchecked with insecure: true",
-        )),
-    }
+        )
+    })
 }
 
-fn certificates(file: &str, what: &str) -> Result<Vec<CertificateDer<'static>>, Problem> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    match all {
-        Ok(all) if all.is_empty() => Err(why(file, what, &pem::Error::NoItemsFound)),
-        Ok(all) => Ok(all),
-        Err(e) => Err(why(file, what, &e)),
-    }
-}
-
-fn why(file: &str, what: &str, error: &pem::Error) -> Problem {
-    match error {
-        pem::Error::Io(e) => Problem::new(format!("{what} cannot be read from {file}: {e}"))
-            .hint("the path is as murphy's process sees it: write it from the root, and let it be readable"),
-        pem::Error::NoItemsFound => {
-            Problem::new(format!("{file} does not have {what}: nothing of that kind is in it"))
-                .hint("it must be PEM: text with BEGIN and END lines")
-        }
-        e => Problem::new(format!("{what} in {file} does not read: {e}"))
-            .hint("it must be PEM: text with BEGIN and END lines"),
-    }
+fn problem(e: TrustError) -> Problem {
+    Problem::new(e.what).hint(e.hint)
 }
 
 #[cfg(test)]

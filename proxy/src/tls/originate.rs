@@ -3,12 +3,11 @@
 use super::below::Below;
 use super::files;
 use crate::net::Stream;
+use host::trust::Unchecked;
 use model::Problem;
 use model::target::{Alpn, OriginateSpec};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig};
 use std::io;
 use std::sync::Arc;
 use tokio_rustls::TlsConnector;
@@ -46,7 +45,7 @@ impl Originate {
             .with_safe_default_protocol_versions()
             .map_err(cannot)?;
         let builder = if spec.insecure {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(provider)))
+            builder.dangerous().with_custom_certificate_verifier(Unchecked::new(provider))
         } else {
             let roots = spec.roots.as_deref().map_or_else(files::system_roots, files::roots)?;
             builder.with_root_certificates(roots)
@@ -113,44 +112,5 @@ fn explain(e: &io::Error, name: &str) -> String {
             "it does not speak TLS".into()
         }
         _ => e.to_string(),
-    }
-}
-
-/// Takes any certificate, as `insecure: true` says.
-#[derive(Debug)]
-struct Unchecked(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unchecked {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

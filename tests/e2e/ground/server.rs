@@ -75,7 +75,7 @@ impl Nginx {
         let root = dir.path().display();
         let conf = format!(
             "daemon off; worker_processes 1; pid {root}/pid; error_log {root}/error.log;\n\
-             events {{ worker_connections 512; }}\n\
+             events {{ worker_connections 2048; }}\n\
              http {{ access_log off; keepalive_requests 1000000; client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\
              server {{ listen 127.0.0.1:{port}; listen 127.0.0.1:{h2_port} http2; location / {{ return 200 'hello\\n'; }} location /pay {{ return 200 'paid\\n'; }} location /read {{ proxy_pass http://127.0.0.1:{port}/; }} }} }}\n"
         );

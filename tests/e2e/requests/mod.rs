@@ -5,6 +5,7 @@ mod conformance;
 mod faults;
 mod grpc;
 mod matchers;
+mod streams;
 mod watching;
 mod websocket;
 

@@ -1,5 +1,5 @@
 use super::names::check_name;
-use crate::experiment::{Load, LoadStage};
+use crate::experiment::{Load, LoadStage, Trust};
 use crate::units::{EventRate, Span};
 use crate::yaml::{Data, Fields, Node, Reader};
 
@@ -16,7 +16,7 @@ fn one(r: &Reader, name: &str, node: &Node) -> Option<Load> {
     let what = format!("load {name}");
     let f = r.fields(node, &what, &["http", "stages", "rate"])?;
     let http = r.need(&f, &what, "http", "{url: \"http://127.0.0.1:8000/\"}")?;
-    let h = r.fields(http, &what, &["url", "method", "headers", "body", "timeout"])?;
+    let h = r.fields(http, &what, &["url", "roots", "insecure", "method", "headers", "body", "timeout"])?;
     let url_node = r.need(&h, &what, "url", "\"http://127.0.0.1:8000/\"");
     let url = url_node.and_then(|n| url(r, n));
     let method = h.get("method").map_or(Some("GET".to_owned()), |n| method(r, n));
@@ -40,6 +40,7 @@ fn one(r: &Reader, name: &str, node: &Node) -> Option<Load> {
     Some(Load {
         name: name.to_owned(),
         url: url?,
+        trust: trust(r, &h)?,
         method: method?,
         headers,
         body: h.get("body").and_then(|n| r.text(n, "body")),
@@ -48,23 +49,45 @@ fn one(r: &Reader, name: &str, node: &Node) -> Option<Load> {
     })
 }
 
-/// An `http://` address; others are refused with what to write.
+/// An `http://` or `https://` address; others are refused with what to write.
 pub(super) fn url(r: &Reader, node: &Node) -> Option<String> {
     let text = r.text(node, "url")?;
-    match text.strip_prefix("http://") {
+    match text.strip_prefix("http://").or(text.strip_prefix("https://")) {
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace) => {
             Some(text)
         }
-        None if text.starts_with("https://") => r.refuse(
-            node.place,
-            format!("{text:?} is https, which is not in this version"),
-            "use the http:// address of the service or of a proxy",
-        ),
         _ => r.refuse(
             node.place,
             format!("{text:?} is not a URL"),
             "write for example http://127.0.0.1:8000/health",
         ),
+    }
+}
+
+/// `roots` and `insecure`, beside an `https://` address.
+pub(super) fn trust(r: &Reader, f: &Fields<'_>) -> Option<Trust> {
+    let roots = match f.get("roots") {
+        Some(n) => Some(r.text(n, "roots")?),
+        None => None,
+    };
+    let insecure = match f.get("insecure") {
+        Some(n) => r.boolean(n, "insecure")?,
+        None => false,
+    };
+    let given = ["roots", "insecure"].into_iter().find(|key| f.has(key));
+    let plain = f.get("url").and_then(|n| r.text(n, "url")).is_some_and(|url| url.starts_with("http://"));
+    match given {
+        Some(key) if plain => r.refuse(
+            f.place_of(key),
+            format!("{key} is about certificates, and an http:// address has none"),
+            "leave it out, or write https://",
+        ),
+        _ if insecure && roots.is_some() => r.refuse(
+            f.place_of("insecure"),
+            "with insecure nothing is checked, also not against roots",
+            "keep one of them",
+        ),
+        _ => Some(Trust { roots, insecure }),
     }
 }
 

@@ -178,9 +178,14 @@ fn source(
             Some(Source::Load { load: key.text.clone(), stat })
         }
         "http" => {
-            let p = r.fields(node, what, &["url", "every", "timeout", "status", "contains"])?;
+            let p = r.fields(
+                node,
+                what,
+                &["url", "roots", "insecure", "every", "timeout", "status", "contains"],
+            )?;
             Some(Source::Http(HttpProbe {
                 url: super::load::url(r, r.need(&p, what, "url", "\"http://127.0.0.1:8000/health\"")?)?,
+                trust: super::load::trust(r, &p)?,
                 every: interval(r, &p)?,
                 timeout: p.get("timeout").map_or(Some(Span::secs(1)), |n| r.parse(n, "timeout"))?,
                 status: p.get("status").map_or(Some((200, 299)), |n| statuses(r, n))?,
