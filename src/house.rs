@@ -31,13 +31,9 @@ pub fn injectors() -> Vec<Arc<dyn Injector>> {
 
 /// The same, with those for proxies and files, whose connections and operations someone wants to see.
 fn injectors_with(proxies: Arc<ProxyInjector>, files: Arc<FsInjector>) -> Vec<Arc<dyn Injector>> {
-    vec![
-        proxies,
-        files,
-        Arc::new(nodeops::ProcessInjector::new()),
-        Arc::new(nodeops::NodeInjector::new()),
-        Arc::new(nodeops::ClockInjector::new()),
-    ]
+    let mut all: Vec<Arc<dyn Injector>> = vec![proxies, files];
+    all.extend(nodeops::injectors());
+    all
 }
 
 /// Runs a verb on a runtime of its own.

@@ -97,6 +97,16 @@ pub fn user_name(uid: u32) -> String {
     }
 }
 
+/// The number of a user, by name or by the number itself; none when there is no such user.
+pub fn uid_of(name: &str) -> Option<u32> {
+    name.parse().ok().or_else(|| Some(nix::unistd::User::from_name(name).ok()??.uid.as_raw()))
+}
+
+/// The number of a group, likewise.
+pub fn gid_of(name: &str) -> Option<u32> {
+    name.parse().ok().or_else(|| Some(nix::unistd::Group::from_name(name).ok()??.gid.as_raw()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,5 +118,7 @@ mod tests {
         assert_eq!(caps.names(), ["CAP_KILL"]);
         assert!(Capabilities::parse("CapEff: zz").is_none());
         assert!(!user().is_empty());
+        assert_eq!((uid_of("root"), uid_of("4711"), uid_of("no such user")), (Some(0), Some(4711), None));
+        assert_eq!((gid_of("root"), gid_of("no such group")), (Some(0), None));
     }
 }

@@ -1,15 +1,54 @@
-//! Faults on processes and on the machine: pause, kill, processor stress.
+//! Faults on processes, on containers and on the machine.
 //!
-//! A new fault on processes is a file in `process/` and a row in its table; stress runs in children of ours, whose
-//! side of the work is in `stress/`.
+//! Each room is an injector of its own: `process/` (signals), `containers/` (what an engine is asked for), `group/` (control
+//! groups), `limits/` (rlimits), `node/` (what children of ours take: their side of the work is in `stress/` and
+//! `exhaust/`), `files/` (single files), `services/` (systemd), `clock/` (clocks of processes and
+//! of the machine). A new fault is a row in the catalogue and a file in its room.
 #![deny(unsafe_code)]
 
+pub mod cgroup;
 mod clock;
+pub mod containers;
+mod exhaust;
+mod files;
+mod group;
+mod held;
+mod inroot;
+mod limits;
+mod looping;
 mod node;
+mod opened;
+mod pick;
 mod process;
 mod record;
+mod services;
 pub mod stress;
 
 pub use clock::ClockInjector;
+pub use containers::ContainerInjector;
+pub use files::FileInjector;
+pub use group::GroupInjector;
+pub use limits::LimitInjector;
 pub use node::NodeInjector;
-pub use process::ProcessInjector;
+pub use process::{Known, ProcessInjector};
+pub use services::ServiceInjector;
+
+use inject::Injector;
+use std::sync::Arc;
+
+/// All of them, in the order in which the engine asks: the first that serves a kind opens targets of it, and of those that
+/// inject a fault the first gets it.
+pub fn injectors() -> Vec<Arc<dyn Injector>> {
+    let processes = ProcessInjector::new();
+    let known = processes.known();
+    vec![
+        Arc::new(ContainerInjector::new()),
+        Arc::new(processes),
+        Arc::new(NodeInjector::new()),
+        Arc::new(GroupInjector::new(known.clone())),
+        Arc::new(LimitInjector::new(known.clone())),
+        Arc::new(FileInjector::new()),
+        Arc::new(ServiceInjector::new()),
+        Arc::new(ClockInjector::new(known)),
+    ]
+}

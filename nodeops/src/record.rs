@@ -3,6 +3,7 @@
 use host::ProcessId;
 use inject::{Recovered, UndoRecord};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// The data of an undo record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,17 @@ pub(crate) struct Act {
     pub comm: String,
     /// The boot in which that pid means anything.
     pub boot: String,
+    /// A name that may be left in a directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leftover: Option<Leftover>,
+}
+
+/// Something with a name of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Leftover {
+    pub root: PathBuf,
+    pub path: PathBuf,
+    pub name: String,
 }
 
 impl Act {
@@ -24,6 +36,7 @@ impl Act {
             process,
             comm: comm.to_owned(),
             boot: host::clock::boot_id().to_owned(),
+            leftover: None,
         }
     }
 
@@ -51,4 +64,10 @@ impl Act {
             None => Err(Recovered::Gone("it had not begun".into())),
         }
     }
+}
+
+/// A part of a file's name that no other fault has, of whichever agent: the fault's id and this process.
+pub(crate) fn tag(id: &str) -> String {
+    let safe: String = id.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(32).collect();
+    format!("{safe}-{}", std::process::id())
 }

@@ -6,6 +6,7 @@
 mod clock;
 mod connections;
 mod files;
+mod machine;
 mod node;
 pub mod requests;
 mod tls;
@@ -111,7 +112,7 @@ impl ParamDef {
 pub fn all() -> impl Iterator<Item = &'static FaultDef> {
     let proxy =
         connections::FAULTS.iter().chain(requests::FAULTS).chain(websockets::FAULTS).chain(tls::FAULTS);
-    proxy.chain(files::FAULTS).chain(node::FAULTS).chain(clock::FAULTS)
+    proxy.chain(files::FAULTS).chain(node::FAULTS).chain(machine::FAULTS).chain(clock::FAULTS)
 }
 
 /// The fault of that name.

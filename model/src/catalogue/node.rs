@@ -2,7 +2,7 @@
 
 use super::{FaultDef, Layer, ParamDef, optional, with_default};
 use crate::target::TargetKind;
-use crate::value::ParamType::{Choice, Float, Int, Percent};
+use crate::value::ParamType::{Choice, Float, Int, Percent, Text};
 
 const NODE: FaultDef = FaultDef {
     name: "",
@@ -18,10 +18,36 @@ const NODE: FaultDef = FaultDef {
     needs: &[],
 };
 
+/// What can be stopped or get a signal.
+const HIT: &[TargetKind] = &[TargetKind::Process, TargetKind::Container, TargetKind::Cgroup];
+
 /// The signals that can be sent, by their names.
-const SIGNALS: &[&str] = &[
-    "SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGABRT", "SIGSEGV", "SIGUSR1", "SIGUSR2",
-    "SIGPIPE", "SIGALRM", "SIGBUS", "SIGFPE", "SIGILL",
+pub(super) const SIGNALS: &[&str] = &[
+    "SIGKILL",
+    "SIGTERM",
+    "SIGINT",
+    "SIGHUP",
+    "SIGQUIT",
+    "SIGABRT",
+    "SIGSEGV",
+    "SIGUSR1",
+    "SIGUSR2",
+    "SIGPIPE",
+    "SIGALRM",
+    "SIGBUS",
+    "SIGFPE",
+    "SIGILL",
+    "SIGCONT",
+    "SIGWINCH",
+    "SIGTRAP",
+    "SIGSYS",
+    "SIGXCPU",
+    "SIGXFSZ",
+    "SIGVTALRM",
+    "SIGPROF",
+    "SIGURG",
+    "SIGIO",
+    "SIGPWR",
 ];
 
 const LOAD: ParamDef = with_default(
@@ -34,21 +60,24 @@ const LOAD: ParamDef = with_default(
 pub(super) const FAULTS: &[FaultDef] = &[
     FaultDef {
         name: "pause",
+        targets: HIT,
         summary: "Stops processes with SIGSTOP and continues them afterwards.",
         detail: "Connections stay open and nothing answers: what a long garbage collection or a frozen machine looks like. \
                  Undone through a pidfd and only for the very process that was stopped (pid and start time). A process \
-                 that someone else has stopped is left alone. Its parent is told: a shell says that its job was stopped.",
+                 that someone else has stopped is left alone. Its parent is told: a shell says that its job was stopped. A \
+                 container is paused by its engine, a control group is frozen: nobody in it or beside it can tell.",
         ends: "nothing: a stopped process stays stopped when agent and watchdog are both killed, until `murphy recover`",
         needs: &["CAP_KILL for other users' processes"],
         ..NODE
     },
     FaultDef {
         name: "kill",
+        targets: HIT,
         params: &[with_default("signal", Choice(SIGNALS), "SIGKILL", "the signal that is sent")],
         summary: "Sends a signal to processes, once.",
         detail: "Whether a supervisor starts them again is what the experiment finds out. A process that is already gone is \
                  reported, not counted as hit; how many ended is measured. murphy itself, what started it and process 1 \
-                 are refused.",
+                 are refused. A container's first process gets it through the engine, in a control group everyone.",
         one_shot: true,
         irreversible: true,
         ends: "it happens once and cannot be undone",
@@ -57,10 +86,11 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "cpu",
-        targets: &[TargetKind::Node],
+        targets: &[TargetKind::Node, TargetKind::Container, TargetKind::Cgroup],
         params: &[
             LOAD,
             optional("cores", Float { min: 0.01, max: 4096.0 }, "2", "how many cores; all when absent"),
+            optional("cpus", Text, "0,2-3", "the processors to stay on, by number; all when absent"),
             with_default(
                 "mode",
                 Choice(&["add", "reach"]),
@@ -71,7 +101,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
         ],
         summary: "Burns processor time.",
         detail: "Runs in a child process of ours, regulated on the processor time it really got: cores=1.5 load=80% burns \
-                 120% of a core on two threads. load and cores can ramp. It dies with the agent (PR_SET_PDEATHSIG) and is \
+                 120% of a core on two threads. In a container or group it runs in that control group. load and cores can ramp. It dies with the agent (PR_SET_PDEATHSIG) and is \
                  the first to go when memory is short (oom_score_adj 1000); that it was killed is an outcome, not an error.",
         ends: "the kernel kills the burning child when the agent dies",
         needs: &["CAP_SYS_NICE for nice below 0"],

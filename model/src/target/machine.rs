@@ -13,9 +13,43 @@ pub struct ProcessSpec {
     /// Processes whose command line contains this text.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     pub matches: Option<String>,
+    /// Processes whose command line this regular expression fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regex: Option<String>,
+    /// Processes of this program: the name in `/proc/PID/comm`, at most 15 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Processes of this user, by name or number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Processes in this control group and those below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// Processes in the container of this name or id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
     /// Which of those found.
     #[serde(default)]
     pub pick: Pick,
+}
+
+impl ProcessSpec {
+    /// What it finds processes by, in words; empty when it says nothing.
+    pub fn words(&self) -> Vec<String> {
+        let parts = [
+            ("command line", &self.matches),
+            ("regex", &self.regex),
+            ("name", &self.name),
+            ("user", &self.user),
+            ("cgroup", &self.cgroup),
+            ("container", &self.container),
+        ];
+        let given = parts.iter().filter_map(|(what, value)| {
+            let value = value.as_deref().filter(|v| !v.is_empty())?;
+            Some(format!("{what} {value:?}"))
+        });
+        self.pid.map(|pid| format!("number {pid}")).into_iter().chain(given).collect()
+    }
 }
 
 /// A directory that is served through our filesystem.

@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn this_machines_vdso_has_room() {
         let image = Image::own().unwrap();
-        assert!(image.room.start % 64 == 0 && image.room.end <= image.bytes.len());
+        assert!(image.room.start.is_multiple_of(64) && image.room.end <= image.bytes.len());
         assert!(image.jumps.len() >= 2, "{:?}", image.jumps);
         assert_eq!(image.code.len(), image.room.len());
         for (at, jump) in &image.jumps {

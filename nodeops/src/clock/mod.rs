@@ -22,6 +22,8 @@ mod stop;
 mod sys;
 mod system;
 
+use crate::process::Known;
+use host::Process;
 use inject::{
     Armed, BoxFuture, InjectError, Injector, Leftover, Order, Outcomes, Plan, Possibility, Recovered,
     Refusal, UndoLog, UndoRecord,
@@ -40,8 +42,12 @@ trait ClockFault: Send + Sync {
     fn name(&self) -> &'static str;
     /// Whether it can be injected here.
     fn possible(&self) -> Possibility;
-    /// What would be done; touches nothing.
-    fn plan(&self, order: &Order) -> Result<Plan, Refusal>;
+    /// Whether it is done to processes, and not to the machine.
+    fn on_processes(&self) -> bool {
+        false
+    }
+    /// What would be done, to these processes if it is done to processes; touches nothing.
+    fn plan(&self, order: &Order, processes: &[Process]) -> Result<Plan, Refusal>;
     /// What the acts of a plan take hold of.
     fn claims(&self, plan: &Plan) -> Vec<String>;
     /// Acts.
@@ -62,13 +68,8 @@ trait ClockFault: Send + Sync {
 
 /// Injects into clocks: `clock`, `system_clock` and `ntp_stop`.
 pub struct ClockInjector {
+    known: Arc<Known>,
     faults: Vec<Arc<dyn ClockFault>>,
-}
-
-impl Default for ClockInjector {
-    fn default() -> ClockInjector {
-        ClockInjector::new()
-    }
 }
 
 impl std::fmt::Debug for ClockInjector {
@@ -78,9 +79,10 @@ impl std::fmt::Debug for ClockInjector {
 }
 
 impl ClockInjector {
-    /// An injector with nothing armed.
-    pub fn new() -> ClockInjector {
+    /// An injector with nothing armed; the processes of open targets are known to that of processes.
+    pub fn new(known: Arc<Known>) -> ClockInjector {
         ClockInjector {
+            known,
             faults: vec![
                 Arc::new(skew::Skew::new()),
                 Arc::new(system::SystemClock::new()),
@@ -153,8 +155,12 @@ impl Injector for ClockInjector {
                     "there are clock, system_clock and ntp_stop",
                 ));
             };
+            let processes = match fault.on_processes() {
+                true => members::of(&order.target, &self.known, order.seed).await?,
+                false => Vec::new(),
+            };
             let order = order.clone();
-            blocking(move || fault.plan(&order))
+            blocking(move || fault.plan(&order, &processes))
                 .await
                 .unwrap_or_else(|why| Err(Refusal::new(why, "try again")))
         })

@@ -1,6 +1,7 @@
 //! `ntp_stop`: the daemons that keep the machine's clock right, stopped and continued.
 
 use super::{ClockFault, NAME};
+use crate::process::select;
 use crate::record::Act;
 use host::process::{ProcessError, ProcessSignal};
 use host::{Process, ProcessId};
@@ -50,13 +51,13 @@ impl ClockFault for NtpStop {
                 self.names.join(", ")
             ));
         }
-        match found.iter().find_map(|p| crate::process::may_be_hit(p).err()) {
+        match found.iter().find_map(|p| select::allowed(p).err()) {
             None => Possibility::yes(),
             Some(refusal) => Possibility::yes().no(refusal.to_string()),
         }
     }
 
-    fn plan(&self, order: &Order) -> Result<Plan, Refusal> {
+    fn plan(&self, order: &Order, _: &[Process]) -> Result<Plan, Refusal> {
         super::members::is_this_machine(&order.target)?;
         let found = named(self.names);
         if found.is_empty() {
@@ -69,7 +70,7 @@ impl ClockFault for NtpStop {
         let mut acts = Vec::new();
         for process in &found {
             let Process { id, comm, .. } = process;
-            crate::process::may_be_hit(process)?;
+            select::allowed(process)?;
             if stopped(*id) {
                 warnings.push(format!("{comm} ({}) is stopped already, and is left so", id.pid));
                 continue;
@@ -207,7 +208,7 @@ mod tests {
             target: Target { name: "self".into(), spec },
             seed: 1,
         };
-        let plan = fault.plan(&order).unwrap();
+        let plan = fault.plan(&order, &[]).unwrap();
         assert_eq!(fault.inject(&plan), vec![Ok(())]);
         assert!(stopped(id));
         let armed = Armed { order, acts: plan.acts.clone() };

@@ -7,7 +7,8 @@ use super::course::{Course, Now, Wanted};
 use super::image::{Head, Image};
 use super::patch::{self, PatchError, Seen, Stood};
 use super::stop::tracer;
-use super::{ClockFault, NAME, lock, members, scan};
+use super::{ClockFault, NAME, lock, scan};
+use crate::process::select;
 use host::{Capabilities, Process, ProcessId};
 use inject::{
     Armed, InjectError, Leftover, Order, Outcomes, Plan, Possibility, Recovered, Refusal, UndoRecord,
@@ -193,15 +194,19 @@ impl ClockFault for Skew {
         out
     }
 
-    fn plan(&self, order: &Order) -> Result<Plan, Refusal> {
+    fn on_processes(&self) -> bool {
+        true
+    }
+
+    fn plan(&self, order: &Order, processes: &[Process]) -> Result<Plan, Refusal> {
         let wanted = Wanted::of(&order.fault).map_err(Refusal)?;
         let mut warnings = wanted.check(order.fault.lasts.map(|l| l.0)).map_err(Refusal)?;
         let words = order.fault.inject.describe();
         let (mut acts, mut refused) = (Vec::new(), Vec::new());
-        for process in members::of(&order.target, order.seed)? {
-            match allowed(&process, &wanted) {
+        for process in processes {
+            match select::allowed(process).and_then(|()| allowed(process, &wanted)) {
                 Ok(()) => {
-                    let Process { id, comm, .. } = &process;
+                    let Process { id, comm, .. } = process;
                     let act = ClockAct {
                         fault: self.name().into(),
                         process: *id,

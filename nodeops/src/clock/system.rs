@@ -6,7 +6,7 @@
 use super::course::Wanted;
 use super::sys::{self, Adjustment};
 use super::{ClockFault, NAME, lock};
-use host::Capabilities;
+use host::{Capabilities, Process};
 use inject::{Armed, InjectError, Order, Outcomes, Plan, Possibility, Recovered, Refusal, UndoRecord};
 use model::{Evidence, Fault};
 use rustix::time::{ClockId, clock_gettime};
@@ -258,7 +258,7 @@ impl ClockFault for SystemClock {
         Possibility::yes()
     }
 
-    fn plan(&self, order: &Order) -> Result<Plan, Refusal> {
+    fn plan(&self, order: &Order, _: &[Process]) -> Result<Plan, Refusal> {
         super::members::is_this_machine(&order.target)?;
         let wanted = Wanted::of(&order.fault).map_err(Refusal)?;
         if wanted.ramp.is_some() {
@@ -471,7 +471,7 @@ mod tests {
 
     fn armed(clock: &Arc<Fake>, params: &str) -> (SystemClock, Plan) {
         let fault = SystemClock::with(clock.clone());
-        let plan = fault.plan(&order(params)).unwrap();
+        let plan = fault.plan(&order(params), &[]).unwrap();
         assert_eq!(fault.inject(&plan), vec![Ok(())]);
         (fault, plan)
     }
@@ -538,7 +538,7 @@ mod tests {
         assert_eq!(pace_for((10_000, 0), -0.00005), (10_000, -(50 << 16)));
         assert_eq!(pace_for((10_001, 1 << 16), 0.0001), (10_002, 1 << 16));
         let refused =
-            |params: &str| SystemClock::with(Fake::new()).plan(&order(params)).unwrap_err().to_string();
+            |params: &str| SystemClock::with(Fake::new()).plan(&order(params), &[]).unwrap_err().to_string();
         assert!(refused(r#"{"drift":"11%"}"#).contains("10% at most"));
         assert!(refused(r#"{"offset":"-1h"}"#).contains("before 1970"));
         assert!(refused("{}").contains("the right time"));

@@ -1,6 +1,7 @@
 //! `kill`: a signal, once.
 
 use super::ProcessFault;
+use super::signals::SIGNALS;
 use crate::record::Act;
 use host::process::ProcessSignal;
 use host::{Process, ProcessHandle, ProcessId};
@@ -12,24 +13,6 @@ use std::time::Duration;
 const DYING: Duration = Duration::from_secs(1);
 
 pub(super) struct Kill;
-
-/// The signals of the catalogue.
-const SIGNALS: [(&str, ProcessSignal); 14] = [
-    ("SIGKILL", ProcessSignal::KILL),
-    ("SIGTERM", ProcessSignal::TERM),
-    ("SIGINT", ProcessSignal::INT),
-    ("SIGHUP", ProcessSignal::HUP),
-    ("SIGQUIT", ProcessSignal::QUIT),
-    ("SIGABRT", ProcessSignal::ABORT),
-    ("SIGSEGV", ProcessSignal::SEGV),
-    ("SIGUSR1", ProcessSignal::USR1),
-    ("SIGUSR2", ProcessSignal::USR2),
-    ("SIGPIPE", ProcessSignal::PIPE),
-    ("SIGALRM", ProcessSignal::ALARM),
-    ("SIGBUS", ProcessSignal::BUS),
-    ("SIGFPE", ProcessSignal::FPE),
-    ("SIGILL", ProcessSignal::ILL),
-];
 
 impl ProcessFault for Kill {
     fn name(&self) -> &'static str {

@@ -1,9 +1,14 @@
 //! Processes that exist anyway: which of them are meant, and what is done to them.
 
 mod kill;
+mod known;
 mod pause;
-mod select;
+pub(crate) mod select;
+pub(crate) mod signals;
 
+pub use known::Known;
+
+use crate::looping::{self, Loops, Round};
 use crate::record::Act;
 use host::{Process, ProcessId};
 use inject::{
@@ -13,7 +18,7 @@ use model::sample::TargetState;
 use model::target::ProcessSpec;
 use model::{Evidence, Fault, Sample, Target, TargetKind, TargetRef, TargetSpec};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A fault on processes. Everything here may block for as long as the kernel needs to act on a signal.
@@ -36,18 +41,12 @@ fn find(name: &str) -> Option<&'static dyn ProcessFault> {
     FAULTS.into_iter().find(|f| f.name() == name)
 }
 
-/// Injects into processes: `pause` and `kill`.
+/// Injects into processes: `pause`, `kill` and `kill_loop`.
 #[derive(Debug, Default)]
 pub struct ProcessInjector {
-    open: Mutex<BTreeMap<TargetRef, Open>>,
+    known: Arc<Known>,
     done: Mutex<BTreeMap<String, Done>>,
-}
-
-/// An open target: which processes were found, once.
-#[derive(Debug, Clone)]
-struct Open {
-    target: Target,
-    found: Vec<Process>,
+    loops: Loops,
 }
 
 /// What a fault considered, for evidence, with the processor time its processes had used before.
@@ -63,32 +62,23 @@ impl ProcessInjector {
         ProcessInjector::default()
     }
 
-    /// The processes of a target: those found when it was opened, or found now when it is not open.
-    fn candidates(&self, target: &Target) -> Result<Vec<Process>, Refusal> {
-        let known = lock(&self.open).get(&target.reference()).map(|o| o.found.clone());
-        let found = match known {
-            Some(found) => found,
-            None => select::find(&target.reference(), spec(target)?)?,
-        };
-        let alive: Vec<Process> = found.iter().filter(|p| p.id.alive()).cloned().collect();
-        if alive.is_empty() {
-            return Err(Refusal::new(
-                format!("nothing is left of {}: {}", target.reference(), select::names(&found)),
-                "close the target and open it again to look for its processes anew",
-            ));
-        }
-        Ok(alive)
+    /// The processes of open targets, for injectors of other rooms that serve the same targets.
+    pub fn known(&self) -> Arc<Known> {
+        self.known.clone()
     }
 
-    fn plan_now(&self, order: &Order) -> Result<Plan, Refusal> {
-        let fault = find(order.fault.inject.name()).ok_or_else(|| {
-            Refusal::new(
-                format!("{} is no fault of processes", order.fault.inject.name()),
-                "try pause or kill",
-            )
-        })?;
-        let alive = self.candidates(&order.target)?;
+    async fn plan_now(&self, order: &Order) -> Result<Plan, Refusal> {
+        let name = order.fault.inject.name();
+        let alive = self.known.candidates(&order.target).await?;
         let picked = select::pick(&order.target.reference(), &alive, spec(&order.target)?.pick, order.seed)?;
+        if name == "kill_loop" {
+            // Someone it can hit must be there now; whom it does is decided each round.
+            let hit: Result<Vec<()>, Refusal> = picked.iter().map(select::allowed).collect();
+            return hit.map(|_| looping::plan("process", order, &select::names(&picked)));
+        }
+        let fault = find(name).ok_or_else(|| {
+            Refusal::new(format!("{name} is no fault of processes"), "try pause, kill or kill_loop")
+        })?;
         let (mut acts, mut refused) = (Vec::new(), Vec::new());
         for process in &picked {
             match select::allowed(process).and_then(|()| fault.plan(order, process)) {
@@ -107,6 +97,39 @@ impl ProcessInjector {
     }
 }
 
+impl ProcessInjector {
+    async fn start_loop(&self, order: &Order) -> Result<(), InjectError> {
+        let first = self.known.candidates(&order.target).await.map_err(|r| InjectError(r.0))?;
+        let (target, seed) = (order.target.clone(), order.seed);
+        let round = move |n: u64, fault: Fault| -> BoxFuture<'static, Round> {
+            let (target, first) = (target.clone(), first.clone());
+            Box::pin(async move {
+                let reference = target.reference();
+                let Ok(spec) = spec(&target) else { return Round::default() };
+                let found = if fault.inject.flag("again") {
+                    select::find(&reference, spec).await.unwrap_or_default()
+                } else {
+                    first.into_iter().filter(|p| p.id.alive()).collect()
+                };
+                let picked = select::pick(&reference, &found, spec.pick, seed ^ n).unwrap_or_default();
+                let signal = fault.inject.text("signal").and_then(signals::named);
+                let mut round = Round::default();
+                for one in picked {
+                    let sent = select::allowed(&one).is_ok()
+                        && one
+                            .id
+                            .open()
+                            .is_ok_and(|held| signal.is_some_and(|signal| held.signal(signal).is_ok()));
+                    round.count(sent);
+                }
+                round
+            })
+        };
+        self.loops.start(&order.id, &order.fault, round).await;
+        Ok(())
+    }
+}
+
 impl Injector for ProcessInjector {
     fn name(&self) -> &'static str {
         "process"
@@ -117,40 +140,19 @@ impl Injector for ProcessInjector {
     }
 
     fn injects(&self, fault: &str) -> bool {
-        find(fault).is_some()
+        find(fault).is_some() || fault == "kill_loop"
     }
 
     fn open<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<TargetState, Refusal>> {
-        Box::pin(async move {
-            let reference = target.reference();
-            let wanted = spec(target)?;
-            if let Some(open) = lock(&self.open).get(&reference) {
-                if open.target != *target {
-                    return Err(Refusal::new(
-                        format!("{reference} is already open as {}", select::names(&open.found)),
-                        "close it first, or choose another name",
-                    ));
-                }
-                if open.found.iter().any(|p| p.id.alive()) {
-                    return Ok(state(open));
-                }
-            }
-            let found = select::find(&reference, wanted)?;
-            let open = Open { target: target.clone(), found };
-            let state = state(&open);
-            lock(&self.open).insert(reference, open);
-            Ok(state)
-        })
+        Box::pin(async move { self.known.open(target).await })
     }
 
     fn close<'a>(&'a self, target: &'a TargetRef) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            lock(&self.open).remove(target);
-        })
+        Box::pin(async move { self.known.close(target) })
     }
 
     fn states(&self) -> Vec<TargetState> {
-        lock(&self.open).values().map(state).collect()
+        self.known.states()
     }
 
     fn totals(&self) -> BTreeMap<TargetRef, Sample> {
@@ -158,7 +160,7 @@ impl Injector for ProcessInjector {
     }
 
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>> {
-        Box::pin(async move { self.plan_now(order) })
+        Box::pin(self.plan_now(order))
     }
 
     fn claims(&self, plan: &Plan) -> Vec<String> {
@@ -168,6 +170,9 @@ impl Injector for ProcessInjector {
 
     fn inject<'a>(&'a self, plan: &'a Plan, _log: &'a dyn UndoLog) -> BoxFuture<'a, Outcomes> {
         Box::pin(async move {
+            if plan.order.fault.inject.name() == "kill_loop" {
+                return vec![self.start_loop(&plan.order).await];
+            }
             let ids: Vec<Option<ProcessId>> =
                 plan.acts.iter().map(|act| Act::read(act).and_then(|a| a.process)).collect();
             let cpu = |id: &ProcessId| Some((*id, id.stat().ok()?.cpu));
@@ -195,6 +200,9 @@ impl Injector for ProcessInjector {
                 return Ok(());
             }
             let name = fault.inject.name();
+            if name == "kill_loop" {
+                return self.loops.adjust(&armed.order.id, fault);
+            }
             Err(InjectError::new(format!("{name} has nothing that could be changed while it is on"))
                 .hint("disarm it and arm it again"))
         })
@@ -202,6 +210,9 @@ impl Injector for ProcessInjector {
 
     fn recover<'a>(&'a self, act: &'a UndoRecord) -> BoxFuture<'a, Recovered> {
         Box::pin(async move {
+            if let Some(id) = looping::of(act) {
+                return self.loops.stop(&id);
+            }
             let (data, id) = match Act::find(act) {
                 Ok(found) => found,
                 Err(outcome) => return outcome,
@@ -219,6 +230,9 @@ impl Injector for ProcessInjector {
     }
 
     fn evidence(&self, armed: &Armed) -> Evidence {
+        if armed.order.fault.inject.name() == "kill_loop" {
+            return self.loops.evidence(&armed.order.id);
+        }
         let done: Vec<ProcessId> =
             armed.acts.iter().filter_map(|act| Act::read(act).and_then(|a| a.process)).collect();
         let known = lock(&self.done).get(&armed.order.id).cloned().unwrap_or_default();
@@ -231,10 +245,11 @@ impl Injector for ProcessInjector {
 
     fn forget(&self, armed: &Armed) {
         lock(&self.done).remove(&armed.order.id);
+        self.loops.forget(&armed.order.id);
     }
 }
 
-fn spec(target: &Target) -> Result<&ProcessSpec, Refusal> {
+pub(crate) fn spec(target: &Target) -> Result<&ProcessSpec, Refusal> {
     match &target.spec {
         TargetSpec::Process(spec) => Ok(spec),
         other => Err(Refusal::new(
@@ -244,31 +259,7 @@ fn spec(target: &Target) -> Result<&ProcessSpec, Refusal> {
     }
 }
 
-fn state(open: &Open) -> TargetState {
-    TargetState {
-        target: open.target.reference(),
-        about: select::names(&open.found),
-        up: open.found.iter().any(|p| p.id.alive()),
-        listen: None,
-        http: false,
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing is left half done under these locks, so a panic elsewhere does not spoil what they guard.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The processes that a target's own words mean now, for other rooms; refused where one must not be hit.
-pub(crate) fn picked(target: &Target, seed: u64) -> Result<Vec<Process>, Refusal> {
-    let spec = spec(target)?;
-    let found = select::find(&target.reference(), spec)?;
-    let picked = select::pick(&target.reference(), &found, spec.pick, seed)?;
-    picked.iter().try_for_each(select::allowed)?;
-    Ok(picked)
-}
-
-/// Refuses what would hurt the tool itself or cannot be hit at all.
-pub(crate) fn may_be_hit(process: &Process) -> Result<(), Refusal> {
-    select::allowed(process)
 }

@@ -1,32 +1,35 @@
 //! Which processes are meant.
 
-use host::Process;
+use crate::cgroup::Cgroups;
+use crate::containers;
 use host::process::{self, ProcessError};
+use host::{Process, privilege};
 use inject::Refusal;
 use model::TargetRef;
-use model::draw::{self, Lane};
-use model::target::{Pick, ProcessSpec};
-
-/// The stream of draws for picking processes.
-const PICK: Lane = Lane::Other(1);
+use model::target::{ContainerSpec, Pick, ProcessSpec};
+use regex_lite::Regex;
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 /// Processes that fit, oldest first; never none.
-pub(super) fn find(target: &TargetRef, spec: &ProcessSpec) -> Result<Vec<Process>, Refusal> {
-    let found = match (spec.pid, spec.matches.as_deref()) {
-        (None, None | Some("")) => {
-            return Err(Refusal::new(
-                format!("{target} does not say which process"),
-                "give pid: 4711, or match: with a text of its command line",
-            ));
-        }
-        (Some(pid), text) => {
+pub(crate) async fn find(target: &TargetRef, spec: &ProcessSpec) -> Result<Vec<Process>, Refusal> {
+    let words = spec.words();
+    if words.is_empty() {
+        return Err(Refusal::new(
+            format!("{target} does not say which process"),
+            "give pid: 4711, or match: with a text of its command line",
+        ));
+    }
+    let found = match spec.pid {
+        Some(pid) => {
             let found = process::describe(pid).ok().filter(|p| p.id.alive()).ok_or_else(|| {
                 Refusal::new(
                     format!("there is no process {pid}"),
                     "look its number up again: `pgrep -a NAME` lists numbers with command lines",
                 )
             })?;
-            if let Some(text) = text.filter(|t| !found.command.contains(t)) {
+            if let Some(text) = spec.matches.as_deref().filter(|t| !found.command.contains(t)) {
                 return Err(Refusal::new(
                     format!("process {pid} is not {text:?}: its command line is {:?}", found.command),
                     "leave out pid or match, or correct one of them",
@@ -34,16 +37,34 @@ pub(super) fn find(target: &TargetRef, spec: &ProcessSpec) -> Result<Vec<Process
             }
             vec![found]
         }
-        (None, Some(text)) => process::find(text),
+        None => {
+            let filter = Filter::of(target, spec).await?;
+            let kin = process::kin();
+            let mut found: Vec<Process> = process::list()
+                .into_iter()
+                .filter(|p| !p.command.is_empty() && filter.fits(p))
+                .filter(|p| !kin.contains(&p.id.pid) && p.id.alive() && !process::same_program(p.id.pid))
+                .collect();
+            found.sort_by_key(|p| (p.id.start, p.id.pid));
+            found
+        }
     };
     if found.is_empty() {
-        let text = spec.matches.as_deref().unwrap_or_default();
-        return Err(Refusal::new(
-            format!("{target}: no process has {text:?} in its command line"),
-            format!(
-                "start it first, or try the text with `pgrep -af {text:?}`; murphy's own processes never count"
+        let text = spec.matches.as_deref().or(spec.regex.as_deref()).unwrap_or_default();
+        return Err(match spec.matches.as_deref() {
+            Some(text) if words.len() == 1 => Refusal::new(
+                format!("{target}: no process has {text:?} in its command line"),
+                format!(
+                    "start it first, or try the text with `pgrep -af {text:?}`; murphy's own processes never count"
+                ),
             ),
-        ));
+            _ => Refusal::new(
+                format!("{target}: no process has {}", words.join(" and ")),
+                format!(
+                    "start it first, or look with `ps -eo pid,user,comm,args | grep {text:?}`; murphy's own processes never count"
+                ),
+            ),
+        });
     }
     if spec.pick == Pick::One && found.len() > 1 {
         return Err(Refusal::new(
@@ -55,38 +76,77 @@ pub(super) fn find(target: &TargetRef, spec: &ProcessSpec) -> Result<Vec<Process
 }
 
 /// Which of those alive a fault gets. Drawn from its seed, so the same seed picks the same among the same.
-pub(super) fn pick(
+pub(crate) fn pick(
     target: &TargetRef,
     alive: &[Process],
     pick: Pick,
     seed: u64,
 ) -> Result<Vec<Process>, Refusal> {
-    let count = match pick {
-        Pick::One => 1,
-        Pick::All => alive.len(),
-        Pick::Percent(p) => ((alive.len() as f64 * p.fraction()).round() as usize).max(1),
-        Pick::Count(0) => {
-            return Err(Refusal::new(format!("{target} picks no process"), "pick a count of 1 or more"));
-        }
-        Pick::Count(n) if n as usize > alive.len() => {
-            return Err(Refusal::new(
-                format!("{target} wants {n} processes, but only {} run: {}", alive.len(), names(alive)),
-                "lower the count, or say pick: all",
-            ));
-        }
-        Pick::Count(n) => n as usize,
-    };
-    let mut order: Vec<usize> = (0..alive.len()).collect();
-    if count < alive.len() {
-        order.sort_by_key(|i| draw::bits(seed, PICK, *i as u64));
-        order.truncate(count);
-        order.sort_unstable();
+    crate::pick::pick(target, alive, pick, seed, "processes", names)
+}
+
+/// What a process must be.
+struct Filter<'a> {
+    spec: &'a ProcessSpec,
+    regex: Option<Regex>,
+    user: Option<u32>,
+    group: Option<HashSet<u32>>,
+    container: Option<HashSet<u32>>,
+}
+
+impl<'a> Filter<'a> {
+    async fn of(target: &TargetRef, spec: &'a ProcessSpec) -> Result<Filter<'a>, Refusal> {
+        let regex = match spec.regex.as_deref().map(Regex::new) {
+            None => None,
+            Some(Ok(regex)) => Some(regex),
+            Some(Err(e)) => {
+                return Err(Refusal::new(format!("{target}: regex: {e}"), "correct the expression"));
+            }
+        };
+        let user = match &spec.user {
+            None => None,
+            Some(name) => Some(privilege::uid_of(name).ok_or_else(|| {
+                Refusal::new(
+                    format!("{target}: there is no user {name:?}"),
+                    "give a name of /etc/passwd or a number",
+                )
+            })?),
+        };
+        let group = match &spec.cgroup {
+            None => None,
+            Some(path) => {
+                let groups = Cgroups::named(path).map_err(|e| {
+                    Refusal::new(format!("{target}: cgroup {path}: {e}"), "see /proc/PID/cgroup")
+                })?;
+                Some(groups.all_processes().into_iter().collect())
+            }
+        };
+        let container = match &spec.container {
+            None => None,
+            Some(name) => {
+                let spec =
+                    ContainerSpec { name: Some(name.clone()), pick: Pick::All, ..ContainerSpec::default() };
+                let found = containers::find(target, &spec).await?;
+                Some(found.iter().flat_map(|f| f.cgroups.all_processes()).collect())
+            }
+        };
+        Ok(Filter { spec, regex, user, group, container })
     }
-    Ok(order.into_iter().map(|i| alive[i].clone()).collect())
+
+    fn fits(&self, process: &Process) -> bool {
+        let pid = process.id.pid;
+        let owner = || fs::metadata(format!("/proc/{pid}")).ok().map(|m| m.uid());
+        self.spec.matches.as_ref().is_none_or(|text| process.command.contains(text))
+            && self.spec.name.as_ref().is_none_or(|name| process.comm == *name)
+            && self.regex.as_ref().is_none_or(|regex| regex.is_match(&process.command))
+            && self.group.as_ref().is_none_or(|all| all.contains(&pid))
+            && self.container.as_ref().is_none_or(|all| all.contains(&pid))
+            && self.user.is_none_or(|uid| owner() == Some(uid))
+    }
 }
 
 /// Refuses what would hurt the tool itself or cannot be hit at all.
-pub(super) fn allowed(process: &Process) -> Result<(), Refusal> {
+pub(crate) fn allowed(process: &Process) -> Result<(), Refusal> {
     let Process { id, comm, .. } = process;
     let pid = id.pid;
     if pid == 1 {
@@ -133,7 +193,7 @@ pub(super) fn gone(process: &Process, error: &ProcessError) -> Refusal {
 }
 
 /// Numbers and names, the first eight: `4711 nginx, 4712 nginx`.
-pub(super) fn names(list: &[Process]) -> String {
+pub(crate) fn names(list: &[Process]) -> String {
     let mut text =
         list.iter().take(8).map(|p| format!("{} {}", p.id.pid, p.comm)).collect::<Vec<_>>().join(", ");
     if list.len() > 8 {
@@ -182,12 +242,21 @@ mod tests {
         let text = why(pick(&target(), &alive, Pick::Count(11), 1));
         assert!(text.contains("wants 11 processes, but only 10 run: 100 worker"), "{text}");
         assert!(text.contains("and 2 more; lower the count"), "{text}");
-        let none = ProcessSpec { pid: None, matches: Some("no such words \u{1}".into()), pick: Pick::One };
-        assert!(why(find(&target(), &none)).contains("no process has"));
-        let empty = ProcessSpec { pid: None, matches: None, pick: Pick::One };
-        assert!(why(find(&target(), &empty)).contains("does not say which process"));
-        let dead = ProcessSpec { pid: Some(u32::MAX), matches: None, pick: Pick::One };
-        assert!(why(find(&target(), &dead)).contains("there is no process 4294967295"));
+        let find = |spec: ProcessSpec| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            why(runtime.block_on(find(&target(), &spec)))
+        };
+        let none = || ProcessSpec { matches: Some("no such words \u{1}".into()), ..ProcessSpec::default() };
+        assert!(find(none()).contains("no process has"));
+        assert!(find(ProcessSpec::default()).contains("does not say which process"));
+        let dead = ProcessSpec { pid: Some(u32::MAX), ..ProcessSpec::default() };
+        assert!(find(dead).contains("there is no process 4294967295"));
+        let text = find(ProcessSpec { regex: Some("(".into()), ..ProcessSpec::default() });
+        assert!(text.contains("regex: "), "{text}");
+        let text = find(ProcessSpec { user: Some("nobody-of-that-name".into()), ..none() });
+        assert!(text.contains("there is no user"), "{text}");
+        let text = find(ProcessSpec { name: Some("comm".into()), ..none() });
+        assert!(text.contains("and name \"comm\""), "{text}");
         let me = process::describe(std::process::id()).unwrap();
         assert!(allowed(&me).unwrap_err().to_string().contains("murphy itself"));
         let parent = process::describe(process::ancestors(me.id.pid)[0]).unwrap();

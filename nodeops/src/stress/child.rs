@@ -1,22 +1,37 @@
 //! What runs in the child.
 
-use super::Load;
-use super::burn::{self, Shared};
-use rustix::process::{Signal, getppid, set_parent_process_death_signal, setpriority_process};
+use super::cpu::Burner;
+use super::{Job, Setup, Word, io::Mover, memory::Hoard};
+use crate::exhaust::{Descriptors, Filler, Harbour, Nursery, Seeds};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, BufRead, Write};
+use std::io::{self as stdio, BufRead, Write};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often the sum is set anew while it moves: by a ramp, or by what others use.
-const STEP: Duration = Duration::from_millis(100);
+/// How often numbers are told.
+const TELL: Duration = Duration::from_millis(250);
+/// How long the first taking may keep the answer waiting; what is left then goes on behind it.
+const AT_ONCE: Duration = Duration::from_secs(8);
 
-/// The stressor. `args` are the arguments after [`super::VERB`]: `--parent PID`. Returns when standard input ends.
+/// Something that is taken and held.
+pub(crate) trait Holder: Send {
+    /// Takes or gives back a little towards what is asked, `elapsed` after it was told: a few dozen milliseconds of work at
+    /// most. How long until there may be something to do again; zero when there is.
+    fn step(&mut self, elapsed: Duration) -> Duration;
+    /// Another job of the same kind.
+    fn set(&mut self, job: Job) -> Result<(), String>;
+    /// What it holds, as numbers.
+    fn measured(&self) -> BTreeMap<String, f64>;
+}
+
+/// The child. `args` are the arguments after [`super::VERB`]: `--parent PID`. Returns when standard input ends.
 pub fn child_main(args: &[String]) -> ExitCode {
     let parent = args.iter().position(|a| a == "--parent").and_then(|i| args.get(i + 1)?.parse::<i32>().ok());
-    let _ = rustix::thread::set_name(c"murphy-cpu");
+    let _ = rustix::thread::set_name(c"murphy-stress");
     // The kernel kills us when the thread that started us ends. If the parent ended before this call, we have been
     // handed to someone else already, and nobody will.
     let bound = set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
@@ -26,133 +41,189 @@ pub fn child_main(args: &[String]) -> ExitCode {
     }
     // The first to go when memory is short. Raising is always allowed.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
-    let mut input = io::stdin().lock().lines();
-    let mut answer = io::stdout();
-    let mut say = move |text: &str| writeln!(answer, "{text}").and_then(|()| answer.flush()).is_ok();
     if !say("ready") {
         return ExitCode::FAILURE;
     }
-    let burner = Burner::default();
-    while let Some(Ok(line)) = input.next() {
-        let said = match serde_json::from_str::<Load>(&line) {
-            Ok(load) => match burner.set(load) {
-                Ok(()) => say("ok"),
-                Err(why) => say(&format!("error {why}")),
-            },
-            Err(e) => say(&format!("error {line:?} does not read: {e}")),
+    let mut worker = Worker::default();
+    for line in stdio::stdin().lock().lines() {
+        let Ok(line) = line else { break };
+        let done = match serde_json::from_str::<Word>(&line) {
+            Ok(Word::Setup(setup)) => enter(&setup),
+            Ok(Word::Job(job)) => worker.set(job),
+            Err(e) => Err(format!("{line:?} does not read: {e}")),
+        };
+        let said = match done {
+            Ok(()) => say("ok"),
+            Err(why) => say(&format!("error {}", why.replace('\n', " "))),
         };
         if !said {
             break;
+        }
+        if let Some(exec) = worker.become_next.take() {
+            // Standard input is the gate that ends us with our parent; what we become does not read it.
+            use std::os::unix::process::CommandExt;
+            let failed = std::process::Command::new(&exec.program)
+                .args(&exec.args)
+                .stdin(std::process::Stdio::null())
+                .stdout(std::process::Stdio::null())
+                .current_dir(std::env::temp_dir())
+                .exec();
+            eprintln!("{}: {failed}", exec.program.display());
+            return ExitCode::from(127);
         }
     }
     ExitCode::SUCCESS
 }
 
-#[derive(Default)]
-struct Burner {
-    shared: Arc<Shared>,
-    now: Arc<Mutex<Option<(Load, Instant)>>>,
-    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+/// One whole line, in one write: several threads may speak.
+fn say(text: &str) -> bool {
+    let mut out = stdio::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
 }
 
-impl Burner {
-    fn set(&self, load: Load) -> Result<(), String> {
-        // On this thread first: it burns nothing, but is refused what the others would be refused.
-        setpriority_process(None, load.nice).map_err(|e| {
-            format!("niceness {} was refused: {e}; going below needs CAP_SYS_NICE", load.nice)
+fn enter(setup: &Setup) -> Result<(), String> {
+    if let Some(path) = &setup.netns {
+        let file = fs::File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET).map_err(|e| {
+            format!("entering the network namespace {} failed: {e}; this needs CAP_SYS_ADMIN", path.display())
         })?;
-        self.shared.set_nice(load.nice);
-        let wanted = load.threads();
-        if !load.reach {
-            self.shared.set_total(load.total(Duration::ZERO));
-        }
-        let first = {
-            let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-            now.replace((load, Instant::now())).is_none()
+    }
+    if let Some(id) = setup.until {
+        let held = id.open().map_err(|e| format!("the container's first process: {e}"))?;
+        let wait = move || {
+            while !held.wait_exit(Duration::from_secs(3600)) {}
+            // At once: the group that we are in is to be removed now.
+            std::process::exit(0);
         };
-        self.shared.set_threads(wanted);
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        for index in 0..wanted {
-            // A thread that was told to end may not have noticed yet: it is asked again only once it is gone.
-            let gone = threads.get(index).is_none_or(thread::JoinHandle::is_finished);
-            if gone {
-                let shared = self.shared.clone();
-                let handle = thread::Builder::new()
-                    .name("murphy-burn".into())
-                    .stack_size(64 * 1024)
-                    .spawn(move || burn::thread(index, &shared))
-                    .map_err(|e| format!("thread {} of {wanted} could not be started: {e}", index + 1))?;
-                if index < threads.len() { threads[index] = handle } else { threads.push(handle) }
-            }
-        }
-        if first {
-            let (shared, now) = (self.shared.clone(), self.now.clone());
-            thread::Builder::new()
-                .name("murphy-pace".into())
-                .stack_size(128 * 1024)
-                .spawn(move || pace(&shared, &now))
-                .map_err(|e| format!("a thread could not be started: {e}"))?;
-        }
-        Ok(())
+        thread::Builder::new()
+            .name("murphy-until".into())
+            .stack_size(64 * 1024)
+            .spawn(wait)
+            .map_err(|e| format!("a thread could not be started: {e}"))?;
     }
+    Ok(())
 }
 
-/// Sets the sum to burn, again and again, as a ramp or the use by others moves it.
-fn pace(shared: &Shared, now: &Mutex<Option<(Load, Instant)>>) {
-    let mut others = Others::default();
-    loop {
-        let set = now.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((load, since)) = set {
-            let total = load.total(since.elapsed());
-            if load.reach {
-                let missing = others.read().map_or(total, |used| (total - used).max(0.0));
-                shared.set_total(missing);
-            } else {
-                shared.set_total(total);
-            }
-        }
-        thread::sleep(STEP);
-    }
-}
-
-/// How many cores everyone but this process keeps busy, over the last second or so.
 #[derive(Default)]
-struct Others {
-    last: Option<(Duration, Duration, Instant)>,
-    smooth: Option<f64>,
+struct Worker {
+    burner: Option<Burner>,
+    mover: Option<Arc<Mover>>,
+    held: Option<Arc<Held>>,
+    become_next: Option<super::Exec>,
 }
 
-impl Others {
-    fn read(&mut self) -> Option<f64> {
-        let (machine, own, now) = (machine_busy()?, own_cpu()?, Instant::now());
-        let Some((machine_before, own_before, then)) = self.last else {
-            self.last = Some((machine, own, now));
-            return self.smooth;
-        };
-        // The kernel counts in ticks of 10 ms: over less than this the reading is mostly noise.
-        if now - then < Duration::from_millis(300) {
-            return self.smooth;
-        }
-        self.last = Some((machine, own, now));
-        let all = machine.saturating_sub(machine_before).as_secs_f64();
-        let ours = own.saturating_sub(own_before).as_secs_f64();
-        let used = ((all - ours) / (now - then).as_secs_f64()).max(0.0);
-        self.smooth = Some(self.smooth.map_or(used, |s| s + (used - s) * 0.4));
-        self.smooth
+/// A holder with when it was told, and who wakes whom up.
+struct Held {
+    inner: Mutex<(Box<dyn Holder>, Instant)>,
+    woken: Condvar,
+}
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, (Box<dyn Holder>, Instant)> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Processor time that the machine was not idle: proc(5), `/proc/stat`. Time stolen by a hypervisor is not ours to count.
-fn machine_busy() -> Option<Duration> {
-    let text = fs::read_to_string("/proc/stat").ok()?;
-    let fields: Vec<u64> =
-        text.lines().next()?.split_whitespace().skip(1).filter_map(|f| f.parse().ok()).collect();
-    // user, nice, system, idle, iowait, irq, softirq
-    let ticks: u64 = [0, 1, 2, 5, 6].iter().filter_map(|i| fields.get(*i)).sum();
-    Some(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+impl Worker {
+    fn set(&mut self, job: Job) -> Result<(), String> {
+        match job {
+            Job::Cpu(load) => self.burner.get_or_insert_default().set(load),
+            Job::Exec(exec) => {
+                self.become_next = Some(exec);
+                Ok(())
+            }
+            Job::Io(job) => match &self.mover {
+                Some(mover) => mover.set(job),
+                None => {
+                    let mover = Arc::new(Mover::start(job)?);
+                    self.mover = Some(mover.clone());
+                    background("murphy-tell", move || {
+                        loop {
+                            thread::sleep(TELL);
+                            tell(&mover.measured());
+                        }
+                    })
+                }
+            },
+            job => match &self.held {
+                Some(held) => {
+                    let mut inner = held.lock();
+                    inner.0.set(job)?;
+                    inner.1 = Instant::now();
+                    settle(&mut inner);
+                    held.woken.notify_all();
+                    Ok(())
+                }
+                None => {
+                    let mut inner = (holder(job)?, Instant::now());
+                    settle(&mut inner);
+                    tell(&inner.0.measured());
+                    let held = Arc::new(Held { inner: Mutex::new(inner), woken: Condvar::new() });
+                    self.held = Some(held.clone());
+                    background("murphy-hold", move || hold(&held))
+                }
+            },
+        }
+    }
 }
 
-fn own_cpu() -> Option<Duration> {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID).ok()?;
-    Some(Duration::new(time.tv_sec().max(0) as u64, time.tv_nsec().clamp(0, 999_999_999) as u32))
+fn holder(job: Job) -> Result<Box<dyn Holder>, String> {
+    Ok(match job {
+        Job::Memory(job) => Box::new(Hoard::new(job)),
+        Job::Disk(job) => Box::new(Filler::new(job)?),
+        Job::Inodes(job) => Box::new(Seeds::new(Job::Inodes(job))?),
+        Job::Files(job) => Box::new(Descriptors::new(Job::Files(job))?),
+        Job::Tasks(job) => Box::new(Nursery::new(Job::Tasks(job))?),
+        Job::Ports(job) => Box::new(Harbour::new(&Job::Ports(job))?),
+        Job::Cpu(_) | Job::Io(_) | Job::Exec(_) => return Err("nothing that is held".into()),
+    })
+}
+
+/// Takes what can be taken at once, so that the fault is there when its arming is answered.
+fn settle((holder, since): &mut (Box<dyn Holder>, Instant)) {
+    let until = Instant::now() + AT_ONCE;
+    while Instant::now() < until {
+        if holder.step(since.elapsed()) > Duration::ZERO {
+            return;
+        }
+    }
+}
+
+/// Goes on taking and giving back, and tells of it.
+fn hold(held: &Held) {
+    let mut told = Instant::now();
+    loop {
+        let mut inner = held.lock();
+        let elapsed = inner.1.elapsed();
+        let pause = inner.0.step(elapsed);
+        if told.elapsed() >= TELL {
+            tell(&inner.0.measured());
+            told = Instant::now();
+        }
+        if pause > Duration::ZERO {
+            drop(held.woken.wait_timeout(inner, pause.min(TELL)));
+        } else {
+            // Whoever brings another job gets a turn.
+            drop(inner);
+            thread::sleep(Duration::from_micros(500));
+        }
+    }
+}
+
+fn tell(numbers: &BTreeMap<String, f64>) {
+    if let Ok(text) = serde_json::to_string(numbers)
+        && !say(&format!("status {text}"))
+    {
+        // Nobody listens any more.
+        std::process::exit(0);
+    }
+}
+
+fn background(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    thread::Builder::new()
+        .name(name.into())
+        .stack_size(256 * 1024)
+        .spawn(work)
+        .map(drop)
+        .map_err(|e| format!("a thread could not be started: {e}"))
 }

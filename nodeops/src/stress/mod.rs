@@ -1,17 +1,24 @@
-//! Burning processor time in a child of ours, regulated on the time it really got.
+//! What takes resources does it in a child of ours, regulated on what it really got.
 //!
 //! The child is this same program, started by the hidden verb [`VERB`]. It dies with its parent three ways: by
-//! PR_SET_PDEATHSIG, by the end of its standard input, and by SIGKILL from whoever reads the undo log. Nothing burns
-//! before the parent has written the child's identity to that log and said `go`.
+//! PR_SET_PDEATHSIG, by the end of its standard input, and by SIGKILL from whoever reads the undo log. It takes nothing
+//! before the parent has written the child's identity to that log and given it its first job.
 //!
-//! Between the two: the child prints `ready`, reads one line of JSON ([`Load`]) at a time and answers each by `ok` or
-//! `error …`.
+//! Between the two: the child prints `ready`, reads one line of JSON ([`Word`]) at a time and answers each by `ok` or
+//! `error …`. Unasked it prints `status {…}` with numbers four times a second.
 
 mod burn;
-mod child;
+pub(crate) mod child;
+mod cpu;
+mod io;
+mod job;
+mod memory;
 pub(crate) mod spawn;
 
 pub use child::child_main;
+pub(crate) use job::{
+    Dir, Disk, Exec, Files, Inodes, IoJob, Job, MemoryJob, Moving, Ports, Setup, Tasks, Wanted, Word,
+};
 pub(crate) use spawn::Stressor;
 
 use model::Injection;
@@ -39,6 +46,9 @@ pub(crate) struct Load {
     pub reach: bool,
     /// Niceness.
     pub nice: i32,
+    /// The processors to stay on, by number; all when empty.
+    #[serde(default)]
+    pub cpus: Vec<usize>,
 }
 
 impl Load {
@@ -55,6 +65,7 @@ impl Load {
             since_ms: elapsed.as_secs_f64() * 1e3,
             reach: fault.inject.text("mode") == Some("reach"),
             nice: fault.inject.int("nice").unwrap_or(0) as i32,
+            cpus: fault.inject.text("cpus").and_then(cpus).unwrap_or_default(),
         }
     }
 
@@ -77,9 +88,33 @@ impl Load {
     }
 }
 
+/// A list of processors as cpuset(7) writes it: `0,2-3`. None when it does not read.
+pub(crate) fn cpus(text: &str) -> Option<Vec<usize>> {
+    let mut all = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let (from, to) = (from.trim().parse::<usize>().ok()?, to.trim().parse::<usize>().ok()?);
+        if from > to || to >= 4096 {
+            return None;
+        }
+        all.extend(from..=to);
+    }
+    all.sort_unstable();
+    all.dedup();
+    Some(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_processors_are_read() {
+        assert_eq!(cpus("0,2-3, 2"), Some(vec![0, 2, 3]));
+        for bad in ["", "x", "3-1", "0-99999", "1,,2"] {
+            assert_eq!(cpus(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn loads_move_evenly() {
@@ -90,6 +125,7 @@ mod tests {
             since_ms: 500.0,
             reach: false,
             nice: 0,
+            cpus: vec![],
         };
         assert!((load.total(Duration::ZERO) - 0.75).abs() < 1e-9);
         assert!((load.total(Duration::from_secs(9)) - 1.0).abs() < 1e-9);

@@ -1,21 +1,23 @@
 //! The parent's hold on one stressor.
 
-use super::{Load, VERB};
+use super::{VERB, Word};
 use host::ProcessId;
 use host::process::ProcessSignal;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
-use std::os::unix::process::CommandExt;
+use std::io::{self, BufRead, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{self, Sender};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a child may take for an answer; it has nothing to do but to give it, on a machine that may be very busy.
-const ANSWER: Duration = Duration::from_secs(10);
+/// How long a child may take for an answer: it takes what it can for some seconds first, on a machine that may be very busy.
+const ANSWER: Duration = Duration::from_secs(20);
+/// How long one that was killed may take to be gone.
+const DYING: Duration = Duration::from_secs(10);
 
 /// How the program starts itself as a stressor.
 #[derive(Debug, Clone)]
@@ -31,15 +33,17 @@ impl Default for Program {
     }
 }
 
-/// A child that burns, or is about to. Dropping it kills it.
+/// A child that works, or is about to. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Stressor {
     id: ProcessId,
     child: Child,
     input: ChildStdin,
-    output: ChildStdout,
+    answers: Receiver<String>,
+    told: Arc<Mutex<BTreeMap<String, f64>>>,
     began: Option<Instant>,
     ended: bool,
+    killed: bool,
     last: Duration,
     recent: (Instant, Duration, f64),
 }
@@ -63,9 +67,20 @@ impl Stressor {
         };
         let id = ProcessId::of(child.id()).map_err(io::Error::other)?;
         let now = Instant::now();
-        let recent = (now, Duration::ZERO, 0.0);
-        let mut started =
-            Stressor { id, child, input, output, began: None, ended: false, last: Duration::ZERO, recent };
+        let told = Arc::default();
+        let answers = listen(output, Arc::clone(&told))?;
+        let mut started = Stressor {
+            id,
+            child,
+            input,
+            answers,
+            told,
+            began: None,
+            ended: false,
+            killed: false,
+            last: Duration::ZERO,
+            recent: (now, Duration::ZERO, 0.0),
+        };
         let word = started.answer()?;
         if word != "ready" {
             return Err(io::Error::other(format!("the child said {word:?} instead of ready")));
@@ -77,21 +92,33 @@ impl Stressor {
         self.id
     }
 
-    /// Burns as told from now on. Blocks until the child has acknowledged.
-    pub(crate) fn set(&mut self, load: &Load) -> io::Result<()> {
-        let line = serde_json::to_string(load)?;
+    /// Tells it something; it works as told from a job on. Blocks until the child has acknowledged.
+    pub(crate) fn tell(&mut self, word: &Word) -> io::Result<()> {
+        let line = serde_json::to_string(word)?;
         // Counted from before it is told, so that a share is never reckoned over less time than it took.
-        let told = Instant::now();
+        let when = Instant::now();
         writeln!(self.input, "{line}")?;
         self.input.flush()?;
-        let word = self.answer()?;
-        match word.strip_prefix("error ") {
+        let answer = self.answer()?;
+        match answer.strip_prefix("error ") {
             Some(why) => Err(io::Error::other(why.to_owned())),
             None => {
-                self.began.get_or_insert(told);
+                if matches!(word, Word::Job(_)) {
+                    self.began.get_or_insert(when);
+                }
                 Ok(())
             }
         }
+    }
+
+    /// The numbers that it told last.
+    pub(crate) fn told(&self) -> BTreeMap<String, f64> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a signal has ended it that was not ours.
+    pub(crate) fn was_killed(&self) -> bool {
+        self.killed
     }
 
     /// Since when it burns.
@@ -101,8 +128,15 @@ impl Stressor {
 
     /// Whether it still runs; reaps it when it does not.
     pub(crate) fn runs(&mut self) -> bool {
-        if !self.ended && matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
-            self.ended = true;
+        if !self.ended {
+            match self.child.try_wait() {
+                Ok(None) => {}
+                Ok(Some(status)) => {
+                    self.ended = true;
+                    self.killed = status.signal().is_some();
+                }
+                Err(_) => self.ended = true,
+            }
         }
         !self.ended
     }
@@ -135,8 +169,10 @@ impl Stressor {
     /// Kills it and waits until it is gone; whether it is.
     pub(crate) fn kill(&mut self) -> bool {
         self.cpu();
+        // What it became may have children of its own, in its process group.
+        kill_group(self.id.pid);
         let _ = self.child.kill();
-        let gone = self.id.open().map_or(true, |held| held.wait_exit(ANSWER));
+        let gone = self.id.open().map_or(true, |held| held.wait_exit(DYING));
         if gone {
             let _ = self.child.wait();
             self.ended = true;
@@ -145,46 +181,62 @@ impl Stressor {
     }
 
     fn answer(&mut self) -> io::Result<String> {
-        let until = Instant::now() + ANSWER;
-        let mut text = Vec::new();
-        while !text.ends_with(b"\n") {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the child does not answer"));
+        match self.answers.recv_timeout(ANSWER) {
+            Ok(line) => Ok(line),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the child does not answer"))
             }
-            let timeout =
-                Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) as _ };
-            match poll(&mut [PollFd::new(&self.output, PollFlags::IN)], Some(&timeout)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) => {}
-                Err(e) => return Err(e.into()),
-            }
-            let mut byte = [0; 1];
-            if self.output.read(&mut byte)? == 0 {
+            Err(RecvTimeoutError::Disconnected) => {
                 let how = self.child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
                 self.ended = true;
-                return Err(io::Error::other(format!("the child ended ({how})")));
+                Err(io::Error::other(format!("the child ended ({how})")))
             }
-            text.extend(byte);
         }
-        Ok(String::from_utf8_lossy(&text).trim_end().to_owned())
     }
+}
+
+/// Reads what the child says on a thread of its own: numbers come unasked.
+fn listen(output: ChildStdout, told: Arc<Mutex<BTreeMap<String, f64>>>) -> io::Result<Receiver<String>> {
+    let (send, receive) = mpsc::channel();
+    let read = move || {
+        for line in io::BufReader::new(output).lines() {
+            let Ok(line) = line else { return };
+            if let Some(numbers) = line.strip_prefix("status ") {
+                if let Ok(numbers) = serde_json::from_str(numbers) {
+                    *told.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
+                }
+            } else if send.send(line).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("murphy-listener".into()).stack_size(128 * 1024).spawn(read)?;
+    Ok(receive)
 }
 
 impl Drop for Stressor {
     fn drop(&mut self) {
         if self.runs() {
+            kill_group(self.id.pid);
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
     }
 }
 
+/// Kills a process group whose leader is there, so that its number is nobody else's.
+fn kill_group(leader: u32) {
+    if let Some(group) = i32::try_from(leader).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+}
+
 /// Kills a stressor that another process started.
 pub(crate) fn kill_foreign(id: ProcessId) -> Result<bool, host::ProcessError> {
     let held = id.open()?;
+    kill_group(id.pid);
     held.signal(ProcessSignal::KILL)?;
-    Ok(held.wait_exit(ANSWER))
+    Ok(held.wait_exit(DYING))
 }
 
 type Request = (Command, Sender<io::Result<Child>>);

@@ -65,8 +65,10 @@ fn absolute(r: &Reader, node: &Node, what: &str, key: &str, example: &str) -> Op
     Some(text)
 }
 
+const PROCESS_KEYS: [&str; 8] = ["pid", "match", "regex", "name", "user", "cgroup", "container", "pick"];
+
 pub(super) fn process(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
-    let f = r.fields(node, what, &["pid", "match", "pick"])?;
+    let f = r.fields(node, what, &PROCESS_KEYS)?;
     let pid = match f.get("pid") {
         Some(n) => Some(r.integer(n, "pid", 1, u64::from(u32::MAX))? as u32),
         None => None,
@@ -79,18 +81,35 @@ pub(super) fn process(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec>
             "write a part of the command line",
         );
     }
-    if pid.is_some() == matches.is_some() {
+    let regex = word(r, &f, "regex")?;
+    if let Some(Err(e)) = regex.as_deref().map(regex_lite::Regex::new) {
+        return r.refuse(f.place_of("regex"), format!("{what}: regex: {e}"), "correct the expression");
+    }
+    let spec = ProcessSpec {
+        pid,
+        matches,
+        regex,
+        name: word(r, &f, "name")?,
+        user: word(r, &f, "user")?,
+        cgroup: match f.get("cgroup") {
+            Some(n) => Some(absolute(r, n, what, "cgroup", "/system.slice/nginx.service")?),
+            None => None,
+        },
+        container: word(r, &f, "container")?,
+        pick: match f.get("pick") {
+            Some(n) => pick(r, n)?,
+            None => Pick::One,
+        },
+    };
+    let selects = ["match", "regex", "name", "user", "cgroup", "container"].iter().any(|k| f.has(k));
+    if spec.pid.is_some() == selects {
         return r.refuse(
             node.place,
             format!("{what} needs either pid or match"),
-            "write for example match: \"shop-worker --queue\"",
+            "write for example match: \"shop-worker --queue\"; regex, name, user, cgroup and container find processes too",
         );
     }
-    let pick = match f.get("pick") {
-        Some(n) => pick(r, n)?,
-        None => Pick::One,
-    };
-    Some(TargetSpec::Process(ProcessSpec { pid, matches, pick }))
+    Some(TargetSpec::Process(spec))
 }
 
 pub(super) fn node(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {

@@ -197,7 +197,7 @@ fn relocate(word: u32, from: usize, to: usize) -> Result<u32, String> {
         w if w & 0x1f00_0000 == 0x1000_0000 => {
             // adr and adrp: 21 bits, low two of them above the rest; adrp counts pages.
             let page = w >> 31 == 1;
-            let raw = ((w >> 5 & 0x7_ffff) << 2 | w >> 29 & 3) as i64;
+            let raw = i64::from((w >> 5 & 0x7_ffff) << 2 | w >> 29 & 3);
             let distance = (raw << 43) >> 43;
             let moved = if page {
                 distance + (from >> 12) as i64 - (to >> 12) as i64
@@ -369,10 +369,10 @@ fn and_1(d: u32, n: u32) -> u32 {
     0x9240_0000 | n << 5 | d
 }
 fn movz(d: u32, value: u32, shift: u32) -> u32 {
-    0xd280_0000 | shift / 16 << 21 | value << 5 | d
+    0xd280_0000 | (shift / 16) << 21 | value << 5 | d
 }
 fn movk(d: u32, value: u32, shift: u32) -> u32 {
-    0xf280_0000 | shift / 16 << 21 | value << 5 | d
+    0xf280_0000 | (shift / 16) << 21 | value << 5 | d
 }
 fn ldarb(t: u32, n: u32) -> u32 {
     0x08df_fc00 | n << 5 | t

@@ -1,0 +1,405 @@
+//! What the engine is asked for, and how that is taken back.
+
+use super::api::{Engine, EngineError};
+use super::find::{Found, inspect};
+use super::{Act, State};
+use crate::cgroup::{Cgroups, Place};
+use inject::{InjectError, Order, Recovered, Refusal, UndoRecord};
+use model::{Fault, Injection};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// How long the engine may take beyond what a container is given to end.
+const ENGINE: Duration = Duration::from_secs(5);
+/// The longest a container is given to end: arming has to be answered.
+const LONGEST: Duration = Duration::from_secs(40);
+/// How the engine writes that memory is not limited once it was: it takes no word for it. The kernel reads `max`.
+const UNLIMITED: i64 = 9_223_372_036_854_771_712;
+
+/// A container's limits in the engine's own words (`HostConfig`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Limits {
+    nano_cpus: i64,
+    quota: i64,
+    period: i64,
+    memory: i64,
+    swap: i64,
+    pids: i64,
+}
+
+impl Limits {
+    fn of(config: &Value) -> Limits {
+        let number = |key: &str| config[key].as_i64().unwrap_or(0);
+        Limits {
+            nano_cpus: number("NanoCpus"),
+            quota: number("CpuQuota"),
+            period: number("CpuPeriod"),
+            memory: number("Memory"),
+            swap: number("MemorySwap"),
+            pids: number("PidsLimit"),
+        }
+    }
+
+    /// What is to be sent for the limits that a fault asks for. The engine does not take both of its ways to say cores.
+    fn narrowed(&self, wanted: &Injection) -> Value {
+        let mut body = json!({});
+        if let Some(cores) = wanted.float("cpu") {
+            if self.nano_cpus != 0 {
+                body["NanoCpus"] = ((cores * 1e9) as i64).into();
+            } else {
+                let period = if self.period > 0 { self.period } else { 100_000 };
+                body["CpuPeriod"] = period.into();
+                body["CpuQuota"] = ((cores * period as f64).round() as i64).max(1000).into();
+            }
+        }
+        if let Some(size) = wanted.size("memory") {
+            body["Memory"] = size.0.into();
+            if self.swap <= 0 {
+                body["MemorySwap"] = (-1).into();
+            }
+        }
+        if let Some(pids) = wanted.int("pids") {
+            body["PidsLimit"] = pids.into();
+        }
+        body
+    }
+
+    /// What is to be sent so that they hold again.
+    fn restored(&self, wanted: &Injection) -> Value {
+        let mut body = json!({});
+        if wanted.float("cpu").is_some() {
+            if self.nano_cpus != 0 {
+                body["NanoCpus"] = self.nano_cpus.into();
+            } else {
+                body["CpuPeriod"] = if self.period > 0 { self.period } else { 100_000 }.into();
+                body["CpuQuota"] = if self.quota > 0 { self.quota } else { -1 }.into();
+            }
+        }
+        if wanted.size("memory").is_some() {
+            body["Memory"] = if self.memory > 0 { self.memory } else { UNLIMITED }.into();
+            if self.swap <= 0 {
+                body["MemorySwap"] = (-1).into();
+            }
+        }
+        if wanted.int("pids").is_some() {
+            body["PidsLimit"] = if self.pids > 0 { self.pids } else { -1 }.into();
+        }
+        body
+    }
+}
+
+/// The act on one container and its undo.
+pub(super) async fn plan(order: &Order, found: &Found) -> Result<UndoRecord, Refusal> {
+    let engine = Engine::of(found);
+    let refuse = |e: EngineError| Refusal::new(e.to_string(), e.hint());
+    let state = inspect(&engine, &found.id).await.map_err(refuse)?;
+    let inject = &order.fault.inject;
+    let (name, short) = (&found.name, found.short());
+    let fault = inject.name();
+    let removes = state.host_config["AutoRemove"].as_bool() == Some(true);
+    let (act, undo) = match fault {
+        "pause" if state.paused => {
+            return Err(Refusal::new(
+                format!("container {name} is paused already, and not by this fault"),
+                "it would be continued afterwards although someone wants it paused; unpause it first",
+            ));
+        }
+        "pause" => (format!("pause container {name} ({short})"), format!("unpause container {name}")),
+        "kill" => {
+            let signal = inject.text("signal").unwrap_or("SIGKILL");
+            (format!("send {signal} to container {name} ({short})"), "cannot be undone".into())
+        }
+        "container_stop" if removes => {
+            return Err(Refusal::new(
+                format!(
+                    "container {name} was started with --rm: stopped, it is removed and cannot be started again"
+                ),
+                "start it without --rm, or use kill, which takes nothing back",
+            ));
+        }
+        "container_stop" => {
+            (format!("stop container {name} ({short})"), format!("start container {name} again"))
+        }
+        "container_restart" => {
+            (format!("restart container {name} ({short})"), "nothing: it is back by itself".into())
+        }
+        _ => {
+            let limits = Limits::of(&state.host_config);
+            let body = limits.narrowed(inject);
+            if body.as_object().is_none_or(|o| o.is_empty()) {
+                return Err(Refusal::new("container_limits says no limit", "give cpu, memory or pids"));
+            }
+            (
+                format!("narrow the limits of container {name} ({short}): {body}"),
+                format!("restore them: {}", limits.restored(inject)),
+            )
+        }
+    };
+    let record = Act {
+        fault: fault.to_owned(),
+        id: found.id.clone(),
+        name: name.clone(),
+        engine: found.engine.clone(),
+        pid: found.pid,
+        boot: host::clock::boot_id().to_owned(),
+        started_at: state.started_at,
+        limits: Limits::of(&state.host_config),
+        inject: inject.clone(),
+    };
+    Ok(UndoRecord {
+        injector: "container".into(),
+        act,
+        undo,
+        data: serde_json::to_value(&record).unwrap_or_default(),
+        ends_with_agent: matches!(fault, "kill" | "container_restart"),
+    })
+}
+
+/// Acts on one container; what was measured meanwhile.
+pub(super) async fn inject(fault: &Fault, act: &Act) -> Result<BTreeMap<String, f64>, InjectError> {
+    let engine = Engine::new(act.engine.clone());
+    let failed = |e: EngineError| {
+        InjectError::new(format!("{} on container {} failed: {e}", act.fault, act.name)).hint(e.hint())
+    };
+    let id = &act.id;
+    let began = Instant::now();
+    let patience = fault.inject.span("timeout").unwrap_or(Duration::ZERO).min(LONGEST);
+    let mut measured = BTreeMap::new();
+    match act.fault.as_str() {
+        "pause" => {
+            // Looked at right before: a pause by someone else since the plan must not become ours to undo.
+            if inspect(&engine, id).await.map_err(failed)?.paused {
+                return Err(InjectError::new(format!(
+                    "container {} was paused by someone else meanwhile",
+                    act.name
+                ))
+                .hint("it was left paused"));
+            }
+            engine.post(&format!("/containers/{id}/pause"), None, ENGINE).await.map_err(failed)?;
+            if !inspect(&engine, id).await.map_err(failed)?.paused {
+                return Err(InjectError::new(format!(
+                    "container {} is not paused although it was",
+                    act.name
+                )));
+            }
+        }
+        "kill" => {
+            let signal = fault.inject.text("signal").unwrap_or("SIGKILL");
+            engine
+                .post(&format!("/containers/{id}/kill?signal={signal}"), None, ENGINE)
+                .await
+                .map_err(failed)?;
+            if signal == "SIGKILL" {
+                let pid = act.pid;
+                let gone = tokio::task::spawn_blocking(move || {
+                    pid.open().map_or(true, |held| held.wait_exit(Duration::from_secs(2)))
+                });
+                let _ = gone.await;
+            }
+        }
+        "container_stop" => {
+            let t = patience.as_secs();
+            engine
+                .post(&format!("/containers/{id}/stop?t={t}"), None, patience + ENGINE)
+                .await
+                .map_err(failed)?;
+            measured.insert("took_ms".into(), began.elapsed().as_secs_f64() * 1e3);
+        }
+        "container_restart" => {
+            let t = patience.as_secs();
+            engine
+                .post(&format!("/containers/{id}/restart?t={t}"), None, patience + ENGINE)
+                .await
+                .map_err(failed)?;
+            measured.insert("took_ms".into(), began.elapsed().as_secs_f64() * 1e3);
+            let state = inspect(&engine, id).await.map_err(failed)?;
+            measured.insert("running".into(), f64::from(u8::from(state.running)));
+        }
+        _ => {
+            let body = act.limits.narrowed(&fault.inject);
+            let path = format!("/containers/{id}/update");
+            engine.post(&path, Some(&body), ENGINE).await.map_err(|e| {
+                failed(e).hint(
+                    "a memory limit below what is in use is refused by version 1 of control groups: use less of it",
+                )
+            })?;
+        }
+    }
+    Ok(measured)
+}
+
+/// Takes one back.
+pub(super) async fn recover(act: &Act) -> Recovered {
+    let name = &act.name;
+    if matches!(act.fault.as_str(), "kill" | "container_restart") {
+        return Recovered::Gone("it happened once".into());
+    }
+    let engine = Engine::new(act.engine.clone());
+    let state = match inspect(&engine, &act.id).await {
+        Ok(state) => state,
+        Err(e) if e.is_missing() => return Recovered::Gone(format!("container {name} was removed")),
+        Err(e) => return without_engine(act, &e),
+    };
+    let again = |e: EngineError| {
+        if e.is_missing() {
+            return Recovered::Gone(format!("container {name} was removed"));
+        }
+        Recovered::Failed(format!("{e}; {}, then run `murphy recover`", e.hint()))
+    };
+    match act.fault.as_str() {
+        "pause" => {
+            if !state.paused {
+                return Recovered::Gone(format!("container {name} is {}, not paused", state.status));
+            }
+            if state.started_at != act.started_at {
+                return Recovered::Gone(format!(
+                    "container {name} was started anew since, and paused by someone else"
+                ));
+            }
+            match engine.post(&format!("/containers/{}/unpause", act.id), None, ENGINE).await {
+                Ok(_) => {}
+                Err(e) => return again(e),
+            }
+            seen(&engine, act, "still paused", |s| !s.paused).await
+        }
+        "container_stop" => {
+            if state.running {
+                return Recovered::Gone(format!("container {name} runs again already"));
+            }
+            match engine.post(&format!("/containers/{}/start", act.id), None, ENGINE).await {
+                Ok(_) => {}
+                Err(e) => return again(e),
+            }
+            seen(&engine, act, "not running", |s| s.running).await
+        }
+        "container_limits" => {
+            let body = act.limits.restored(&act.inject);
+            let path = format!("/containers/{}/update", act.id);
+            match engine.post(&path, Some(&body), ENGINE).await {
+                Ok(_) => {}
+                Err(e) => return again(e),
+            }
+            let as_before = |s: &State| {
+                let now = Limits::of(&s.host_config);
+                let same = |key: &str, now: i64, before: i64| {
+                    body.get(key).is_none()
+                        || now == before
+                        || (before <= 0 && (now <= 0 || now == UNLIMITED))
+                };
+                same("Memory", now.memory, act.limits.memory)
+                    && same("CpuQuota", now.quota, act.limits.quota)
+                    && same("NanoCpus", now.nano_cpus, act.limits.nano_cpus)
+                    && same("PidsLimit", now.pids, act.limits.pids)
+            };
+            seen(&engine, act, "limited otherwise than before", as_before).await
+        }
+        other => Recovered::Failed(format!(
+            "nobody here knows the fault {other:?}; use the version of murphy that armed it"
+        )),
+    }
+}
+
+/// Looks that it is as it should be.
+async fn seen(engine: &Engine, act: &Act, not: &str, wanted: impl Fn(&State) -> bool) -> Recovered {
+    match inspect(engine, &act.id).await {
+        Ok(state) if wanted(&state) => Recovered::Undone,
+        Ok(state) => Recovered::Failed(format!("container {} is {not} ({})", act.name, state.status)),
+        Err(e) if e.is_missing() => Recovered::Gone(format!("container {} was removed", act.name)),
+        Err(e) => Recovered::Failed(e.to_string()),
+    }
+}
+
+/// What can be undone while the engine does not answer.
+fn without_engine(act: &Act, e: &EngineError) -> Recovered {
+    let here = act.boot == host::clock::boot_id() && act.pid.alive();
+    match act.fault.as_str() {
+        "pause" if !here => Recovered::Gone(format!("container {} has ended with its engine", act.name)),
+        // It stays frozen without the engine too; its group is thawed past it.
+        "pause" => match thaw(act) {
+            Ok(()) => Recovered::Undone,
+            Err(why) => Recovered::Failed(format!("{e}; and thawing its group failed: {why}")),
+        },
+        _ => Recovered::Failed(format!("{e}; start the engine, then run `murphy recover`")),
+    }
+}
+
+fn thaw(act: &Act) -> Result<(), String> {
+    let groups = Cgroups::of(act.pid.pid).map_err(|e| e.to_string())?;
+    crate::group::freeze(&groups, false)
+}
+
+/// What is seen of it now.
+pub(super) fn measure(fault: &str, acts: &[Act], found: &[Found]) -> BTreeMap<String, f64> {
+    let count = |n: usize| n as f64;
+    let ended = count(acts.iter().filter(|a| !a.pid.alive()).count());
+    let mut out = BTreeMap::new();
+    match fault {
+        "pause" => {
+            let frozen = found.iter().filter(|f| crate::group::frozen(&f.cgroups) == Some(true)).count();
+            out.insert("frozen_now".into(), count(frozen));
+        }
+        "kill" | "container_stop" => {
+            out.insert("ended".into(), ended);
+        }
+        "container_limits" => {
+            for group in found.iter().map(|f| &f.cgroups) {
+                if let Some(memory) = group.memory() {
+                    out.insert("memory_limit".into(), memory.limit as f64);
+                    out.insert("memory_used".into(), memory.used as f64);
+                }
+                if let Some(cores) = crate::group::cores(group) {
+                    out.insert("cores_limit".into(), cores);
+                }
+                let pids = group.controller("pids").and_then(|place| {
+                    let (Place::V1(dir) | Place::V2(dir)) = place;
+                    fs::read_to_string(dir.join("pids.max")).ok()?.trim().parse::<f64>().ok()
+                });
+                if let Some(pids) = pids {
+                    out.insert("pids_limit".into(), pids);
+                }
+            }
+        }
+        _ => {}
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted() -> Injection {
+        let pairs = [("cpu", "0.5"), ("memory", "64MiB"), ("pids", "20")];
+        Injection::from_pairs("container_limits", pairs).unwrap()
+    }
+
+    #[test]
+    fn limits_are_said_in_the_engines_own_way() {
+        let bare = Limits::default();
+        let body = bare.narrowed(&wanted());
+        assert_eq!((&body["CpuQuota"], &body["CpuPeriod"]), (&json!(50_000), &json!(100_000)));
+        assert_eq!(
+            (&body["Memory"], &body["MemorySwap"], &body["PidsLimit"]),
+            (&json!(67_108_864), &json!(-1), &json!(20))
+        );
+        let back = bare.restored(&wanted());
+        assert_eq!(
+            (&back["CpuQuota"], &back["Memory"], &back["PidsLimit"]),
+            (&json!(-1), &json!(UNLIMITED), &json!(-1))
+        );
+        let nano = Limits { nano_cpus: 2_000_000_000, memory: 1 << 30, swap: 2 << 30, pids: 100, ..bare };
+        let body = nano.narrowed(&wanted());
+        assert_eq!(body["NanoCpus"], json!(500_000_000_i64));
+        assert!(body.get("CpuQuota").is_none() && body.get("MemorySwap").is_none());
+        let back = nano.restored(&wanted());
+        assert_eq!(
+            (&back["NanoCpus"], &back["Memory"], &back["PidsLimit"]),
+            (&json!(2_000_000_000_i64), &json!(1 << 30), &json!(100))
+        );
+        let only = Injection::from_pairs("container_limits", [("pids", "7")]).unwrap();
+        assert_eq!(bare.restored(&only), json!({"PidsLimit": -1}), "what was not asked for is not touched");
+    }
+}
