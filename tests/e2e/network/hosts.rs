@@ -69,6 +69,11 @@ pub const B4: &str = "10.87.0.2";
 pub const B6: &str = "fd87::2";
 pub const A4: &str = "10.87.0.1";
 
+/// The engine that these tests ask for: `MURPHY_NETWORK_ENGINE`, else the one that every kernel has.
+pub fn engine() -> String {
+    std::env::var("MURPHY_NETWORK_ENGINE").unwrap_or_else(|_| "emulated".into())
+}
+
 /// Two hosts; none where that is not possible.
 pub fn pair() -> Option<Pair> {
     let tools = ["ip", "nsenter", "unshare", "nft", "tc"].iter().all(|t| program(t, &[]).is_some());
