@@ -148,7 +148,9 @@ impl Bench {
     }
 
     fn losses(&self, engines: &[String]) -> io::Result<()> {
-        println!("\n| engine | direction | loss asked | packets | lost | standard deviations off | mean burst |");
+        println!(
+            "\n| engine | direction | loss asked | packets | lost | standard deviations off | mean burst |"
+        );
         println!("|---|---|---|---|---|---|---|");
         for (engine, direction) in Self::cases(engines) {
             for (fault, tc, share, burst) in [
@@ -193,10 +195,16 @@ impl Bench {
     }
 
     fn throughput(&self, engines: &[String]) -> io::Result<()> {
-        println!("\nwith 10 ms\n\n| engine | direction | TCP Gbit/s | of 100,000 packets at 50,000/s lost | pressure |");
+        println!(
+            "\nwith 10 ms\n\n| engine | direction | TCP Gbit/s | of 100,000 packets at 50,000/s lost | pressure |"
+        );
         println!("|---|---|---|---|---|");
         let bare = self.blast(Duration::from_secs(3))?;
-        println!("| nothing | - | {bare:.2} | {} | {} |", 100_000 - self.flood(100_000, 50_000, 0)?.len(), calm());
+        println!(
+            "| nothing | - | {bare:.2} | {} | {} |",
+            100_000 - self.flood(100_000, 50_000, 0)?.len(),
+            calm()
+        );
         for (engine, direction) in Self::cases(engines) {
             let on = self.arm(engine, direction, "net_delay delay=10ms", "delay 10ms")?;
             let gbit = self.blast(Duration::from_secs(4))?;
@@ -230,7 +238,9 @@ impl Bench {
             let mut bytes = vec![0; 8 + padding];
             for i in 0..n {
                 let due = Duration::from_nanos(i * 1_000_000_000 / per_second);
-                if let Some(early) = due.checked_sub(began.elapsed()).filter(|e| *e > Duration::from_millis(1)) {
+                if let Some(early) =
+                    due.checked_sub(began.elapsed()).filter(|e| *e > Duration::from_millis(1))
+                {
                     std::thread::sleep(early);
                 }
                 bytes[..8].copy_from_slice(&i.to_be_bytes());
@@ -330,7 +340,8 @@ struct Host {
 
 impl Host {
     fn start(link: &str) -> io::Result<Host> {
-        let keeper = Command::new("unshare").args(["--net", "sleep", "36000"]).stdin(Stdio::null()).spawn()?;
+        let keeper =
+            Command::new("unshare").args(["--net", "sleep", "36000"]).stdin(Stdio::null()).spawn()?;
         let mine = Netns::mine()?.id();
         let until = Instant::now() + Duration::from_secs(30);
         loop {

@@ -3,7 +3,7 @@
 use super::emulated::{Egress, Ingress};
 use super::native::{self, Device, Discipline};
 use super::table::AGAIN;
-use host::netlink::nft::{Batch, Compare, Family, Hook, Meta, Nft, QueueBy, Rule};
+use host::netlink::nft::{Batch, Compare, Family, Hook, Meta, Nft, QueueBy, Rule, Verdict};
 use host::netlink::route::{Netem, Route};
 use host::netns;
 use std::sync::OnceLock;
@@ -129,7 +129,17 @@ fn table() -> Result<(), String> {
     batch.base_chain(Family::Netdev, TABLE, "in", "filter", &Hook::Ingress("lo".into()), 0);
     nft.commit(&batch).map_err(|e| {
         format!("nf_tables has no chain for what leaves at an interface: {e}; it needs CONFIG_NF_TABLES_NETDEV, CONFIG_NETFILTER_EGRESS and Linux 5.16")
-    })
+    })?;
+    let mut batch = Batch::new();
+    batch.counter(Family::Netdev, TABLE, "counted");
+    batch.rule(Family::Netdev, TABLE, "out", &Rule::new().count("counted"));
+    nft.commit(&batch).map_err(|e| {
+        format!("nf_tables cannot count by name: {e}; it needs CONFIG_NFT_OBJREF (module nft_objref) before Linux 6.2")
+    })?;
+    let mut batch = Batch::new();
+    batch.rule(Family::Netdev, TABLE, "out", &Rule::new().chance(1).verdict(Verdict::Drop));
+    nft.commit(&batch)
+        .map_err(|e| format!("nf_tables cannot draw: {e}; it needs CONFIG_NFT_NUMGEN (module nft_numgen)"))
 }
 
 fn queue() -> Result<QueueBy, String> {

@@ -163,3 +163,34 @@ fn five_faults_hit_what_they_name_while_others_come_and_go() {
         }
     }
 }
+
+#[test]
+fn changes_leave_no_gap() {
+    let Some(pair) = pair() else { return };
+    let agent = Agent::start(&[]);
+    let far = Echo::start(&pair.b, B4, 0);
+    let id = agent.arm(&on(&pair, "net_delay delay=5ms direction=both engine=emulated"));
+    let came = std::thread::scope(|scope| {
+        let flood = scope.spawn(|| pair.a.run(|| flood(far.at, 4000, Duration::from_micros(200))));
+        let mut rounds = 0;
+        while !flood.is_finished() && rounds < 40 {
+            for delay in ["15ms", "1ms"] {
+                let change = serde_json::json!({"inject": {"delay": delay}});
+                let change = serde_json::from_value(change).unwrap();
+                agent.ask(async |c| c.adjust(&id, &change).await).unwrap();
+                let other = agent.arm(&on(&pair, "net_delay delay=3ms remote_port=9 engine=emulated"));
+                agent.disarm(&other);
+            }
+            rounds += 1;
+        }
+        flood.join().unwrap()
+    });
+    let mut numbers = came.clone();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!((numbers.len(), came.len()), (4000, 4000), "packets were lost or doubled");
+    let change = serde_json::from_value(serde_json::json!({"inject": {"delay": "20ms"}})).unwrap();
+    agent.ask(async |c| c.adjust(&id, &change).await).unwrap();
+    assert!(pair.a.run(|| ask(far.at, 5, PATIENCE)).iter().all(|ms| *ms >= 40.0));
+    agent.disarm(&id);
+}
