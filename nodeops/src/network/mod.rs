@@ -31,6 +31,7 @@ mod undo;
 mod words;
 
 pub use dns::wire as dns_wire;
+pub use probe::findings;
 
 use crate::opened::Opened;
 use dns::{Asked, Resolver};

@@ -42,6 +42,21 @@ pub(crate) fn probe() -> &'static Probe {
     })
 }
 
+/// What the engines need of this machine, each by its name: there, or what is missing and what would help.
+pub fn findings() -> Vec<(&'static str, Result<(), String>)> {
+    let found = probe();
+    vec![
+        ("nf_tables with an owner and chains at interfaces", found.table.clone()),
+        ("nf_tables: packets out elsewhere", found.forward.clone()),
+        ("nf_tables: redirect", found.redirect.clone()),
+        ("nf_tables: reject", found.reject.clone()),
+        ("engine native: netem", found.netem.clone()),
+        ("engine native: tbf", found.tbf.clone()),
+        ("engine emulated: what leaves", found.egress.clone()),
+        ("engine emulated: what comes in", found.queue.clone().map(drop)),
+    ]
+}
+
 const TABLE: &str = "murphy_probe";
 
 fn look() -> Probe {
