@@ -134,6 +134,8 @@ fn number(value: &Value) -> Option<f64> {
         Value::Size(v) => v.0 as f64,
         Value::ByteRate(v) => v.value(),
         Value::EventRate(v) => v.value(),
+        Value::Offset(v) => v.as_secs_f64(),
+        Value::Drift(v) => v.fraction(),
         Value::Int(v) => *v as f64,
         Value::Float(v) => *v,
         _ => return None,

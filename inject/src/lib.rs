@@ -134,6 +134,59 @@ pub struct Swept {
     pub outcome: Recovered,
 }
 
+/// How far something is possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Possible {
+    /// Altogether.
+    Yes,
+    /// On some targets, or with some parameters.
+    Partly,
+    /// Not at all.
+    No,
+}
+
+/// Whether a fault can be injected on this machine by this process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Possibility {
+    /// How far.
+    pub possible: Possible,
+    /// What is missing for the rest, each with how to get it.
+    pub missing: Vec<String>,
+}
+
+impl Possibility {
+    /// Nothing is missing.
+    pub fn yes() -> Possibility {
+        Possibility { possible: Possible::Yes, missing: Vec::new() }
+    }
+
+    /// The same without something that some targets or parameters need.
+    pub fn partly(mut self, missing: impl Into<String>) -> Possibility {
+        if self.possible == Possible::Yes {
+            self.possible = Possible::Partly;
+        }
+        self.missing.push(missing.into());
+        self
+    }
+
+    /// The same without something that is always needed.
+    pub fn no(mut self, missing: impl Into<String>) -> Possibility {
+        self.possible = Possible::No;
+        self.missing.push(missing.into());
+        self
+    }
+}
+
+/// Something that a fault does to this machine, found by looking at the machine and not at a log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Leftover {
+    /// What it is and what undoes it; [`Injector::recover`] takes it as it takes one from a log.
+    pub record: UndoRecord,
+    /// The agent that has it on, while that lives: then it is that one's to undo.
+    pub owner: Option<String>,
+}
+
 /// What injects faults into targets of some kinds.
 pub trait Injector: Send + Sync {
     /// The word under which undo records name it.
@@ -160,6 +213,17 @@ pub trait Injector: Send + Sync {
 
     /// Counters of the open targets since they were opened; whoever samples subtracts. Empty when there is nothing to count.
     fn totals(&self) -> BTreeMap<TargetRef, Sample>;
+
+    /// Whether a fault of its own can be injected here: probed, cheaply, and touching nothing. None: what the catalogue says
+    /// that it needs is all there is to say.
+    fn possible(&self, _fault: &str) -> Option<Possibility> {
+        None
+    }
+
+    /// What of its acts is on this machine, whoever did them and whether or not a log tells of it. May be slow.
+    fn leftovers(&self) -> Vec<Leftover> {
+        Vec::new()
+    }
 
     /// What would be done. Checks everything that can be checked, touches nothing.
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>>;

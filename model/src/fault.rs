@@ -6,7 +6,7 @@ use crate::problem::{Problem, did_you_mean};
 use crate::ramp::Ramp;
 use crate::share::{Per, Share};
 use crate::target::{TargetKind, TargetRef};
-use crate::units::{ByteRate, EventRate, Percent, Size, Span};
+use crate::units::{ByteRate, Drift, EventRate, Offset, Percent, Size, Span};
 use crate::value::Value;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -290,6 +290,22 @@ impl Injection {
     pub fn percent(&self, name: &str) -> Option<Percent> {
         match self.get(name) {
             Some(Value::Percent(v)) => Some(*v),
+            _ => None,
+        }
+    }
+
+    /// By how much a clock is wrong, or none.
+    pub fn offset(&self, name: &str) -> Option<Offset> {
+        match self.get(name) {
+            Some(Value::Offset(v)) => Some(*v),
+            _ => None,
+        }
+    }
+
+    /// How much too fast a clock goes, or none.
+    pub fn drift(&self, name: &str) -> Option<Drift> {
+        match self.get(name) {
+            Some(Value::Drift(v)) => Some(*v),
             _ => None,
         }
     }

@@ -76,6 +76,7 @@ fn guess(json: &serde_json::Value) -> Option<Value> {
         serde_json::Value::String(text) => None
             .or_else(|| text.parse().ok().map(Value::Percent))
             .or_else(|| text.parse().ok().map(Value::Span))
+            .or_else(|| text.parse().ok().map(Value::Offset))
             .or_else(|| text.parse().ok().map(Value::ByteRate))
             .or_else(|| text.parse().ok().map(Value::EventRate))
             .or_else(|| text.parse().ok().map(Value::Size)),

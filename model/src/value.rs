@@ -1,6 +1,6 @@
 //! The value of one parameter of a fault, and the types that parameters have.
 
-use crate::units::{ByteRate, EventRate, Percent, Size, Span, UnitError};
+use crate::units::{ByteRate, Drift, EventRate, Offset, Percent, Size, Span, UnitError};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,6 +46,10 @@ pub enum ParamType {
     Map,
     /// A list of durations: `1ms,2ms,5ms`.
     Spans,
+    /// By how much a clock is wrong: `5s`, `-1h`.
+    Offset,
+    /// How much too fast a clock goes: `10%`, `-200ppm`.
+    Drift,
 }
 
 /// A parameter's value, already checked.
@@ -75,6 +79,10 @@ pub enum Value {
     Map(BTreeMap<String, String>),
     /// See [`ParamType::Spans`].
     Spans(Vec<Span>),
+    /// See [`ParamType::Offset`].
+    Offset(Offset),
+    /// See [`ParamType::Drift`].
+    Drift(Drift),
 }
 
 /// Why a text is no value of the wanted type.
@@ -148,6 +156,8 @@ impl ParamType {
                 }
                 Value::Map(map)
             }
+            ParamType::Offset => Value::Offset(text.parse()?),
+            ParamType::Drift => Value::Drift(text.parse()?),
             ParamType::Spans => {
                 Value::Spans(text.split(',').map(str::parse).collect::<Result<Vec<Span>, _>>()?)
             }
@@ -201,6 +211,8 @@ impl ParamType {
             ParamType::Choices(words) => format!("some of {}", words.join(", ")),
             ParamType::Map => "names with texts (name: value)".into(),
             ParamType::Spans => "a list of durations (1ms,2ms,5ms)".into(),
+            ParamType::Offset => "an offset (5s ahead, -5s back)".into(),
+            ParamType::Drift => "a drift (10% too fast, -200ppm)".into(),
         }
     }
 }
@@ -232,6 +244,8 @@ impl fmt::Display for Value {
             Value::Words(v) => v.join(",").fmt(f),
             Value::Map(v) => v.iter().map(|(k, v)| format!("{k}:{v}")).collect::<Vec<_>>().join(",").fmt(f),
             Value::Spans(v) => v.iter().map(Span::to_string).collect::<Vec<_>>().join(",").fmt(f),
+            Value::Offset(v) => v.fmt(f),
+            Value::Drift(v) => v.fmt(f),
         }
     }
 }
@@ -267,6 +281,12 @@ impl Value {
             }
             (Value::EventRate(a), Value::EventRate(b)) => {
                 Value::EventRate(EventRate::per_second(mix(a.value(), b.value())))
+            }
+            (Value::Offset(a), Value::Offset(b)) => {
+                Value::Offset(Offset(mix(a.0 as f64, b.0 as f64).round() as i64))
+            }
+            (Value::Drift(a), Value::Drift(b)) => {
+                Value::Drift(Drift::new(mix(a.fraction(), b.fraction())).unwrap_or(*b))
             }
             (Value::Int(a), Value::Int(b)) => Value::Int(mix(*a as f64, *b as f64).round() as i64),
             (Value::Float(a), Value::Float(b)) => Value::Float(mix(*a, *b)),

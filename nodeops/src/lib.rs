@@ -1,11 +1,13 @@
 //! Faults on processes, on containers and on the machine.
 //!
 //! Each room is an injector of its own: `process/` (signals), `containers/` (what an engine is asked for), `group/` (control
-//! groups), `network/` (packets, names, ports), `limits/` (rlimits), `node/` (what children of ours take: their side of the work is in `stress/` and
-//! `exhaust/`), `files/` (single files), `services/` (systemd). A new fault is a row in the catalogue and a file in its room.
-#![forbid(unsafe_code)]
+//! groups), `network/` (packets, names, ports), `clock/` (clocks of processes and of the machine), `limits/` (rlimits), `node/`
+//! (what children of ours take: their side of the work is in `stress/` and `exhaust/`), `files/` (single files), `services/`
+//! (systemd). A new fault is a row in the catalogue and a file in its room.
+#![deny(unsafe_code)]
 
 pub mod cgroup;
+mod clock;
 pub mod containers;
 mod exhaust;
 mod files;
@@ -23,6 +25,7 @@ mod record;
 mod services;
 pub mod stress;
 
+pub use clock::ClockInjector;
 pub use containers::ContainerInjector;
 pub use files::FileInjector;
 pub use group::GroupInjector;
@@ -45,8 +48,9 @@ pub fn injectors() -> Vec<Arc<dyn Injector>> {
         Arc::new(processes),
         Arc::new(NodeInjector::new()),
         Arc::new(GroupInjector::new(known.clone())),
-        Arc::new(LimitInjector::new(known)),
+        Arc::new(LimitInjector::new(known.clone())),
         Arc::new(FileInjector::new()),
         Arc::new(ServiceInjector::new()),
+        Arc::new(ClockInjector::new(known)),
     ]
 }

@@ -3,6 +3,7 @@
 //! The YAML reader, `murphy faults`, the JSON Schema, the console's arming form and `docs/faults.md` are made from
 //! these tables, so they cannot disagree. A new fault is a row here and a file in the room that injects it.
 
+mod clock;
 mod connections;
 mod files;
 mod machine;
@@ -112,7 +113,7 @@ impl ParamDef {
 pub fn all() -> impl Iterator<Item = &'static FaultDef> {
     let proxy =
         connections::FAULTS.iter().chain(requests::FAULTS).chain(websockets::FAULTS).chain(tls::FAULTS);
-    let here = node::FAULTS.iter().chain(network::FAULTS).chain(machine::FAULTS);
+    let here = node::FAULTS.iter().chain(network::FAULTS).chain(machine::FAULTS).chain(clock::FAULTS);
     proxy.chain(files::FAULTS).chain(here)
 }
 

@@ -3,11 +3,15 @@
 //! Every quantity carries its unit in the text (`120ms`, `30%`, `64KiB`, `10 Mbit/s`); a bare number is
 //! refused, because `5` has been read as seconds by one person and milliseconds by the next.
 
+mod drift;
+mod offset;
 mod percent;
 mod rate;
 mod size;
 mod span;
 
+pub use drift::Drift;
+pub use offset::Offset;
 pub use percent::Percent;
 pub use rate::{ByteRate, EventRate};
 pub use size::Size;

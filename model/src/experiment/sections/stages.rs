@@ -422,6 +422,7 @@ fn ramp(r: &Reader, node: &Node, inject: &Injection) -> Option<Ramp> {
                 | ParamType::Choices(_)
                 | ParamType::Map
                 | ParamType::Spans
+                | ParamType::Drift
         ) {
             return r.refuse(key.place, format!("{} cannot change gradually", key.text), "ramp a quantity");
         }
