@@ -21,7 +21,7 @@ const NETWORK: FaultDef = FaultDef {
     one_shot: false,
     irreversible: false,
     ends: "",
-    needs: &["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN for another namespace"],
+    needs: &["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN"],
 };
 
 /// What ends a fault on packets.
@@ -238,7 +238,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
                 "groups",
                 Text,
                 "10.0.0.1,10.0.0.2|10.0.0.3",
-                "groups of addresses, separated by |: those of one group reach each other and nobody else. The same text on every node",
+                "groups of addresses, separated by |: those of different groups do not reach each other; who is in none reaches all. The same text on every node",
             ),
             with_default(
                 "how",
@@ -260,7 +260,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
         detail: "In nf_tables. Silent drops happen where packets leave and enter the machine, so that senders see nothing of them \
                  (a drop in an OUTPUT chain would tell them EPERM). Without peer and groups it is everyone.",
         ends: "the kernel removes the nf_tables table with the agent's socket",
-        needs: &["CAP_NET_ADMIN", "CAP_SYS_ADMIN for another namespace"],
+        needs: &["CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
         ..NETWORK
     },
     FaultDef {
@@ -298,7 +298,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
                  are asked for upstream. Queries over TLS or HTTPS are not seen. Answers that are cached already stay.",
         counts: Some("queries"),
         ends: "the kernel removes the redirect with the agent's socket",
-        needs: &["CAP_NET_ADMIN", "CAP_SYS_ADMIN for another namespace"],
+        needs: &["CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
         ..NETWORK
     },
     FaultDef {

@@ -507,14 +507,10 @@ impl Exempt {
             if let Some((ip, _)) = self.peer {
                 rule = address(rule, &Net::host(ip), !outward);
             }
-            rule = rule.meta(Meta::Transport, Compare::Eq, &[TCP]).bytes(
-                Header::Transport,
-                local_at,
-                Compare::Eq,
-                &self.local_port.to_be_bytes(),
-            );
-            if let Some((_, Some(port))) = self.peer {
-                rule = rule.bytes(Header::Transport, remote_at, Compare::Eq, &port.to_be_bytes());
+            rule = rule.meta(Meta::Transport, Compare::Eq, &[TCP]);
+            rule = port(rule, local_at, Compare::Eq, self.local_port);
+            if let Some((_, Some(remote))) = self.peer {
+                rule = port(rule, remote_at, Compare::Eq, remote);
             }
             out.push(rule.comment("murphy: left alone"));
         }
@@ -571,21 +567,21 @@ fn port_rules(ports: &[Ports], source: bool, destination: bool) -> Vec<Rule> {
                     continue;
                 }
                 let rule = Rule::new().meta(Meta::Transport, Compare::Eq, &[protocol]);
-                let (from, to) = (from.to_be_bytes(), to.to_be_bytes());
-                out.push(if from == to {
-                    rule.bytes(Header::Transport, at, Compare::Eq, &from)
-                } else {
-                    rule.bytes(Header::Transport, at, Compare::Ge, &from).bytes(
-                        Header::Transport,
-                        at,
-                        Compare::Le,
-                        &to,
-                    )
+                out.push(match from == to {
+                    true => port(rule, at, Compare::Eq, *from),
+                    false => port(port(rule, at, Compare::Ge, *from), at, Compare::Le, *to),
                 });
             }
         }
     }
     out
+}
+
+/// Goes on when a port is so. Three bytes are looked at, of which the last does not count: what kernels do with two is a
+/// short cut that takes the payload of later fragments for ports.
+fn port(rule: Rule, at: u32, how: Compare, value: u16) -> Rule {
+    let [high, low] = value.to_be_bytes();
+    rule.masked(Header::Transport, at, &[0xff, 0xff, 0], how, &[high, low, 0])
 }
 
 /// Chains that are being written into one table.

@@ -9,6 +9,8 @@
 //! dns/, occupied, tracked    names, ports, tracked connections
 //! ```
 
+#[cfg(test)]
+mod agreement;
 mod dns;
 mod domain;
 mod emulated;
@@ -29,6 +31,7 @@ mod undo;
 mod words;
 
 pub use dns::wire as dns_wire;
+pub use probe::findings;
 
 use crate::opened::Opened;
 use dns::{Asked, Resolver};
@@ -472,9 +475,9 @@ impl NetworkInjector {
         if data != planned {
             log.effect(n, data.json()).await?;
         }
-        let (inner, act) = (self.inner.clone(), record.act.clone());
+        let inner = self.inner.clone();
         let done = blocking(move || inner.arm(&id, &domain, prepared)).await.and_then(|r| r);
-        done.map_err(|why| InjectError::new(format!("{act}: {why}")).hint("nothing of it was left behind"))
+        done.map_err(|why| InjectError::new(why).hint("nothing of it was left behind"))
     }
 }
 

@@ -93,6 +93,7 @@ pub(crate) fn prepare(
             let names = Names::of(place.pid, &place.ns);
             let rules = Rules::read(fault, order.seed, names.servers.first().copied()).map_err(refuse)?;
             needs_table(probe())?;
+            needs(&probe().redirect, "dns")?;
             let part = part(order, place, keep, What::Redirect(0), Vec::new(), Filter::default());
             Ready::Names(Box::new(part), Box::new(rules))
         }
@@ -199,6 +200,9 @@ fn engine(
     let found = probe();
     needs_table(found)?;
     let forced = fault.inject.text("engine").unwrap_or("auto");
+    if let What::Cut { reject: true } = part.what {
+        needs(&found.reject, "partition how=reject")?;
+    }
     let What::Emulated(shape) = &part.what else { return Ok((part.what, Vec::new())) };
     let native = native_can(fault, &part, shape, domain, found);
     let emulated = emulated_can(&part, found);
@@ -285,6 +289,15 @@ fn needs_table(found: &Probe) -> Result<(), Refusal> {
     })
 }
 
+fn needs(found: &Result<(), String>, fault: &str) -> Result<(), Refusal> {
+    found.clone().map_err(|why| {
+        Refusal::new(
+            format!("{fault} is not possible here: {why}"),
+            "load the module that is named; `murphy doctor` shows more",
+        )
+    })
+}
+
 fn native_can(
     fault: &Fault,
     part: &Part,
@@ -299,6 +312,9 @@ fn native_can(
     match discipline {
         Discipline::Netem(_) => found.netem.clone()?,
         Discipline::Tbf(..) => found.tbf.clone()?,
+    }
+    if part.spots().iter().any(|(_, way)| *way == super::filter::Way::In) {
+        found.forward.clone()?;
     }
     if let Some(link) = part.links.iter().find(|link| !can_hold(link)) {
         return Err(format!("{} has no Ethernet frames, which an IFB needs", link.name));
@@ -323,6 +339,7 @@ fn emulated_can(part: &Part, found: &Probe) -> Result<(), String> {
     for (link, way) in part.spots() {
         if way == super::filter::Way::Out {
             found.egress.clone()?;
+            found.forward.clone()?;
             if !can_hold(link) {
                 return Err(format!(
                     "{} has no Ethernet frames: only direction=ingress is possible there",

@@ -3,7 +3,7 @@
 use super::emulated::{Egress, Ingress};
 use super::native::{self, Device, Discipline};
 use super::table::AGAIN;
-use host::netlink::nft::{Batch, Family, Hook, Nft, QueueBy, Rule};
+use host::netlink::nft::{Batch, Compare, Family, Hook, Meta, Nft, QueueBy, Rule, Verdict};
 use host::netlink::route::{Netem, Route};
 use host::netns;
 use std::sync::OnceLock;
@@ -13,6 +13,12 @@ use std::sync::OnceLock;
 pub(crate) struct Probe {
     /// Tables that end with their socket, with chains at interfaces; else what is missing.
     pub table: Result<(), String>,
+    /// Rules that send packets out elsewhere.
+    pub forward: Result<(), String>,
+    /// Rules that lead queries to a port here.
+    pub redirect: Result<(), String>,
+    /// Rules that tell the sender.
+    pub reject: Result<(), String>,
     /// netem on an IFB and what leads there.
     pub netem: Result<(), String>,
     /// tbf, the same.
@@ -31,10 +37,24 @@ pub(crate) fn probe() -> &'static Probe {
             let why = format!(
                 "an empty network namespace to try it in cannot be made: {e}; it needs CAP_SYS_ADMIN"
             );
-            let all = || Err(why.clone());
-            Probe { table: all(), netem: all(), tbf: all(), egress: all(), queue: Err(why.clone()) }
+            nothing(&why)
         })
     })
+}
+
+/// What the engines need of this machine, each by its name: there, or what is missing and what would help.
+pub fn findings() -> Vec<(&'static str, Result<(), String>)> {
+    let found = probe();
+    vec![
+        ("nf_tables with an owner and chains at interfaces", found.table.clone()),
+        ("nf_tables: packets out elsewhere", found.forward.clone()),
+        ("nf_tables: redirect", found.redirect.clone()),
+        ("nf_tables: reject", found.reject.clone()),
+        ("engine native: netem", found.netem.clone()),
+        ("engine native: tbf", found.tbf.clone()),
+        ("engine emulated: what leaves", found.egress.clone()),
+        ("engine emulated: what comes in", found.queue.clone().map(drop)),
+    ]
 }
 
 const TABLE: &str = "murphy_probe";
@@ -67,6 +87,15 @@ fn look() -> Probe {
     let netem = Netem { limit: 1000, delay: 1_000_000, ..Netem::default() };
     Probe {
         table: table(),
+        forward: rule(Family::Netdev, &Hook::Ingress("lo".into()), "filter", &Rule::new().forward(lo.index)).map_err(|e| {
+            format!("nf_tables cannot send packets out elsewhere: {e}; it needs CONFIG_NFT_FWD_NETDEV (module nft_fwd_netdev)")
+        }),
+        redirect: rule(Family::Inet, &Hook::Output, "nat", &udp().redirect(53)).map_err(|e| {
+            format!("nf_tables cannot redirect: {e}; it needs CONFIG_NFT_REDIR and CONFIG_NFT_NAT (modules nft_redir, nft_chain_nat)")
+        }),
+        reject: rule(Family::Inet, &Hook::Input, "filter", &Rule::new().reject(false)).map_err(|e| {
+            format!("nf_tables cannot reject: {e}; it needs CONFIG_NFT_REJECT_INET (module nft_reject_inet)")
+        }),
         netem: by_kernel(&Discipline::Netem(Box::new(netem)), "mfyprobe0"),
         tbf: by_kernel(&Discipline::Tbf(1_000_000, 10_000, 100_000), "mfyprobe1"),
         egress: Egress::open(&lo, AGAIN).map(drop).map_err(|e| e.to_string()),
@@ -76,7 +105,30 @@ fn look() -> Probe {
 
 fn nothing(why: &str) -> Probe {
     let all = || Err(why.to_owned());
-    Probe { table: all(), netem: all(), tbf: all(), egress: all(), queue: Err(why.to_owned()) }
+    Probe {
+        table: all(),
+        forward: all(),
+        redirect: all(),
+        reject: all(),
+        netem: all(),
+        tbf: all(),
+        egress: all(),
+        queue: Err(why.to_owned()),
+    }
+}
+
+fn udp() -> Rule {
+    Rule::new().meta(Meta::Transport, Compare::Eq, &[17])
+}
+
+/// Whether the kernel takes a rule.
+fn rule(family: Family, hook: &Hook, kind: &str, rule: &Rule) -> Result<(), String> {
+    let mut nft = Nft::open().map_err(|e| e.to_string())?;
+    let mut batch = Batch::new();
+    batch.table(family, TABLE);
+    batch.base_chain(family, TABLE, "try", kind, hook, 0);
+    batch.rule(family, TABLE, "try", rule);
+    nft.commit(&batch).map_err(|e| e.to_string())
 }
 
 fn table() -> Result<(), String> {
@@ -92,7 +144,17 @@ fn table() -> Result<(), String> {
     batch.base_chain(Family::Netdev, TABLE, "in", "filter", &Hook::Ingress("lo".into()), 0);
     nft.commit(&batch).map_err(|e| {
         format!("nf_tables has no chain for what leaves at an interface: {e}; it needs CONFIG_NF_TABLES_NETDEV, CONFIG_NETFILTER_EGRESS and Linux 5.16")
-    })
+    })?;
+    let mut batch = Batch::new();
+    batch.counter(Family::Netdev, TABLE, "counted");
+    batch.rule(Family::Netdev, TABLE, "out", &Rule::new().count("counted"));
+    nft.commit(&batch).map_err(|e| {
+        format!("nf_tables cannot count by name: {e}; it needs CONFIG_NFT_OBJREF (module nft_objref) before Linux 6.2")
+    })?;
+    let mut batch = Batch::new();
+    batch.rule(Family::Netdev, TABLE, "out", &Rule::new().chance(1).verdict(Verdict::Drop));
+    nft.commit(&batch)
+        .map_err(|e| format!("nf_tables cannot draw: {e}; it needs CONFIG_NFT_NUMGEN (module nft_numgen)"))
 }
 
 fn queue() -> Result<QueueBy, String> {

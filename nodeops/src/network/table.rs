@@ -214,8 +214,9 @@ fn write(chains: &mut Chains<'_>, base: &Base, prefix: &str, parts: &[Part], end
     let six = || version(Compare::Eq, true);
     let neighbours = six()
         .meta(Meta::Transport, Compare::Eq, &[ICMP6])
-        .bytes(Header::Transport, 0, Compare::Ge, &[133])
-        .bytes(Header::Transport, 0, Compare::Le, &[137])
+        // Three bytes, for the reason that ports are looked at so.
+        .masked(Header::Transport, 0, &[0xff, 0, 0], Compare::Ge, &[133, 0, 0])
+        .masked(Header::Transport, 0, &[0xff, 0, 0], Compare::Le, &[137, 0, 0])
         .verdict(Verdict::Accept);
     chains.rule(&base.name, &neighbours.comment("neighbour discovery"));
     // Whatever is no IP, ARP first of all, is led nowhere.

