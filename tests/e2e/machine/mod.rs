@@ -5,6 +5,8 @@ mod containers;
 mod edits;
 mod exhaust;
 mod groups;
+mod killed;
 mod processes;
 mod rig;
 mod stress;
+mod survives;
