@@ -59,7 +59,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
                 "reserve",
                 Size,
                 "64MiB",
-                "what is left available in any case; nothing more is taken then, and some is given back",
+                "what is left available in any case: some is given back for it; 0B takes on until the kernel kills",
             ),
             with_default(
                 "resident",

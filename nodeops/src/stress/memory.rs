@@ -139,8 +139,11 @@ impl Holder for Hoard {
             let wanted = self.wanted(elapsed, &there);
             self.asked = wanted;
             let held = self.held() as u64;
-            // What may be held at most so that the reserve is left.
-            let most = (held + there.available).saturating_sub(self.job.reserve);
+            // What may be held at most so that the reserve is left. Without one nothing is spared.
+            let most = match self.job.reserve {
+                0 => u64::MAX,
+                reserve => (held + there.available).saturating_sub(reserve),
+            };
             let goal = wanted.min(most);
             self.short = wanted - goal;
             let slack = if self.short > 0 { SLACK } else { 0 };
