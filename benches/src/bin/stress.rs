@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 const WARM: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(10);
-const MIB: f64 = 1024.0 * 1024.0;
 
 fn main() -> io::Result<()> {
     let agent = Agent::start(&[])?;
