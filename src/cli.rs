@@ -3,6 +3,7 @@
 mod arm;
 mod ca;
 mod connections;
+mod export;
 mod proxy;
 pub mod requests;
 mod run;
@@ -10,6 +11,7 @@ mod run;
 pub use arm::{Arm, Mount};
 pub use ca::{Ca, CaAct};
 pub use connections::{ConnectionAct, Connections};
+pub use export::Export;
 pub use proxy::target_proxy;
 pub use run::{Check, Demo, Run};
 
@@ -178,6 +180,9 @@ pub struct Agent {
     /// Serve Toxiproxy's clients there, too: 127.0.0.1:8474. They need no token, so anyone who reaches it may break things
     #[arg(long, value_name = "ADDRESS")]
     pub toxiproxy: Option<std::net::SocketAddr>,
+    /// Who is told.
+    #[command(flatten)]
+    pub export: Export,
 }
 
 /// `murphy toxiproxy`

@@ -10,11 +10,14 @@ use crate::cli::Which;
 use crate::failure::{Failure, Outcome};
 use crate::service::EngineService;
 use control::{Client, Endpoint, Server, SocketOptions};
+use engine::export::Exporter;
+use engine::export::otlp::Collector;
 use engine::{Agent, Config, EngineError, RecoverReport, WatchdogCommand};
 use fusefs::FsInjector;
 use inject::Injector;
 use model::target::{NodeSpec, Target, TargetSpec};
 use model::units::Span;
+use nodeops::NetworkInjector;
 use proxy::ProxyInjector;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -24,13 +27,21 @@ use tokio::sync::mpsc;
 
 /// Everything that injects, ready to be registered.
 pub fn injectors() -> Vec<Arc<dyn Injector>> {
-    injectors_with(Arc::new(ProxyInjector::new()), Arc::new(FsInjector::new()))
+    let network = Arc::new(NetworkInjector::new());
+    injectors_with(Arc::new(ProxyInjector::new()), Arc::new(FsInjector::new()), network)
 }
 
-/// The same, with those for proxies and files, whose connections and operations someone wants to see.
-fn injectors_with(proxies: Arc<ProxyInjector>, files: Arc<FsInjector>) -> Vec<Arc<dyn Injector>> {
+/// The same, with those for proxies and files, whose connections and operations someone wants to see, and with that for
+/// networks, which leaves murphy's own control connections alone.
+fn injectors_with(
+    proxies: Arc<ProxyInjector>,
+    files: Arc<FsInjector>,
+    network: Arc<NetworkInjector>,
+) -> Vec<Arc<dyn Injector>> {
     let mut all: Vec<Arc<dyn Injector>> = vec![proxies, files];
     all.extend(nodeops::injectors());
+    // After those that open the same kinds of targets.
+    all.push(network);
     all
 }
 
@@ -177,6 +188,7 @@ pub struct House {
     /// Its control socket.
     pub socket: PathBuf,
     server: Server,
+    exporter: Option<Exporter>,
     /// Removed at the end, for an agent in the foreground.
     dir: Option<PathBuf>,
 }
@@ -192,6 +204,8 @@ pub struct Opening {
     pub tcp: Option<control::TcpOptions>,
     /// How long faults outlive an agent that hangs.
     pub lease: Option<Span>,
+    /// Who is sent spans of what happens.
+    pub otlp: Option<Collector>,
     /// Targets to open; whoever reaches the agent finds them open.
     pub targets: Vec<Target>,
 }
@@ -237,14 +251,19 @@ impl House {
         };
         let proxies = Arc::new(ProxyInjector::new());
         let files = Arc::new(FsInjector::new());
-        let mut config = Config::new(&dir, injectors_with(proxies.clone(), files.clone()))
-            .watchdog(WatchdogCommand::this_program());
+        let network = Arc::new(NetworkInjector::new());
+        let all = injectors_with(proxies.clone(), files.clone(), network.clone());
+        let mut config = Config::new(&dir, all).watchdog(WatchdogCommand::this_program());
         config.leftovers = vec![socket.clone()];
         if let Some(lease) = opening.lease {
             config.lease = lease.0;
         }
         let lease = config.lease;
         let agent = Agent::start(config).await.map_err(cannot)?;
+        let seen = proxies.clone();
+        let exporter = opening
+            .otlp
+            .map(|collector| Exporter::start(&agent, collector, Arc::new(move || seen.requests())));
         // This machine needs no opening; as an open target it can be chosen on the console.
         let this_machine = Target { name: "self".into(), spec: TargetSpec::Node(NodeSpec::default()) };
         for target in std::iter::once(this_machine).chain(opening.targets) {
@@ -263,7 +282,12 @@ impl House {
             tcp: opening.tcp,
         };
         match Server::start(options, service.clone()).await {
-            Ok(server) => Ok(House { agent, service, files, socket, server, dir: passing.then_some(dir) }),
+            Ok(server) => {
+                if let Some(address) = server.address() {
+                    network.control_port(address.port());
+                }
+                Ok(House { agent, service, files, socket, server, exporter, dir: passing.then_some(dir) })
+            }
             Err(e) => {
                 // Nothing was armed yet, so nothing can be left.
                 let _ = agent.shutdown().await;
@@ -290,6 +314,9 @@ impl House {
         self.service.end_run_if_any("the end of murphy").await;
         let ended = self.agent.shutdown().await;
         self.server.stop().await;
+        if let Some(exporter) = self.exporter {
+            exporter.stop().await;
+        }
         match ended {
             Ok(()) => {
                 if let Some(dir) = &self.dir {

@@ -212,6 +212,7 @@ mod tests {
             upstream_ms: None,
             bytes_up: 0,
             bytes_down: 0,
+            trace: None,
             error: None,
             faults: fault.into_iter().collect(),
         }

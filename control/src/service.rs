@@ -10,8 +10,9 @@ use crate::wire::{
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use model::sample::TargetState;
-use model::{Event, Fault, Target, TargetRef, units::Span};
+use model::{Event, Fault, Sample, Target, TargetRef, units::Span};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -154,6 +155,11 @@ pub trait Service: Send + Sync + 'static {
     /// Operations on files by kind, since each target was opened; asking does not have them recorded.
     fn operation_kinds(&self) -> Vec<OperationRow> {
         Vec::new()
+    }
+
+    /// What each target has done since it was opened, all in all.
+    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
+        BTreeMap::new()
     }
 
     /// Requests under way and the last that were.

@@ -189,6 +189,20 @@ pub struct AgentStatus {
     /// Counters since its start.
     #[serde(default)]
     pub counters: Counters,
+    /// What it takes of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+/// What an agent itself takes of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time since its start, in seconds.
+    pub cpu_seconds: f64,
+    /// Memory that it has, in bytes.
+    pub resident_bytes: u64,
+    /// Open descriptors.
+    pub descriptors: usize,
 }
 
 /// What an agent counts since its start.
@@ -266,6 +280,9 @@ pub struct PlanView {
     /// What a person should know before saying yes.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Commands of well-known tools that would do the same by hand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
 }
 
 /// One act of a plan.

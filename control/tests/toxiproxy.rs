@@ -8,7 +8,7 @@ use control::toxiproxy::{Door, Ground, Options};
 use control::wire::{Change, Code, Failure};
 use futures::future::BoxFuture;
 use model::units::Span;
-use model::{Injection, Sample, Share, Target, TargetRef};
+use model::{Injection, Share, Target, TargetRef};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -127,10 +127,6 @@ impl Ground for Agent {
             (fault.fault.inject, fault.fault.share) = (inject, share);
             Ok(())
         })
-    }
-
-    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
-        BTreeMap::new()
     }
 }
 

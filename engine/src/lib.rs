@@ -11,6 +11,7 @@ mod config;
 mod doctor;
 mod error;
 mod events;
+pub mod export;
 mod guarded;
 mod halt;
 mod ids;

@@ -84,6 +84,19 @@ impl Histogram {
         self.counts.iter().map(|(_, n)| n).sum()
     }
 
+    /// How many are in buckets up to that of `nanos`: those not larger, to a bucket's width.
+    pub fn at_most(&self, nanos: u64) -> u64 {
+        let last = bucket(nanos) as u16;
+        self.counts.iter().take_while(|(b, _)| *b <= last).map(|(_, n)| n).sum()
+    }
+
+    /// The sum in nanoseconds, each value taken as the middle of its bucket.
+    pub fn sum(&self) -> u64 {
+        let sum =
+            |all: u64, (b, n): &(u16, u64)| all.saturating_add(middle(usize::from(*b)).saturating_mul(*n));
+        self.counts.iter().fold(0, sum)
+    }
+
     /// The value in nanoseconds below which the share `q` (0.0..=1.0) lies; none when it is empty.
     pub fn quantile(&self, q: f64) -> Option<u64> {
         let total = self.count();
@@ -111,6 +124,14 @@ impl Histogram {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn sums_and_counts_are_as_exact_as_buckets() {
+        let mut h = Histogram::default();
+        [1_000_000, 2_000_000, 40_000_000].into_iter().for_each(|ns| h.record(ns));
+        assert_eq!((h.at_most(999_000), h.at_most(2_000_000), h.at_most(u64::MAX)), (0, 2, 3));
+        assert!(h.sum().abs_diff(43_000_000) < 43_000_000 / 32, "{}", h.sum());
+    }
 
     #[test]
     fn quantiles_within_the_width_of_a_bucket() {

@@ -45,6 +45,9 @@ pub struct RequestView {
     pub bytes_up: u64,
     /// Bytes of its response's body so far.
     pub bytes_down: u64,
+    /// The trace that it belongs to, as its `traceparent` says (W3C Trace Context).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// Why the service gave no response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

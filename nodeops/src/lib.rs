@@ -1,7 +1,7 @@
 //! Faults on processes, on containers and on the machine.
 //!
 //! Each room is an injector of its own: `process/` (signals), `containers/` (what an engine is asked for), `group/` (control
-//! groups), `limits/` (rlimits), `node/` (what children of ours take: their side of the work is in `stress/` and
+//! groups), `network/` (packets, names, ports), `limits/` (rlimits), `node/` (what children of ours take: their side of the work is in `stress/` and
 //! `exhaust/`), `files/` (single files), `services/` (systemd). A new fault is a row in the catalogue and a file in its room.
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ mod held;
 mod inroot;
 mod limits;
 mod looping;
+pub mod network;
 mod node;
 mod opened;
 mod pick;
@@ -26,6 +27,7 @@ pub use containers::ContainerInjector;
 pub use files::FileInjector;
 pub use group::GroupInjector;
 pub use limits::LimitInjector;
+pub use network::NetworkInjector;
 pub use node::NodeInjector;
 pub use process::{Known, ProcessInjector};
 pub use services::ServiceInjector;

@@ -1,6 +1,6 @@
 //! `murphy demo`, `murphy run` and `murphy check` as they are typed.
 
-use super::{Look, Output, pair};
+use super::{Export, Look, Output, pair};
 use clap::{Args, ValueHint};
 use model::units::Span;
 use std::path::PathBuf;
@@ -55,6 +55,9 @@ pub struct Run {
     /// Show it on the console
     #[arg(long)]
     pub tui: bool,
+    /// Who is told.
+    #[command(flatten)]
+    pub export: Export,
     /// How the console looks.
     #[command(flatten)]
     pub look: Look,

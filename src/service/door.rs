@@ -4,8 +4,7 @@ use super::{EngineService, failure};
 use control::wire::{Code, Failure};
 use control::{Answer, Caller};
 use futures::future::BoxFuture;
-use model::{Injection, Sample, Share, Target, TargetRef};
-use std::collections::BTreeMap;
+use model::{Injection, Share, Target, TargetRef};
 
 impl control::toxiproxy::Ground for EngineService {
     fn spec(&self, target: &TargetRef) -> Option<Target> {
@@ -26,9 +25,5 @@ impl control::toxiproxy::Ground for EngineService {
             let change = engine::Change { share: Some(share), ..engine::Change::inject(inject) };
             self.agent.adjust(&id, change, &by.to_string()).await.map(drop).map_err(failure)
         })
-    }
-
-    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
-        self.agent.totals()
     }
 }

@@ -12,7 +12,7 @@ pub use requests::Requests;
 
 use control::wire::{
     ActView, AgentStatus, CatalogueEntry, Change, Check, Code, Counters, Disarmed, Failure, FaultState,
-    HaltState, Halted, PlanView, RunState, StartRun,
+    HaltState, Halted, PlanView, RunState, StartRun, Usage,
 };
 use control::{
     Answer, Caller, Close, ConnectionList, ConnectionQuery, HoldOrder, HoldView, OperationList,
@@ -177,6 +177,11 @@ impl Service for EngineService {
                     auto_rollbacks: self.rollbacks.load(Ordering::Relaxed),
                     undo_failures: self.agent.undo_failures(),
                 },
+                usage: host::usage::own().map(|own| Usage {
+                    cpu_seconds: own.cpu.as_secs_f64(),
+                    resident_bytes: own.resident,
+                    descriptors: own.descriptors,
+                }),
             })
         })
     }
@@ -206,6 +211,7 @@ impl Service for EngineService {
     fn plan(&self, fault: Fault) -> BoxFuture<'_, Answer<PlanView>> {
         Box::pin(async {
             let plan = self.agent.plan(fault).await.map_err(failure)?;
+            let commands = self.agent.commands(&plan).await;
             let acts = plan
                 .acts
                 .into_iter()
@@ -215,6 +221,7 @@ impl Service for EngineService {
                 fault: Fault { seed: Some(plan.order.seed), ..plan.order.fault },
                 acts,
                 warnings: plan.warnings,
+                commands,
             })
         })
     }
@@ -350,6 +357,10 @@ impl Service for EngineService {
             sample.operations.iter().map(move |(op, arm)| row(target, op.clone(), arm))
         });
         rows.collect()
+    }
+
+    fn totals(&self) -> BTreeMap<TargetRef, model::Sample> {
+        self.agent.totals()
     }
 
     fn requests(&self, query: RequestQuery) -> BoxFuture<'_, Answer<RequestList>> {

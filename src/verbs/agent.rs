@@ -43,6 +43,7 @@ pub async fn agent(args: Agent) -> Outcome {
         group: args.group,
         tcp,
         lease: Some(args.lease),
+        otlp: args.export.collector()?,
         targets: proxies.collect(),
     };
     let house = House::daemon(opening).await?;

@@ -19,7 +19,11 @@ pub async fn run(args: Run) -> Outcome {
     }
     agree(&args, &experiment)?;
     let dir = engine::report::directory(args.report.as_deref(), &experiment);
-    let opening = Opening { lease: Some(experiment.safety.lease), ..Opening::default() };
+    let opening = Opening {
+        lease: Some(experiment.safety.lease),
+        otlp: args.export.collector()?,
+        ..Opening::default()
+    };
     let house = House::foreground_with("run", opening).await?;
     let options = Options {
         seed: args.seed,

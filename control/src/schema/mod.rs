@@ -50,6 +50,10 @@ pub fn all() -> Value {
                     &["auto_rollbacks", "undo_failures"],
                     json!({"auto_rollbacks": int(), "undo_failures": int()}),
                 ),
+                "usage": object(
+                    &["cpu_seconds", "resident_bytes", "descriptors"],
+                    json!({"cpu_seconds": number(), "resident_bytes": int(), "descriptors": int()}),
+                ),
                 "you": reference("Caller"),
             }),
         ),
@@ -200,6 +204,7 @@ pub fn all() -> Value {
                     json!({"act": text(), "undo": text(), "ends_with_agent": flag()}),
                 )),
                 "warnings": list(text()),
+                "commands": list(text()),
             }),
         ),
     );
@@ -333,7 +338,7 @@ mod tests {
     use crate::service::{Caller, Role};
     use crate::wire::{
         ActView, AgentStatus, CatalogueEntry, Change, Check, Counters, Disarmed, Failure, FaultState,
-        HaltState, Halted, PlanView, RunState, StartRun, Status,
+        HaltState, Halted, PlanView, RunState, StartRun, Status, Usage,
     };
     use model::units::Span;
     use model::{Evidence, Fault};
@@ -449,9 +454,15 @@ mod tests {
             run: Some(run()),
             lease: Some(Span::secs(15)),
             counters: Counters::default(),
+            usage: Some(Usage { cpu_seconds: 1.5, resident_bytes: 1, descriptors: 1 }),
         };
         let act = ActView { act: "a".into(), undo: "u".into(), ends_with_agent: true };
-        let plan = PlanView { fault: fault(), acts: vec![act], warnings: vec!["w".into()] };
+        let plan = PlanView {
+            fault: fault(),
+            acts: vec![act],
+            warnings: vec!["w".into()],
+            commands: vec!["c".into()],
+        };
         let disarmed = Disarmed { id: "a".into(), target: fault().target, evidence: Evidence::default() };
         let halted =
             Halted { by: "a".into(), faults: vec!["a".into()], failed: [("a".into(), "b".into())].into() };
@@ -514,6 +525,7 @@ mod tests {
             upstream_ms: Some(1.0),
             bytes_up: 1,
             bytes_down: 1,
+            trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
             error: Some("a".into()),
             faults: vec![model::RequestFault {
                 id: "a".into(),

@@ -79,6 +79,7 @@ fn requests() -> Value {
                     "state": {"enum": model::RequestState::ALL.map(model::RequestState::word)},
                     "status": int(), "total_ms": number(), "injected_ms": number(), "upstream_ms": number(),
                     "bytes_up": int(), "bytes_down": int(), "error": text(),
+                    "trace": {"type": "string", "description": "Its traceparent header."},
                     "faults": list(object(
                         &["id", "fault", "ordinal", "taken", "applied"],
                         json!({

@@ -226,6 +226,7 @@ impl Call<'_> {
                 let text = crate::metrics::text(
                     &service.status().await?,
                     &service.faults().await?,
+                    &service.totals(),
                     &service.operation_kinds(),
                 );
                 Ok(http::respond(200, "text/plain; version=0.0.4; charset=utf-8", text.into()))

@@ -28,8 +28,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use model::units::Span;
-use model::{EventKind, Injection, Sample, Share, Target, TargetRef};
-use std::collections::BTreeMap;
+use model::{EventKind, Injection, Share, Target, TargetRef};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -65,9 +64,6 @@ pub trait Ground: Service {
 
     /// Gives a fault other parameters and another share, to the last digit.
     fn change(&self, id: String, inject: Injection, share: Share, by: Caller) -> BoxFuture<'_, Answer<()>>;
-
-    /// Counters of the open targets since they were opened.
-    fn totals(&self) -> BTreeMap<TargetRef, Sample>;
 }
 
 /// How the door is.

@@ -220,6 +220,7 @@ impl Service for Memory {
             run: state.run.clone(),
             lease: Some(Span::secs(15)),
             counters: Counters::default(),
+            usage: None,
         }))
     }
 
@@ -263,7 +264,7 @@ impl Service for Memory {
             undo: "take it out again".into(),
             ends_with_agent: true,
         }];
-        ready(Ok(PlanView { fault, acts, warnings: Vec::new() }))
+        ready(Ok(PlanView { fault, acts, warnings: Vec::new(), commands: Vec::new() }))
     }
 
     fn arm(&self, fault: Fault, lease: Option<Span>, by: Caller) -> BoxFuture<'_, Answer<FaultState>> {

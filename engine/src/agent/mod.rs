@@ -227,7 +227,7 @@ impl Inner {
         self.tasks().push(tokio::spawn(task));
     }
 
-    fn note(&self, level: Level, text: impl Into<String>) {
+    pub(crate) fn note(&self, level: Level, text: impl Into<String>) {
         self.events.emit(EventKind::Note { level, text: text.into() });
     }
 

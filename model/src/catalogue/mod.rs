@@ -6,6 +6,7 @@
 mod connections;
 mod files;
 mod machine;
+mod network;
 mod node;
 pub mod requests;
 mod tls;
@@ -111,7 +112,8 @@ impl ParamDef {
 pub fn all() -> impl Iterator<Item = &'static FaultDef> {
     let proxy =
         connections::FAULTS.iter().chain(requests::FAULTS).chain(websockets::FAULTS).chain(tls::FAULTS);
-    proxy.chain(files::FAULTS).chain(node::FAULTS).chain(machine::FAULTS)
+    let here = node::FAULTS.iter().chain(network::FAULTS).chain(machine::FAULTS);
+    proxy.chain(files::FAULTS).chain(here)
 }
 
 /// The fault of that name.

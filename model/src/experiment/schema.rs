@@ -134,7 +134,7 @@ pub fn schema() -> J {
                     json!({"name": text, "label": text, "service": text, "pick": pick, "engine": text, "interface": text}),
                     &[],
                 ),
-                "node": {"oneOf": [{"const": "self"}, closed(json!({"interface": text}), &["interface"])]},
+                "node": {"oneOf": [{"const": "self"}, closed(json!({"interface": text}), &[])]},
                 "netns": closed(json!({"name": text, "path": text, "pid": positive, "interface": text}), &[]),
                 "cgroup": {"type": "string", "examples": ["/system.slice/nginx.service"]},
             }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longer paths are cut.
 const LONGEST_PATH: usize = 512;
+/// Longer ones are none that we know.
+const LONGEST_TRACE: usize = 128;
 
 /// A request under way, or one that is over.
 pub(super) struct Entry {
@@ -25,6 +27,7 @@ pub(super) struct Entry {
     pub(super) path: String,
     host: Option<String>,
     http: &'static str,
+    trace: Option<String>,
     /// Held by hand.
     pub(super) held: bool,
     /// How long it was.
@@ -64,6 +67,7 @@ impl Entry {
                 Version::HTTP_10 => "1.0",
                 _ => "1.1",
             },
+            trace: head.headers.text("traceparent").filter(|t| t.len() <= LONGEST_TRACE).map(str::to_owned),
             held: false,
             by_hand: Duration::ZERO,
             hits: Vec::new(),
@@ -125,6 +129,7 @@ impl Entry {
             upstream_ms: over.and_then(|o| o.service).map(ms),
             bytes_up: over.map_or(0, |o| o.bytes[0]),
             bytes_down: over.map_or(0, |o| o.bytes[1]),
+            trace: self.trace.clone(),
             error: self.error.clone(),
             faults: match over {
                 Some(o) => o.faults.clone(),

@@ -70,9 +70,14 @@ pub struct Agent {
 impl Agent {
     /// Starts one with these proxies: `name=listen,upstream[,http]`.
     pub fn start(proxies: &[String]) -> Agent {
+        Agent::start_with(proxies, &[])
+    }
+
+    /// The same with more on its command line.
+    pub fn start_with(proxies: &[String], args: &[&str]) -> Agent {
         let dir = TempDir::new();
         let mut command = murphy_in(dir.path());
-        command.arg("agent").stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg("agent").args(args).stdout(Stdio::null()).stderr(Stdio::null());
         for proxy in proxies {
             command.args(["--proxy", proxy]);
         }

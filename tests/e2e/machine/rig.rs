@@ -1,12 +1,13 @@
 //! An agent with something to hit.
 
-use crate::ground::{Agent, Finished, eventually, need, program};
-use std::cell::Cell;
+use crate::ground::{Agent, Finished, eventually, need, program, this_machine};
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -17,15 +18,20 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Rig {
     pub agent: Agent,
     armed: Cell<u32>,
+    /// Taken with the first fault of the machine as a whole, given back after the agent's end.
+    whole: RefCell<Option<MutexGuard<'static, ()>>>,
 }
 
 impl Rig {
     pub fn start() -> Rig {
-        Rig { agent: Agent::start(&[]), armed: Cell::new(0) }
+        Rig { agent: Agent::start(&[]), armed: Cell::new(0), whole: RefCell::new(None) }
     }
 
     /// `murphy arm` with these words; `--for 10m` unless it happens once.
     pub fn try_arm(&self, words: &[&str]) -> Result<String, String> {
+        if words[0] == "node:self" {
+            self.whole.borrow_mut().get_or_insert_with(this_machine);
+        }
         let n = self.armed.get() + 1;
         self.armed.set(n);
         let id = format!("f{n}");

@@ -276,6 +276,7 @@ pub fn requests(memory: &Memory) -> control::RequestList {
             upstream_ms: (![6, 27, 28].contains(&n)).then_some(2.9 * n as f64),
             bytes_up: if n.is_multiple_of(4) { 214 } else { 0 },
             bytes_down: n * n * 31,
+            trace: None,
             error: None,
             faults: of.collect(),
         }

@@ -115,8 +115,7 @@ pub(super) fn process(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec>
 pub(super) fn node(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     if let crate::yaml::Data::Map(_) = node.data {
         let f = r.fields(node, what, &["interface"])?;
-        let interface = r.need(&f, what, "interface", "eth0").and_then(|n| r.text(n, "interface"))?;
-        return Some(TargetSpec::Node(NodeSpec { interface: Some(interface) }));
+        return Some(TargetSpec::Node(NodeSpec { interface: word(r, &f, "interface")? }));
     }
     let word = r.text(node, what)?;
     if word != "self" {

@@ -65,13 +65,15 @@ impl Coming {
 /// A body that goes.
 pub(crate) struct Going {
     stream: SendStream<Bytes>,
+    /// Something of it was sent.
+    begun: bool,
     over: bool,
 }
 
 impl Going {
     /// The body of that stream; `over` when its head was the end.
     pub(crate) fn new(stream: SendStream<Bytes>, over: bool) -> Going {
-        Going { stream, over }
+        Going { stream, begun: false, over }
     }
 
     /// Whether its end was sent.
@@ -86,6 +88,11 @@ impl Going {
         }
         if let Poll::Ready(reset) = self.stream.poll_reset(cx) {
             return Poll::Ready(Err(of_reset(reset)));
+        }
+        // The first piece asks for what it needs. A byte asked for in advance is what it would get where many streams
+        // share a connection whose window is small: a frame of one byte each, which clients take for an attack.
+        if !self.begun {
+            return Poll::Ready(Ok(()));
         }
         self.stream.reserve_capacity(1);
         while self.stream.capacity() == 0 {
@@ -108,6 +115,7 @@ impl Going {
         if self.over {
             return Ok(());
         }
+        self.begun = true;
         let sent = match piece {
             Piece::Data(bytes) => self.stream.send_data(bytes, false),
             Piece::Frame(frame) => self.stream.send_data(frame.bytes, false),
