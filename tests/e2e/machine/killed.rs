@@ -3,7 +3,7 @@
 //! `MURPHY_MACHINE_ROUNDS` sets how many rounds; 8 without it. A table at the end says what ended what.
 
 use super::rig::{Group, PATIENCE, Sleepers, Tmpfs, state};
-use crate::ground::{Agent, eventually, murphy, murphy_in, need, text_of};
+use crate::ground::{Agent, eventually, murphy, murphy_in, need, text_of, this_machine};
 use model::draw::{self, Lane};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -207,6 +207,7 @@ fn arm_all(agent: &Agent, pid: u32, faults: &[Vec<String>]) -> BTreeMap<&'static
 
 #[test]
 fn at_any_moment_nothing_is_left() {
+    let _one = this_machine();
     let rounds = std::env::var("MURPHY_MACHINE_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(8);
     // By fault: how often it ended by the kernel, by the watchdog, by recover.
     let mut table: BTreeMap<&'static str, [u32; 3]> = BTreeMap::new();

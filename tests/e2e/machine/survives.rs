@@ -2,7 +2,7 @@
 //! directory has no space left. It answers, halts and undoes.
 
 use super::rig::{Group, PATIENCE, Sleepers, Tmpfs, state};
-use crate::ground::{TempDir, eventually, murphy, murphy_in};
+use crate::ground::{TempDir, eventually, murphy, murphy_in, this_machine};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -116,6 +116,7 @@ fn without_process_numbers() {
 
 #[test]
 fn without_space_for_its_state() {
+    let _one = this_machine();
     let home = TempDir::new();
     let Some(disk) = Tmpfs::mount(&home.path().join("disk"), "size=4M,nr_inodes=500") else { return };
     let sleepers = Sleepers::start(1);
