@@ -5,6 +5,7 @@ mod containers;
 mod edits;
 mod exhaust;
 mod groups;
+mod guest;
 mod killed;
 mod processes;
 mod rig;
