@@ -32,7 +32,10 @@ impl Agent {
         }
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let end = Instant::now() + Duration::from_secs(20);
-        while ports.iter().any(|(_, port)| TcpStream::connect(("127.0.0.1", *port)).is_err()) {
+        let socket = dir.path().join("s");
+        while !socket.exists()
+            || ports.iter().any(|(_, port)| TcpStream::connect(("127.0.0.1", *port)).is_err())
+        {
             if Instant::now() > end {
                 return Err(io::Error::other("the agent does not listen"));
             }
@@ -53,8 +56,12 @@ impl Agent {
 
     /// Arms a fault on a proxy for ten minutes; gives its id.
     pub fn arm(&self, proxy: &str, words: &[&str]) -> io::Result<String> {
-        let out =
-            self.murphy(&[&["arm", &format!("proxy:{proxy}")], words, &["--for", "10m", "--json"]].concat())?;
+        self.arm_on(&format!("proxy:{proxy}"), words)
+    }
+
+    /// The same on any target that needs no opening: `node:self`.
+    pub fn arm_on(&self, target: &str, words: &[&str]) -> io::Result<String> {
+        let out = self.murphy(&[&["arm", target], words, &["--for", "10m", "--json"]].concat())?;
         let id = out.split("\"id\": \"").nth(1).and_then(|s| s.split('"').next());
         id.map(str::to_owned).ok_or_else(|| io::Error::other(out.clone()))
     }

@@ -59,7 +59,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
                 "reserve",
                 Size,
                 "64MiB",
-                "what is left available in any case; nothing more is taken then, and some is given back",
+                "what is left available in any case: some is given back for it; 0B takes on until the kernel kills",
             ),
             with_default(
                 "resident",
@@ -317,7 +317,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
         ],
         summary: "Kills again and again: one, all, a count or a share of a selection, each round.",
         detail: "What a crash loop looks like to whoever depends on it. Each round picks by the target's pick, from what fits \
-                 then. A round in which nothing runs counts as empty, not as a failure. murphy itself, what started it and \
+                 then. In a container its first process is hit. A round in which nothing runs counts as empty, not as a failure. murphy itself, what started it and \
                  process 1 are never hit.",
         irreversible: true,
         ends: "the agent does it: it ends with it",

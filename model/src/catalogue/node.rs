@@ -77,7 +77,8 @@ pub(super) const FAULTS: &[FaultDef] = &[
         summary: "Sends a signal to processes, once.",
         detail: "Whether a supervisor starts them again is what the experiment finds out. A process that is already gone is \
                  reported, not counted as hit; how many ended is measured. murphy itself, what started it and process 1 \
-                 are refused. A container's first process gets it through the engine, in a control group everyone.",
+                 are refused. In a container its first process gets it, past the engine: \
+                 to that it is a crash, and restart policies hold. In a control group everyone gets it.",
         one_shot: true,
         irreversible: true,
         ends: "it happens once and cannot be undone",

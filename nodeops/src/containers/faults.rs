@@ -4,6 +4,7 @@ use super::api::{Engine, EngineError};
 use super::find::{Found, inspect};
 use super::{Act, State};
 use crate::cgroup::{Cgroups, Place};
+use crate::process::signals;
 use inject::{InjectError, Order, Recovered, Refusal, UndoRecord};
 use model::{Fault, Injection};
 use serde::{Deserialize, Serialize};
@@ -188,10 +189,7 @@ pub(super) async fn inject(fault: &Fault, act: &Act) -> Result<BTreeMap<String, 
         }
         "kill" => {
             let signal = fault.inject.text("signal").unwrap_or("SIGKILL");
-            engine
-                .post(&format!("/containers/{id}/kill?signal={signal}"), None, ENGINE)
-                .await
-                .map_err(failed)?;
+            signal_first(&engine, id, act.pid, signal).await.map_err(failed)?;
             if signal == "SIGKILL" {
                 let pid = act.pid;
                 let gone = tokio::task::spawn_blocking(move || {
@@ -229,6 +227,23 @@ pub(super) async fn inject(fault: &Fault, act: &Act) -> Result<BTreeMap<String, 
         }
     }
     Ok(measured)
+}
+
+/// Signals a container's first process: past the engine, which takes its own `kill` for a stop by hand and then does not
+/// start the container again. Through the engine where that is not allowed.
+pub(super) async fn signal_first(
+    engine: &Engine,
+    id: &str,
+    process: host::ProcessId,
+    signal: &str,
+) -> Result<(), EngineError> {
+    let sent = signals::named(signal)
+        .zip(process.open().ok())
+        .is_some_and(|(signal, held)| held.signal(signal).is_ok());
+    if !sent {
+        engine.post(&format!("/containers/{id}/kill?signal={signal}"), None, ENGINE).await?;
+    }
+    Ok(())
 }
 
 /// Takes one back.

@@ -120,8 +120,7 @@ impl ContainerInjector {
                 let signal = fault.inject.text("signal").unwrap_or("SIGKILL").to_owned();
                 let mut round = Round::default();
                 for one in picked.unwrap_or_default() {
-                    let path = format!("/containers/{}/kill?signal={signal}", one.id);
-                    let sent = api::Engine::of(&one).post(&path, None, std::time::Duration::ZERO).await;
+                    let sent = faults::signal_first(&api::Engine::of(&one), &one.id, one.pid, &signal).await;
                     round.count(sent.is_ok());
                 }
                 round

@@ -59,6 +59,12 @@ impl NodeInjector {
     async fn plan_now(&self, order: &Order) -> Result<Plan, Refusal> {
         let mut plan = Plan { order: order.clone(), acts: vec![], warnings: vec![] };
         for place in places(order).await? {
+            if place.groups.as_ref().is_some_and(|g| crate::group::frozen(g) == Some(true)) {
+                return Err(Refusal::new(
+                    format!("the group{} is frozen: a child that joined it would be frozen too", place.name),
+                    "disarm the pause, or unpause it first",
+                ));
+            }
             for task in jobs::tasks(&order.id, &order.fault, &place, Duration::ZERO)? {
                 let mut act = Act::new(order.fault.inject.name(), None, "murphy-stress");
                 act.leftover =
@@ -110,7 +116,11 @@ impl NodeInjector {
         log.effect(n, act.json()).await?;
         let oom_before = oom_kills(&place);
         let (job, setup) = (task.job.clone(), place.setup(matches!(task.job, Job::Ports(_))));
-        let (groups, here) = (place.groups.clone(), place.clone());
+        let here = place.clone();
+        // What is held of a disk or of ports is not the group's, and what the kernel keeps for it is not to be charged to it.
+        let joins =
+            matches!(task.job, Job::Cpu(_) | Job::Memory(_) | Job::Io(_) | Job::Tasks(_) | Job::Exec(_));
+        let groups = place.groups.clone().filter(|_| joins);
         let told = job.clone();
         let started = blocking(move || {
             let mut stressor = stressor;

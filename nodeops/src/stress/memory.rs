@@ -68,7 +68,7 @@ impl Hoard {
         if !self.job.reach {
             return bytes;
         }
-        let others = there.total.saturating_sub(there.available).saturating_sub(self.held() as u64);
+        let others = there.used.saturating_sub(self.held() as u64);
         bytes.saturating_sub(others)
     }
 
@@ -139,8 +139,11 @@ impl Holder for Hoard {
             let wanted = self.wanted(elapsed, &there);
             self.asked = wanted;
             let held = self.held() as u64;
-            // What may be held at most so that the reserve is left.
-            let most = (held + there.available).saturating_sub(self.job.reserve);
+            // What may be held at most so that the reserve is left. Without one nothing is spared.
+            let most = match self.job.reserve {
+                0 => u64::MAX,
+                reserve => (held + there.available).saturating_sub(reserve),
+            };
             let goal = wanted.min(most);
             self.short = wanted - goal;
             let slack = if self.short > 0 { SLACK } else { 0 };
@@ -190,6 +193,8 @@ impl Holder for Hoard {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct There {
     total: u64,
+    /// What is used, but for what goes when memory is short.
+    used: u64,
     available: u64,
 }
 
@@ -198,13 +203,11 @@ impl There {
         let machine = machine();
         let group = job.group.as_ref().and_then(|g| Some((g.memory()?, g.reclaimable())));
         match group {
-            Some((memory, reclaimable)) if memory.limit < machine.total => There {
-                total: memory.limit,
-                available: memory
-                    .limit
-                    .saturating_sub(memory.used.saturating_sub(reclaimable))
-                    .min(machine.available),
-            },
+            Some((memory, reclaimable)) if memory.limit < machine.total => {
+                let used = memory.used.saturating_sub(reclaimable);
+                let left = memory.limit.saturating_sub(used);
+                There { total: memory.limit, used, available: left.min(machine.available) }
+            }
             _ => machine,
         }
     }
@@ -217,10 +220,9 @@ fn machine() -> There {
         let line = text.lines().find_map(|l| l.strip_prefix(name))?;
         Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
     };
-    There {
-        total: field("MemTotal:").unwrap_or(0),
-        available: field("MemAvailable:").or_else(|| field("MemFree:")).unwrap_or(0),
-    }
+    let total = field("MemTotal:").unwrap_or(0);
+    let available = field("MemAvailable:").or_else(|| field("MemFree:")).unwrap_or(0);
+    There { total, used: total.saturating_sub(available), available }
 }
 
 /// Bytes of this process's own that are in memory: not those of its program's file, of which more come as it runs.

@@ -1,8 +1,9 @@
 //! The parent's hold on one stressor.
 
 use super::{VERB, Word};
-use host::ProcessId;
+use crate::cgroup::Cgroups;
 use host::process::ProcessSignal;
+use host::{ProcessHandle, ProcessId};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
@@ -16,7 +17,9 @@ use std::time::{Duration, Instant};
 
 /// How long a child may take for an answer: it takes what it can for some seconds first, on a machine that may be very busy.
 const ANSWER: Duration = Duration::from_secs(20);
-/// How long one that was killed may take to be gone.
+/// How long one that was killed takes to be gone as a rule.
+const SOON: Duration = Duration::from_millis(500);
+/// How long it may take.
 const DYING: Duration = Duration::from_secs(10);
 
 /// How the program starts itself as a stressor.
@@ -179,7 +182,7 @@ impl Stressor {
         // What it became may have children of its own, in its process group.
         kill_group(self.id.pid);
         let _ = self.child.kill();
-        let gone = self.id.open().map_or(true, |held| held.wait_exit(DYING));
+        let gone = self.id.open().map_or(true, |held| seen_out(&held));
         if gone {
             let _ = self.child.wait();
             self.ended = true;
@@ -245,7 +248,18 @@ pub(crate) fn kill_foreign(id: ProcessId) -> Result<bool, host::ProcessError> {
     let held = id.open()?;
     kill_group(id.pid);
     held.signal(ProcessSignal::KILL)?;
-    Ok(held.wait_exit(DYING))
+    Ok(seen_out(&held))
+}
+
+/// Waits until one that was killed is gone. In a frozen group of version 1 it dies only once it is out of there.
+fn seen_out(held: &ProcessHandle) -> bool {
+    if held.wait_exit(SOON) {
+        return true;
+    }
+    if let Ok(groups) = Cgroups::of(std::process::id()) {
+        let _ = groups.take(held.id().pid);
+    }
+    held.wait_exit(DYING)
 }
 
 type Request = (Command, Sender<io::Result<Child>>);

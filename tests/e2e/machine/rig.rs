@@ -27,7 +27,7 @@ impl Rig {
         Rig { agent: Agent::start(&[]), armed: Cell::new(0), whole: RefCell::new(None) }
     }
 
-    /// `murphy arm` with these words; `--for 60s` unless it happens once.
+    /// `murphy arm` with these words; `--for 10m` unless it happens once.
     pub fn try_arm(&self, words: &[&str]) -> Result<String, String> {
         if words[0] == "node:self" {
             self.whole.borrow_mut().get_or_insert_with(this_machine);
@@ -40,7 +40,7 @@ impl Rig {
         args.extend(words);
         args.extend(["--id", &id]);
         if !once {
-            args.extend(["--for", "60s"]);
+            args.extend(["--for", "10m"]);
         }
         let done: Finished = self.agent.murphy(&args);
         if done.code == 0 { Ok(id) } else { Err(done.err) }
