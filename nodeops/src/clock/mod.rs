@@ -5,7 +5,8 @@
 //! image    the vDSO and what is changed in it              arch/   the code for it, by processor
 //! stop     all threads of a process, stopped               memory  another process's memory
 //! patch    one process's clock changed, and changed back   scan    every process whose clock is changed
-//! skew     the fault on processes                          system, ntp   the faults on the machine
+//! skew     the fault on processes                          unaware processes that will not see it
+//! system, ntp   the faults on the machine
 //! ```
 
 mod arch;
@@ -21,6 +22,7 @@ mod slot;
 mod stop;
 mod sys;
 mod system;
+mod unaware;
 
 use crate::process::Known;
 use host::Process;

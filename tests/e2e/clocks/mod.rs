@@ -1,0 +1,7 @@
+//! Clocks of real programs, changed and changed back; what murphy's doctor says, against trying it.
+
+mod accuracy;
+
+mod kills;
+mod life;
+mod tellers;
