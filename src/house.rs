@@ -17,6 +17,7 @@ use fusefs::FsInjector;
 use inject::Injector;
 use model::target::{NodeSpec, Target, TargetSpec};
 use model::units::Span;
+use nodeops::NetworkInjector;
 use proxy::ProxyInjector;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -26,13 +27,21 @@ use tokio::sync::mpsc;
 
 /// Everything that injects, ready to be registered.
 pub fn injectors() -> Vec<Arc<dyn Injector>> {
-    injectors_with(Arc::new(ProxyInjector::new()), Arc::new(FsInjector::new()))
+    let network = Arc::new(NetworkInjector::new());
+    injectors_with(Arc::new(ProxyInjector::new()), Arc::new(FsInjector::new()), network)
 }
 
-/// The same, with those for proxies and files, whose connections and operations someone wants to see.
-fn injectors_with(proxies: Arc<ProxyInjector>, files: Arc<FsInjector>) -> Vec<Arc<dyn Injector>> {
+/// The same, with those for proxies and files, whose connections and operations someone wants to see, and with that for
+/// networks, which leaves murphy's own control connections alone.
+fn injectors_with(
+    proxies: Arc<ProxyInjector>,
+    files: Arc<FsInjector>,
+    network: Arc<NetworkInjector>,
+) -> Vec<Arc<dyn Injector>> {
     let mut all: Vec<Arc<dyn Injector>> = vec![proxies, files];
     all.extend(nodeops::injectors());
+    // After those that open the same kinds of targets.
+    all.push(network);
     all
 }
 
@@ -242,8 +251,9 @@ impl House {
         };
         let proxies = Arc::new(ProxyInjector::new());
         let files = Arc::new(FsInjector::new());
-        let mut config = Config::new(&dir, injectors_with(proxies.clone(), files.clone()))
-            .watchdog(WatchdogCommand::this_program());
+        let network = Arc::new(NetworkInjector::new());
+        let all = injectors_with(proxies.clone(), files.clone(), network.clone());
+        let mut config = Config::new(&dir, all).watchdog(WatchdogCommand::this_program());
         config.leftovers = vec![socket.clone()];
         if let Some(lease) = opening.lease {
             config.lease = lease.0;
@@ -273,6 +283,9 @@ impl House {
         };
         match Server::start(options, service.clone()).await {
             Ok(server) => {
+                if let Some(address) = server.address() {
+                    network.control_port(address.port());
+                }
                 Ok(House { agent, service, files, socket, server, exporter, dir: passing.then_some(dir) })
             }
             Err(e) => {

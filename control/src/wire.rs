@@ -280,6 +280,9 @@ pub struct PlanView {
     /// What a person should know before saying yes.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Commands of well-known tools that would do the same by hand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
 }
 
 /// One act of a plan.

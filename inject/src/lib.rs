@@ -228,6 +228,11 @@ pub trait Injector: Send + Sync {
     /// What would be done. Checks everything that can be checked, touches nothing.
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>>;
 
+    /// Commands of well-known tools that would do the same by hand, for those who want to know exactly. Touches nothing.
+    fn commands<'a>(&'a self, _plan: &'a Plan) -> BoxFuture<'a, Vec<String>> {
+        Box::pin(async { Vec::new() })
+    }
+
     /// What the plan takes hold of, as keys that are the same in every agent on this machine: `process 4711@8812`. The
     /// engine lets one agent at a time hold a key. Empty when the kernel already sees to that (a listening port).
     fn claims(&self, _plan: &Plan) -> Vec<String> {

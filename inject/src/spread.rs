@@ -23,6 +23,7 @@ enum Shape {
     Uniform,
     Normal,
     Pareto,
+    ParetoNormal,
     /// Seconds, all equally likely.
     Table(Arc<[f64]>),
 }
@@ -50,6 +51,7 @@ impl Spread {
             }
             (Some("normal"), None) => Shape::Normal,
             (Some("pareto"), None) => Shape::Pareto,
+            (Some("paretonormal"), None) => Shape::ParetoNormal,
             _ => Shape::Uniform,
         };
         Ok(Spread {
@@ -57,6 +59,11 @@ impl Spread {
             jitter: dials.knob("jitter")?.unwrap_or(zero),
             shape,
         })
+    }
+
+    /// Whether the spread is even and needs no table.
+    pub fn is_uniform(&self) -> bool {
+        matches!(self.shape, Shape::Uniform)
     }
 
     /// Drawn from (seed, n).
@@ -73,6 +80,8 @@ impl Spread {
             Shape::Uniform => jitter * (2.0 * u - 1.0),
             Shape::Normal => jitter * normal_quantile(u),
             Shape::Pareto => jitter * pareto_quantile(u),
+            // As netem's table of that name: a quarter of the one, three quarters of the other.
+            Shape::ParetoNormal => jitter * (0.25 * normal_quantile(u) + 0.75 * pareto_quantile(u)),
         };
         Duration::try_from_secs_f64((delay + off).max(0.0)).unwrap_or(Duration::MAX)
     }
@@ -89,6 +98,11 @@ impl Walk {
     /// The parameter `correlation`; none when the fault has none.
     pub fn read(dials: &Dials<'_>) -> Walk {
         let correlation = dials.fixed().percent("correlation").map_or(0.0, |p| p.fraction());
+        Walk { correlation, last: None }
+    }
+
+    /// With that correlation, 0.0..=1.0.
+    pub fn with(correlation: f64) -> Walk {
         Walk { correlation, last: None }
     }
 

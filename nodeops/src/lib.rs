@@ -1,9 +1,9 @@
 //! Faults on processes, on containers and on the machine.
 //!
 //! Each room is an injector of its own: `process/` (signals), `containers/` (what an engine is asked for), `group/` (control
-//! groups), `limits/` (rlimits), `node/` (what children of ours take: their side of the work is in `stress/` and
-//! `exhaust/`), `files/` (single files), `services/` (systemd), `clock/` (clocks of processes and
-//! of the machine). A new fault is a row in the catalogue and a file in its room.
+//! groups), `network/` (packets, names, ports), `clock/` (clocks of processes and of the machine), `limits/` (rlimits), `node/`
+//! (what children of ours take: their side of the work is in `stress/` and `exhaust/`), `files/` (single files), `services/`
+//! (systemd). A new fault is a row in the catalogue and a file in its room.
 #![deny(unsafe_code)]
 
 pub mod cgroup;
@@ -16,6 +16,7 @@ mod held;
 mod inroot;
 mod limits;
 mod looping;
+pub mod network;
 mod node;
 mod opened;
 mod pick;
@@ -29,6 +30,7 @@ pub use containers::ContainerInjector;
 pub use files::FileInjector;
 pub use group::GroupInjector;
 pub use limits::LimitInjector;
+pub use network::NetworkInjector;
 pub use node::NodeInjector;
 pub use process::{Known, ProcessInjector};
 pub use services::ServiceInjector;

@@ -65,6 +65,9 @@ pub struct Arm {
     /// client-key=FILE, insecure; cert=FILE, key=FILE
     #[arg(long, value_parser = tls, value_name = "WORDS", requires = "listen")]
     pub tls: Option<model::target::TlsSpec>,
+    /// Who holds packets, for faults of the network: native (the kernel), emulated (murphy) or auto; the same as engine=…
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
     /// Print what would be done and how it would be undone, and touch nothing
     #[arg(long)]
     pub dry_run: bool,

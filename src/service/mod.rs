@@ -211,6 +211,7 @@ impl Service for EngineService {
     fn plan(&self, fault: Fault) -> BoxFuture<'_, Answer<PlanView>> {
         Box::pin(async {
             let plan = self.agent.plan(fault).await.map_err(failure)?;
+            let commands = self.agent.commands(&plan).await;
             let acts = plan
                 .acts
                 .into_iter()
@@ -220,6 +221,7 @@ impl Service for EngineService {
                 fault: Fault { seed: Some(plan.order.seed), ..plan.order.fault },
                 acts,
                 warnings: plan.warnings,
+                commands,
             })
         })
     }

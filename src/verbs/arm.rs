@@ -139,8 +139,9 @@ async fn ready(client: &Client, target: Option<Target>) -> Result<(), Failure> {
 
 fn fault(args: &Arm) -> Result<Fault, Problem> {
     let target: TargetRef = args.target.parse()?;
-    let inject =
-        Injection::from_pairs(&args.fault, args.params.iter().map(|(k, v)| (k.as_str(), v.as_str())))?;
+    let engine = args.engine.as_deref().map(|engine| ("engine", engine));
+    let params = args.params.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+    let inject = Injection::from_pairs(&args.fault, params.chain(engine))?;
     let share = match (args.percent, args.nth, args.first) {
         (Some(p), _, _) => Share::Percent(p),
         (_, Some(n), _) => Share::Nth(n),
@@ -205,5 +206,9 @@ fn show_plan(args: &Arm, plan: &PlanView) -> Outcome {
         out.push_str(&format!("  do:   {}\n  undo: {}\n", act.act, act.undo));
     }
     plan.warnings.iter().for_each(|w| out.push_str(&format!("  mind: {w}\n")));
+    if !plan.commands.is_empty() {
+        out.push_str("  by hand that would be:\n");
+        plan.commands.iter().for_each(|c| out.push_str(&format!("    {c}\n")));
+    }
     print(&out)
 }

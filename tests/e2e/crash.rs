@@ -124,6 +124,7 @@ fn moment(round: usize) -> Duration {
 
 #[test]
 fn killed_at_any_moment_it_leaves_nothing() {
+    let _one = crate::ground::this_machine();
     let mut reached = 0;
     for n in 0..rounds(20) {
         let mut round = Round::start(n, moment(n));
@@ -142,6 +143,7 @@ fn killed_at_any_moment_it_leaves_nothing() {
 
 #[test]
 fn killed_with_its_watchdog_recover_cleans_up() {
+    let _one = crate::ground::this_machine();
     if !need("/proc", std::path::Path::new("/proc/self/stat").exists()) {
         return;
     }

@@ -14,6 +14,8 @@ mod demo;
 mod files;
 mod ground;
 mod live;
+mod machine;
+mod network;
 mod nginx;
 mod postgres;
 mod programs;

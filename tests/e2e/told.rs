@@ -1,7 +1,7 @@
 //! What others are told: a real Prometheus that scrapes an agent, and a real collector of OpenTelemetry (rotel, from PyPI).
 
 use crate::ground::{
-    Agent, Nginx, TempDir, client, eventually, free_port, get, murphy_in, need, program, run,
+    Agent, Nginx, TempDir, client, eventually, free_port, get, murphy_in, need, program, run, this_machine,
 };
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -217,6 +217,7 @@ fn a_collector_that_is_not_there_is_told_of_once_and_holds_nothing_up() {
         "short.yaml",
         "{murphy: 1, name: short, targets: {self: {node: {}}}, stages: [{for: 5s, faults: [{target: self, for: 1s, inject: {cpu: {cores: 0.1}}}]}]}\n",
     );
+    let _one = this_machine();
     let begun = std::time::Instant::now();
     let done = run(murphy_in(dir.path())
         .args(["run", "--yes", "--otlp"])

@@ -204,6 +204,7 @@ pub fn all() -> Value {
                     json!({"act": text(), "undo": text(), "ends_with_agent": flag()}),
                 )),
                 "warnings": list(text()),
+                "commands": list(text()),
             }),
         ),
     );
@@ -456,7 +457,12 @@ mod tests {
             usage: Some(Usage { cpu_seconds: 1.5, resident_bytes: 1, descriptors: 1 }),
         };
         let act = ActView { act: "a".into(), undo: "u".into(), ends_with_agent: true };
-        let plan = PlanView { fault: fault(), acts: vec![act], warnings: vec!["w".into()] };
+        let plan = PlanView {
+            fault: fault(),
+            acts: vec![act],
+            warnings: vec!["w".into()],
+            commands: vec!["c".into()],
+        };
         let disarmed = Disarmed { id: "a".into(), target: fault().target, evidence: Evidence::default() };
         let halted =
             Halted { by: "a".into(), faults: vec!["a".into()], failed: [("a".into(), "b".into())].into() };

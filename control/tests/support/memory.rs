@@ -264,7 +264,7 @@ impl Service for Memory {
             undo: "take it out again".into(),
             ends_with_agent: true,
         }];
-        ready(Ok(PlanView { fault, acts, warnings: Vec::new() }))
+        ready(Ok(PlanView { fault, acts, warnings: Vec::new(), commands: Vec::new() }))
     }
 
     fn arm(&self, fault: Fault, lease: Option<Span>, by: Caller) -> BoxFuture<'_, Answer<FaultState>> {

@@ -28,6 +28,15 @@ impl Agent {
         self.inner.plan(id, fault, seed).await.map(|(_, plan)| plan)
     }
 
+    /// Commands of well-known tools that would do by hand what a plan does.
+    pub async fn commands(&self, plan: &Plan) -> Vec<String> {
+        let order = &plan.order;
+        match self.inner.injector(order.target.spec.kind(), order.fault.inject.name()) {
+            Ok(injector) => injector.commands(plan).await,
+            Err(_) => Vec::new(),
+        }
+    }
+
     /// Arms a fault on the agent's own lease. When it returns, what is open already has the fault.
     pub async fn arm(&self, fault: Fault, by: &str) -> Result<ArmedFault, EngineError> {
         self.arm_request(ArmRequest::new(fault, by)).await

@@ -7,6 +7,7 @@ mod clock;
 mod connections;
 mod files;
 mod machine;
+mod network;
 mod node;
 pub mod requests;
 mod tls;
@@ -112,7 +113,8 @@ impl ParamDef {
 pub fn all() -> impl Iterator<Item = &'static FaultDef> {
     let proxy =
         connections::FAULTS.iter().chain(requests::FAULTS).chain(websockets::FAULTS).chain(tls::FAULTS);
-    proxy.chain(files::FAULTS).chain(node::FAULTS).chain(machine::FAULTS).chain(clock::FAULTS)
+    let here = node::FAULTS.iter().chain(network::FAULTS).chain(machine::FAULTS).chain(clock::FAULTS);
+    proxy.chain(files::FAULTS).chain(here)
 }
 
 /// The fault of that name.

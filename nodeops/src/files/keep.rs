@@ -105,13 +105,8 @@ pub(super) fn set_aside(spot: &Spot, name: &str) -> io::Result<()> {
 pub(super) fn copy_aside(spot: &Spot, name: &str) -> io::Result<()> {
     copy(spot, name)?;
     let facts = Facts::of(spot)?;
-    let aside = Spot::at(std::path::Path::new("/"), std::path::Path::new(&dir_name(spot)), name)?;
+    let aside = Spot { dir: spot.dir.try_clone()?, path: spot.path.clone(), name: name.to_owned() };
     Holding::take(&aside)?.restore(&facts)
-}
-
-fn dir_name(spot: &Spot) -> String {
-    use rustix::fd::AsRawFd;
-    format!("/proc/self/fd/{}", spot.dir.as_raw_fd())
 }
 
 /// Moves without replacing anything.

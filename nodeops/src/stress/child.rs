@@ -155,12 +155,16 @@ impl Worker {
                     Ok(())
                 }
                 None => {
-                    let mut inner = (holder(job)?, Instant::now());
+                    let inner = Mutex::new((holder(job)?, Instant::now()));
+                    let held = Arc::new(Held { inner, woken: Condvar::new() });
+                    self.held = Some(held.clone());
+                    // Started before anything is taken: that may leave no room for another thread.
+                    let mut inner = held.lock();
+                    let own = held.clone();
+                    background("murphy-hold", move || hold(&own))?;
                     settle(&mut inner);
                     tell(&inner.0.measured());
-                    let held = Arc::new(Held { inner: Mutex::new(inner), woken: Condvar::new() });
-                    self.held = Some(held.clone());
-                    background("murphy-hold", move || hold(&held))
+                    Ok(())
                 }
             },
         }

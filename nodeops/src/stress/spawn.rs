@@ -99,7 +99,14 @@ impl Stressor {
         let when = Instant::now();
         writeln!(self.input, "{line}")?;
         self.input.flush()?;
-        let answer = self.answer()?;
+        let answer = match self.answer() {
+            // It did what it was told until someone ended it.
+            Err(e) if self.killed && matches!(word, Word::Job(_)) => {
+                self.began.get_or_insert(when);
+                return Err(e);
+            }
+            other => other?,
+        };
         match answer.strip_prefix("error ") {
             Some(why) => Err(io::Error::other(why.to_owned())),
             None => {
@@ -187,8 +194,10 @@ impl Stressor {
                 Err(io::Error::new(io::ErrorKind::TimedOut, "the child does not answer"))
             }
             Err(RecvTimeoutError::Disconnected) => {
-                let how = self.child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
+                let status = self.child.wait();
                 self.ended = true;
+                self.killed = status.as_ref().is_ok_and(|s| s.signal().is_some());
+                let how = status.map_or_else(|e| e.to_string(), |status| status.to_string());
                 Err(io::Error::other(format!("the child ended ({how})")))
             }
         }

@@ -3,141 +3,18 @@
 //!
 //! By hand: it downloads Debian's Docker (60 MB) once. `cargo test --test e2e files::container -- --ignored`
 
-use crate::ground::{Agent, Daemon, Finished, TempDir, can_serve, eventually, need, program, text_of};
+use crate::ground::{Agent, Engine, eventually, text_of};
 use model::target::FsSpec;
 use model::{Target, TargetRef, TargetSpec};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the container does: writes a line to its volume again and again, and tells of each.
 const WORK: &str = "n=0; while :; do n=$((n+1)); if echo $n >> /data/log; then echo wrote $n; else echo failed $n; fi; sleep 0.05; done 2>&1";
-
-/// An engine; when it is dropped, all of its containers are gone.
-struct Engine {
-    daemon: Daemon,
-    cgroup: String,
-    packages: PathBuf,
-    home: TempDir,
-}
-
-impl Engine {
-    fn start() -> Option<Engine> {
-        if !can_serve() || !need("apt-get and dpkg", program("apt-get", &[]).is_some()) {
-            return None;
-        }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/docker/engine");
-        let packages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docker");
-        let fetched = Command::new(&script).arg("fetch").arg(&packages).output().unwrap();
-        assert!(fetched.status.success(), "{}", String::from_utf8_lossy(&fetched.stderr));
-        let home = TempDir::new();
-        let cgroup = format!("murphy-test-{}", home.path().file_name().unwrap().to_string_lossy());
-        let mut run = Command::new(&script);
-        run.arg("run").arg(&packages).arg(home.path()).arg(format!("/{cgroup}"));
-        let daemon = Daemon::start(run, &home.path().join("log"));
-        let mut engine = Engine { daemon, cgroup, packages, home };
-        let up = eventually(PATIENCE, || {
-            assert!(engine.daemon.ended().is_none(), "{}", text_of(&engine.home.path().join("log")));
-            engine.docker(&["version"]).code == 0
-        });
-        assert!(up, "{}", text_of(&engine.home.path().join("log")));
-        let mut image =
-            Command::new(&script).arg("image").arg(&engine.packages).stdout(Stdio::piped()).spawn().unwrap();
-        let root = image.stdout.take().unwrap();
-        let imported = engine.command(&["import", "-", "box"]).stdin(root).output().unwrap();
-        assert!(imported.status.success() && image.wait().unwrap().success(), "{imported:?}");
-        Some(engine)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(self.packages.join("root/usr/bin/docker"));
-        command.arg("-H").arg(format!("unix://{}/docker.sock", self.home.path().display())).args(args);
-        command.stdin(Stdio::null());
-        command
-    }
-
-    fn docker(&self, args: &[&str]) -> Finished {
-        self.command(args).output().unwrap().into()
-    }
-
-    fn must(&self, args: &[&str]) -> String {
-        let done = self.docker(args);
-        assert_eq!(done.code, 0, "docker {args:?}: {done:?}");
-        done.out.trim().to_owned()
-    }
-
-    /// Starts the container that works on that volume.
-    fn run(&self, volume: &str) {
-        self.must(&[
-            "run",
-            "-d",
-            "--name",
-            "app",
-            "--network",
-            "none",
-            "-v",
-            volume,
-            "box",
-            "sh",
-            "-c",
-            WORK,
-        ]);
-    }
-
-    /// The first process of the engine, as this process sees it.
-    fn pid(&self) -> u32 {
-        let children = format!("/proc/{0}/task/{0}/children", self.daemon.id());
-        fs::read_to_string(children).unwrap().trim().parse().unwrap()
-    }
-
-    /// The first process of the container, likewise.
-    fn container(&self) -> u32 {
-        let inner = self.must(&["inspect", "-f", "{{.State.Pid}}", "app"]);
-        let numbers = format!("\t{inner}\t1");
-        let pids = fs::read_dir("/proc").unwrap().flatten();
-        let mut pids = pids.filter_map(|e| e.file_name().to_string_lossy().parse::<u32>().ok());
-        let is = |pid: &u32| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let mine = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-            mine.contains(&self.cgroup)
-                && status.lines().any(|l| l.starts_with("NSpid:") && l.ends_with(&numbers))
-        };
-        pids.find(is).unwrap_or_else(|| panic!("{inner} is not found"))
-    }
-
-    fn logs(&self) -> String {
-        self.must(&["logs", "app"])
-    }
-
-    /// Waits until the container has said that again.
-    fn says(&self, what: &str) {
-        let before = self.logs().matches(what).count();
-        let said = eventually(PATIENCE, || self.logs().matches(what).count() > before + 2);
-        assert!(said, "it does not say {what:?} any more:\n{}", self.logs());
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.daemon.kill();
-        // Groups outlive what was in them.
-        let roots = fs::read_dir("/sys/fs/cgroup")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|e| e.path().join(&self.cgroup));
-        for root in roots.chain([Path::new("/sys/fs/cgroup").join(&self.cgroup)]) {
-            eventually(Duration::from_secs(5), || {
-                let groups = fs::read_dir(&root).into_iter().flatten().flatten();
-                groups.filter(|e| e.path().is_dir()).for_each(|e| drop(fs::remove_dir(e.path())));
-                fs::remove_dir(&root).is_ok() || !root.exists()
-            });
-        }
-    }
-}
 
 /// Whether a process sees one of murphy's mounts in that place.
 fn sees_mount(pid: u32, place: &str) -> bool {
@@ -176,7 +53,7 @@ impl Side {
 #[ignore = "by hand: downloads a Docker engine"]
 fn over_a_volume_in_the_container_through_a_restart() {
     let Some(engine) = Engine::start() else { return };
-    engine.run("vol:/data");
+    engine.run("app", &["-v", "vol:/data"], WORK);
     engine.says("wrote");
     let side = Side(Agent::start(&[]));
     let first = engine.container();
@@ -242,7 +119,7 @@ fn propagated_into_a_container_it_outlasts_a_restart() {
     let volume = engine.home.path().join("volume");
     fs::create_dir(&volume).unwrap();
     let volume = volume.to_str().unwrap();
-    engine.run(&format!("{volume}:/data:rslave"));
+    engine.run("app", &["-v", &format!("{volume}:/data:rslave")], WORK);
     engine.says("wrote");
     let side = Side(Agent::start(&[]));
     side.open(volume, engine.pid());

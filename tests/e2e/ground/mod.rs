@@ -1,6 +1,7 @@
 //! What scenarios stand on: the binary, an agent, servers, clients. Everything made here is gone when it is dropped.
 
 mod agent;
+mod engine;
 mod files;
 mod http;
 mod need;
@@ -12,9 +13,10 @@ mod terminal;
 mod tls;
 
 pub use agent::{Agent, Finished, TempDir, murphy, murphy_in};
+pub use engine::Engine;
 pub use files::{Daemon, Served, Unmounted, can_serve, is_served, open_to_all, processes_in, state, text_of};
 pub use http::{get, get_on};
-pub use need::{is_root, need, program};
+pub use need::{is_root, need, program, this_machine};
 pub use packages::{cache, install, pip, run, sources};
 pub use peer::{Peer, client};
 pub use server::{Nginx, Postgres, PostgresClient, Redis, RedisClient, free_port};

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Whether something the test needs is there; when it is not, says so and counts the skip, or fails where everything is
 /// required.
@@ -24,4 +25,10 @@ pub fn program(name: &str, also: &[&str]) -> Option<std::path::PathBuf> {
         .chain(["/usr/sbin", "/usr/local/sbin"].map(Into::into))
         .chain(also.iter().map(Into::into));
     dirs.map(|dir: std::path::PathBuf| dir.join(name)).find(|file| Path::is_file(file))
+}
+
+/// Of all tests one at a time has faults on this machine as a whole: agents do not share it. Kept until its agent has ended.
+pub fn this_machine() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,187 @@
+//! NFQUEUE: netfilter keeps packets until a program says what becomes of them. `linux/netfilter/nfnetlink_queue.h`.
+
+use super::attrs::{self, Attrs};
+use super::socket::{self, NetlinkError, Protocol, Socket};
+use crate::sys;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+const SUBSYSTEM: u16 = 3 << 8;
+const PACKET: u16 = 0;
+const VERDICT: u16 = 1;
+const CONFIG: u16 = 2;
+
+/// The program does not answer in time: let it go on.
+const FAIL_OPEN: u32 = 1;
+/// Packets come as large as they are in here, without checksums.
+const LARGE: u32 = 4;
+/// How many packets may wait.
+const MOST: u32 = 1_000_000;
+/// How much of a packet is shown when only its headers matter: IPv6 with extensions and TCP.
+const HEADERS: u32 = 160;
+
+/// A queue that is ours. With its end all that waits in it vanishes, and what the rules then lead to it goes on.
+#[derive(Debug)]
+pub struct Queue {
+    socket: Socket,
+    number: u16,
+}
+
+/// A packet that waits.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting<'a> {
+    /// What the kernel calls it.
+    pub id: u32,
+    /// The interface it came in at.
+    pub interface: u32,
+    /// How long it is.
+    pub length: usize,
+    /// Its bytes from the IP header on, as many as are shown.
+    pub bytes: &'a [u8],
+}
+
+impl AsFd for Queue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Queue {
+    /// Takes a queue that nobody has, in the namespace of this thread.
+    pub fn open() -> Result<Queue, NetlinkError> {
+        let socket = Socket::open(Protocol::Netfilter)?;
+        // A burst must not make the kernel drop what it wants to tell us.
+        let _ = sys::set_option(&socket, libc::SOL_NETLINK, libc::NETLINK_NO_ENOBUFS, 1);
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 32 << 20);
+        let mut queue = Queue { socket, number: 0 };
+        let mut last = NetlinkError { errno: libc::EBUSY, said: String::new() };
+        for number in 27_700..27_764 {
+            queue.number = number;
+            // NFQNL_CFG_CMD_BIND
+            match queue.configure(&Attrs::new().raw(1, &[1, 0, 0, 0])) {
+                Ok(()) => {
+                    queue.configure(&Attrs::new().be32(3, MOST))?;
+                    queue.show(false)?;
+                    return Ok(queue);
+                }
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+
+    /// Its number, for rules.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Whether packets come whole and as they are on the wire, or just their headers and as large as the kernel has them.
+    pub fn show(&self, whole: bool) -> Result<(), NetlinkError> {
+        let (range, flags) = if whole { (0xffff_u32, FAIL_OPEN) } else { (HEADERS, FAIL_OPEN | LARGE) };
+        let mut params = range.to_be_bytes().to_vec();
+        params.push(2);
+        self.tell(&Attrs::new().raw(2, &params))?;
+        self.tell(&Attrs::new().be32(5, flags).be32(4, FAIL_OPEN | LARGE))
+    }
+
+    /// Configures without an answer: what would be read while waiting for one are packets.
+    fn tell(&self, attrs: &Attrs) -> Result<(), NetlinkError> {
+        let mut body = vec![0, 0];
+        body.extend(self.number.to_be_bytes());
+        body.extend(attrs.bytes());
+        self.socket.send_raw(&socket::message(SUBSYSTEM | CONFIG, socket::REQUEST, 0, &body))
+    }
+
+    fn configure(&mut self, attrs: &Attrs) -> Result<(), NetlinkError> {
+        let mut body = vec![0, 0];
+        body.extend(self.number.to_be_bytes());
+        body.extend(attrs.bytes());
+        self.socket.request(SUBSYSTEM | CONFIG, 0, &body)
+    }
+
+    /// Takes what waits, without waiting itself; how many messages there were.
+    pub fn receive(&self, buffer: &mut [u8], mut each: impl FnMut(Waiting<'_>)) -> io::Result<usize> {
+        let fd = self.socket.as_fd().as_raw_fd();
+        let n = nix::sys::socket::recv(fd, buffer, nix::sys::socket::MsgFlags::MSG_DONTWAIT)?;
+        let mut count = 0;
+        for message in socket::messages(&buffer[..n]).filter(|m| m.kind == SUBSYSTEM | PACKET) {
+            if let Some(packet) = parse(message.body) {
+                count += 1;
+                each(packet);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Says what becomes of packets.
+    pub fn decide(&self, verdicts: &mut Verdicts) -> Result<(), NetlinkError> {
+        if !verdicts.bytes.is_empty() {
+            self.socket.send_raw(&verdicts.bytes)?;
+            verdicts.bytes.clear();
+        }
+        Ok(())
+    }
+
+    /// An empty list of verdicts for this queue.
+    pub fn verdicts(&self) -> Verdicts {
+        Verdicts { number: self.number, bytes: Vec::new() }
+    }
+}
+
+/// What becomes of packets, several at once.
+#[derive(Debug)]
+pub struct Verdicts {
+    number: u16,
+    bytes: Vec<u8>,
+}
+
+impl Verdicts {
+    /// It goes on.
+    pub fn accept(&mut self, id: u32) {
+        self.push(id, 1, None);
+    }
+
+    /// It vanishes.
+    pub fn drop(&mut self, id: u32) {
+        self.push(id, 0, None);
+    }
+
+    /// It goes on with other bytes.
+    pub fn replace(&mut self, id: u32, bytes: &[u8]) {
+        self.push(id, 1, Some(bytes));
+    }
+
+    /// Whether it is time to hand them over.
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() > 48 << 10
+    }
+
+    fn push(&mut self, id: u32, verdict: u32, bytes: Option<&[u8]>) {
+        let mut head = verdict.to_be_bytes().to_vec();
+        head.extend(id.to_be_bytes());
+        let mut body = vec![0, 0];
+        body.extend(self.number.to_be_bytes());
+        let mut attrs = Attrs::new().raw(2, &head);
+        if let Some(bytes) = bytes {
+            attrs = attrs.raw(10, bytes);
+        }
+        body.extend(attrs.bytes());
+        self.bytes.extend(socket::message(SUBSYSTEM | VERDICT, socket::REQUEST, 0, &body));
+    }
+}
+
+fn parse(body: &[u8]) -> Option<Waiting<'_>> {
+    let rest = body.get(4..)?;
+    let (mut id, mut interface, mut whole, mut bytes) = (None, 0, None, &[][..]);
+    for (kind, value) in attrs::read(rest) {
+        match kind {
+            1 => id = attrs::be32(value),
+            5 => interface = attrs::be32(value).unwrap_or(0),
+            10 => bytes = value,
+            13 => whole = attrs::be32(value),
+            _ => {}
+        }
+    }
+    let length = whole.map_or(bytes.len(), |n| n as usize);
+    Some(Waiting { id: id?, interface, length, bytes })
+}

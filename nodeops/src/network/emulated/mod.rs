@@ -1,0 +1,106 @@
+//! Faults on packets in user space, where the kernel has no netem or cannot do what is asked.
+//!
+//! ```text
+//! egress    nf_tables leads what leaves into a TAP device; we hold it, and send it on through a packet socket
+//! ingress   (and lo) nf_tables queues what comes in (NFQUEUE); the kernel holds it, and we say when it goes on
+//! ```
+//!
+//! Never NFQUEUE for what leaves: TCP counts what is queued below it and stops at 128 KiB, however fast the link is.
+//! All of it ends with this process: the table, the device, the queue.
+
+mod course;
+mod egress;
+mod held;
+mod ingress;
+
+pub(crate) use course::{Stage, Tally};
+pub(crate) use egress::Egress;
+pub(crate) use ingress::Ingress;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fd::OwnedFd;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What the thread of a wire is told.
+#[derive(Debug)]
+struct Told {
+    stages: Mutex<Arc<Vec<Arc<Stage>>>>,
+    /// Counts changes of the stages, so that the thread need not take the lock for each packet.
+    version: AtomicU64,
+    /// Faults that are gone, by the bits of their slots: what they hold is let go.
+    release: AtomicU64,
+    stop: AtomicBool,
+    wake: OwnedFd,
+}
+
+impl Told {
+    fn new() -> io::Result<Arc<Told>> {
+        Ok(Arc::new(Told {
+            stages: Mutex::default(),
+            version: AtomicU64::new(0),
+            release: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        }))
+    }
+
+    fn stages(&self) -> Arc<Vec<Arc<Stage>>> {
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, stages: Vec<Arc<Stage>>, gone: u64) {
+        *self.stages.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(stages);
+        self.release.fetch_or(gone, Ordering::AcqRel);
+        self.version.fetch_add(1, Ordering::AcqRel);
+        self.ring();
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        // A full counter rings as well.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+/// The clock of a wire: nanoseconds since it was made.
+#[derive(Debug, Clone, Copy)]
+struct Clock(Instant);
+
+impl Clock {
+    fn now(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// How early something may be done: less than what a system call takes.
+const EARLY: u64 = 2_000;
+
+/// Waits until there is something to read, something was told, or it is time. Whether there is something to read.
+fn wait(readable: &impl AsFd, told: &Told, until: Option<u64>, clock: Clock) -> bool {
+    let left = until.map(|at| Duration::from_nanos(at.saturating_sub(clock.now())));
+    let timeout = left
+        .map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) as _ });
+    let mut fds = [PollFd::new(readable, PollFlags::IN), PollFd::new(&told.wake, PollFlags::IN)];
+    // An interruption is a moment in which nothing was to be read.
+    let _ = poll(&mut fds, timeout.as_ref());
+    let (data, rung) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+    if rung {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&told.wake, &mut count);
+    }
+    data
+}
+
+/// Makes this thread wake when it is told to, not up to 50 µs later, and before others if that is allowed.
+fn be_punctual() {
+    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), -15);
+}

@@ -1,0 +1,10 @@
+//! Faults of the machine, of processes, groups, containers and single files: each through the binary, with what it does to
+//! the target and what is left of it afterwards.
+
+mod containers;
+mod edits;
+mod exhaust;
+mod groups;
+mod processes;
+mod rig;
+mod stress;
