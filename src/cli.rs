@@ -35,6 +35,17 @@ pub struct Cli {
     pub verb: Verb,
 }
 
+/// `murphy doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Undo what dead agents have left: from their logs, and what is found on the machine without one
+    #[arg(long)]
+    pub fix: bool,
+    /// How it is shown.
+    #[command(flatten)]
+    pub output: Output,
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -69,7 +80,7 @@ pub enum Verb {
     /// Undo what a killed agent left behind
     Recover(Recover),
     /// What this machine can do, and what is missing for the rest
-    Doctor(Output),
+    Doctor(Doctor),
     /// The faults there are
     Faults(Faults),
     /// The JSON Schema of experiment files, for editors

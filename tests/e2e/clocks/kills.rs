@@ -15,7 +15,11 @@ struct Foreground(Child);
 impl Foreground {
     fn arm(dir: &TempDir, target: u32, words: &[&str]) -> Foreground {
         let mut command = murphy_in(dir.path());
-        command.env_remove("MURPHY_SOCKET").args(["arm", &format!("process:{target}"), "clock"]).args(words).args(["--for", "60s"]);
+        command
+            .env_remove("MURPHY_SOCKET")
+            .args(["arm", &format!("process:{target}"), "clock"])
+            .args(words)
+            .args(["--for", "60s"]);
         Foreground(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 }

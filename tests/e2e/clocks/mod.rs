@@ -2,6 +2,7 @@
 
 mod accuracy;
 
+mod doctor;
 mod kills;
 mod life;
 mod tellers;
