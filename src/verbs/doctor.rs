@@ -23,7 +23,7 @@ pub fn doctor(args: &Doctor) -> Outcome {
             check.name,
             check.found
         ));
-        if let (false, Some(hint)) = (check.ok, &check.hint) {
+        if let Some(hint) = &check.hint {
             out.push_str(&format!("  {:<wide$}  = {hint}\n", ""));
         }
     }

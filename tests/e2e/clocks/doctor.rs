@@ -60,12 +60,9 @@ impl Someone {
     }
 
     /// Arms it for a moment; whether that was possible, and what was said.
-    fn tries(&self, words: &[&str], planned: bool) -> (bool, String) {
+    fn tries(&self, words: &[&str]) -> (bool, String) {
         let mut command = self.command(&self.binary);
         command.arg("arm").args(words).args(["--for", "300ms"]);
-        if planned {
-            command.arg("--dry-run");
-        }
         let out = command.output().unwrap();
         (
             out.status.success(),
@@ -113,10 +110,9 @@ fn what_doctor_says_is_what_happens() {
         }
         let file = format!("path={}", file.display());
         // What would touch the machine is tried only where doctor says that it is impossible.
-        let cases: [(&str, Vec<&str>, bool); 11] = [
+        let cases: [(&str, Vec<&str>, bool); 9] = [
             ("clock", vec![&target, "clock", "offset=5s"], true),
             ("pause", vec![&target, "pause"], true),
-            ("kill", vec![&target, "kill", "signal=SIGCONT"], true),
             ("cpu", vec!["node:self", "cpu", "load=1%"], true),
             ("file_chmod", vec!["node:self", "file_chmod", &file, "mode=0600"], true),
             ("system_clock", vec!["node:self", "system_clock", "offset=1s"], false),
@@ -124,14 +120,13 @@ fn what_doctor_says_is_what_happens() {
             ("stress_ng", vec!["node:self", "stress_ng", "args=--cpu 1"], false),
             ("container_stop", vec!["container:none-of-that-name", "container_stop"], false),
             ("net_delay", vec!["node:self", "net_delay", "delay=10ms"], false),
-            ("conntrack_flush", vec!["node:self", "conntrack_flush"], false),
         ];
         for (fault, words, harmless) in cases {
             let (possible, why) = &says[fault];
             if *possible && !harmless {
                 continue;
             }
-            let (done, told) = someone.tries(&words, false);
+            let (done, told) = someone.tries(&words);
             eprintln!("{}: {fault}: says {possible} ({why}), is {done}", someone.name);
             assert_eq!(done, *possible, "{}: {fault}: doctor says {why:?}, trying says {told}", someone.name);
             assert!(*possible || !why.is_empty(), "{}: {fault}: no reason", someone.name);
