@@ -35,6 +35,21 @@ pub struct Cli {
     pub verb: Verb,
 }
 
+/// `murphy exec`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  murphy exec --clock 100d -- ./worker          a machine that has been up for a hundred days longer
+  murphy exec --clock monotonic=100d -- sh -c 'cat /proc/self/timens_offsets'
+The wall clock of a program is changed while it runs: murphy arm process:PID clock offset=1h --for 60s")]
+pub struct Exec {
+    /// How far its clocks are ahead: monotonic=1h, boottime=1h, or 1h for both; negative: back
+    #[arg(long, value_name = "CLOCK=OFFSET", required = true, allow_hyphen_values = true)]
+    pub clock: Vec<String>,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_hint = ValueHint::CommandWithArguments)]
+    pub program: Vec<String>,
+}
+
 /// `murphy doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -66,6 +81,8 @@ pub enum Verb {
     /// Arm a fault on a target, on an agent or in the foreground
     #[command(alias = "inject")]
     Arm(Box<Arm>),
+    /// Start a program with other clocks, which its sleeps and timers go by too
+    Exec(Exec),
     /// Take a fault back
     Disarm(Disarm),
     /// What is armed, and on what

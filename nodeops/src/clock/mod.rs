@@ -6,7 +6,7 @@
 //! stop     all threads of a process, stopped               memory  another process's memory
 //! patch    one process's clock changed, and changed back   scan    every process whose clock is changed
 //! skew     the fault on processes                          unaware processes that will not see it
-//! system, ntp   the faults on the machine
+//! system, ntp   the faults on the machine                 namespace   clocks for programs that are started
 //! ```
 
 mod arch;
@@ -14,6 +14,7 @@ mod course;
 mod image;
 mod members;
 mod memory;
+mod namespace;
 mod ntp;
 mod patch;
 mod scan;
@@ -23,6 +24,8 @@ mod stop;
 mod sys;
 mod system;
 mod unaware;
+
+pub use namespace::{Clocks, exec};
 
 use crate::process::Known;
 use host::Process;

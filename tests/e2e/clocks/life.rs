@@ -155,3 +155,27 @@ fn cycles(rounds: usize) {
     let worst = stood.iter().copied().fold(0.0, f64::max);
     eprintln!("{rounds} rounds, 5 threads: stood {:.0} us (median), {worst:.0} us (most)", median(stood));
 }
+
+#[test]
+fn a_program_is_started_with_other_clocks_and_sleeps_right() {
+    let there = std::path::Path::new("/proc/self/timens_offsets").exists();
+    if !need("root and time namespaces", is_root() && there) {
+        return;
+    }
+    let dir = crate::ground::TempDir::new();
+    let exec = |words: &[&str]| crate::ground::murphy(dir.path(), words);
+    let script = "cut -d. -f1 /proc/uptime; sleep 0.3; exit 7";
+    let begin = Instant::now();
+    let out = exec(&["exec", "--clock", "100d", "--", "sh", "-c", script]);
+    let took = begin.elapsed();
+    assert_eq!(out.code, 7, "{out:?}");
+    let up = |text: &str| text.trim().split('.').next().unwrap().parse::<u64>().unwrap();
+    let ours = up(&std::fs::read_to_string("/proc/uptime").unwrap());
+    let ahead = up(&out.out) as i64 - ours as i64;
+    assert!((ahead - 8_640_000).abs() < 60, "{ahead} s ahead of {ours}");
+    assert!(took > Duration::from_millis(290) && took < Duration::from_secs(30), "{took:?}");
+    let out = exec(&["exec", "--clock", "realtime=1h", "--", "true"]);
+    assert!(out.code == 2 && out.err.contains("murphy arm process:PID"), "{out:?}");
+    let out = exec(&["exec", "--clock", "-30000d", "--", "true"]);
+    assert!(out.code == 5 && out.err.contains("must not become negative"), "{out:?}");
+}
