@@ -25,7 +25,7 @@ pub fn faults(args: &Faults) -> Outcome {
     for layer in Layer::ALL {
         let _ = writeln!(out, "{}", layer.title());
         for def in catalogue::all().filter(|d| d.layer == layer) {
-            let _ = writeln!(out, "  {:<14} {}", def.name, def.summary);
+            let _ = writeln!(out, "  {:<22} {}", def.name, def.summary);
         }
         out.push('\n');
     }

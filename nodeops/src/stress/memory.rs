@@ -223,11 +223,12 @@ fn machine() -> There {
     }
 }
 
-/// Bytes of this process that are in memory.
+/// Bytes of this process's own that are in memory: not those of its program's file, of which more come as it runs.
 fn resident() -> u64 {
     let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = text.split(' ').nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
-    pages * rustix::param::page_size() as u64
+    let mut pages = text.split(' ').skip(1).map(|n| n.parse::<u64>().unwrap_or(0));
+    let (all, of_files) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
+    all.saturating_sub(of_files) * rustix::param::page_size() as u64
 }
 
 #[cfg(test)]

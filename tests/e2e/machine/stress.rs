@@ -63,7 +63,8 @@ fn child_of(rig: &Rig) -> u32 {
     let all: Vec<u32> =
         text.flat_map(|t| t.split_whitespace().map(|p| p.parse().unwrap()).collect::<Vec<_>>()).collect();
     let named = |pid: &&u32| {
-        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.trim() == "murphy-stress")
+        std::fs::read_to_string(format!("/proc/{pid}/comm"))
+            .is_ok_and(|c| ["murphy-stress", "stress-ng"].contains(&c.trim()))
     };
     *all.iter().find(named).unwrap()
 }
