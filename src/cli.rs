@@ -35,6 +35,32 @@ pub struct Cli {
     pub verb: Verb,
 }
 
+/// `murphy exec`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  murphy exec --clock 100d -- ./worker          a machine that has been up for a hundred days longer
+  murphy exec --clock monotonic=100d -- sh -c 'cat /proc/self/timens_offsets'
+The wall clock of a program is changed while it runs: murphy arm process:PID clock offset=1h --for 60s")]
+pub struct Exec {
+    /// How far its clocks are ahead: monotonic=1h, boottime=1h, or 1h for both; negative: back
+    #[arg(long, value_name = "CLOCK=OFFSET", required = true, allow_hyphen_values = true)]
+    pub clock: Vec<String>,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_hint = ValueHint::CommandWithArguments)]
+    pub program: Vec<String>,
+}
+
+/// `murphy doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Undo what dead agents have left: from their logs, and what is found on the machine without one
+    #[arg(long)]
+    pub fix: bool,
+    /// How it is shown.
+    #[command(flatten)]
+    pub output: Output,
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -55,6 +81,8 @@ pub enum Verb {
     /// Arm a fault on a target, on an agent or in the foreground
     #[command(alias = "inject")]
     Arm(Box<Arm>),
+    /// Start a program with other clocks, which its sleeps and timers go by too
+    Exec(Exec),
     /// Take a fault back
     Disarm(Disarm),
     /// What is armed, and on what
@@ -69,7 +97,7 @@ pub enum Verb {
     /// Undo what a killed agent left behind
     Recover(Recover),
     /// What this machine can do, and what is missing for the rest
-    Doctor(Output),
+    Doctor(Doctor),
     /// The faults there are
     Faults(Faults),
     /// The JSON Schema of experiment files, for editors

@@ -24,7 +24,7 @@ pub mod watchdog;
 
 pub use agent::{Agent, ArmRequest, ArmedFault, Change, FaultPhase, HaltReport, SamplingGuard};
 pub use config::{Config, WatchdogCommand};
-pub use doctor::{Doctor, FaultCheck, Possible, StaleLog, doctor};
+pub use doctor::{Doctor, FaultCheck, Fixed, Found, Possible, StaleLog, doctor, fix, possible};
 pub use error::EngineError;
 pub use events::{Events, Item, Subscription};
 pub use halt::{Halt, halt_offline, halted_offline, lift_offline};

@@ -25,7 +25,7 @@ mod record;
 mod services;
 pub mod stress;
 
-pub use clock::ClockInjector;
+pub use clock::{ClockInjector, Clocks, exec as exec_with_clocks};
 pub use containers::ContainerInjector;
 pub use files::FileInjector;
 pub use group::GroupInjector;

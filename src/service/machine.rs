@@ -31,6 +31,15 @@ pub fn checks() -> Vec<Check> {
         let hint = (!f.missing.is_empty()).then(|| f.missing.join("; "));
         Check { name: format!("fault {}", f.name), ok: f.possible != Possible::No, found: found.into(), hint }
     }));
+    out.extend(report.leftovers.iter().map(|left| Check {
+        name: "leftover".into(),
+        ok: left.owner.is_some(),
+        found: match &left.owner {
+            Some(owner) => format!("{}; {owner} has it on", left.what),
+            None => left.what.clone(),
+        },
+        hint: left.owner.is_none().then(|| format!("murphy doctor --fix ({})", left.undo)),
+    }));
     out.extend(report.logs.iter().map(|log| Check {
         name: "undo log".into(),
         ok: log.held_by.is_some(),
@@ -48,7 +57,12 @@ pub fn checks() -> Vec<Check> {
     out
 }
 
-/// The machine, the faults and the undo log of the user's agent.
-pub fn examine() -> engine::Doctor {
+/// Whether each fault is possible here.
+pub fn possible() -> Vec<engine::FaultCheck> {
+    engine::possible(&crate::house::injectors())
+}
+
+/// The machine, the faults, what is left on it, and the undo log of the user's agent.
+fn examine() -> engine::Doctor {
     engine::doctor(&host::dirs::state().join("agent"), &crate::house::injectors())
 }

@@ -21,7 +21,6 @@ use control::{
 use engine::{Agent, ArmRequest, ArmedFault, EngineError, Item, Possible};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
-use machine::examine;
 use model::event::Level;
 use model::sample::TargetState;
 use model::units::Span;
@@ -450,13 +449,13 @@ impl Service for EngineService {
 
     fn catalogue(&self) -> BoxFuture<'_, Answer<Vec<CatalogueEntry>>> {
         Box::pin(async {
-            let report = tokio::task::spawn_blocking(examine)
+            let faults = tokio::task::spawn_blocking(machine::possible)
                 .await
                 .map_err(|e| Failure::new(Code::Internal, e.to_string()))?;
             let mut all = CatalogueEntry::all();
             for entry in &mut all {
                 if let Some(check) =
-                    report.faults.iter().find(|f| f.name == entry.name && f.possible == Possible::No)
+                    faults.iter().find(|f| f.name == entry.name && f.possible == Possible::No)
                 {
                     entry.unavailable = Some(check.missing.join("; "));
                 }

@@ -8,6 +8,7 @@ mod connections;
 mod demo;
 mod disarm;
 mod doctor;
+mod exec;
 mod faults;
 mod halt;
 mod list;
@@ -79,7 +80,8 @@ fn carry_out(verb: Verb) -> Outcome {
             })?;
             print(&String::from_utf8_lossy(&out))
         }
-        Verb::Doctor(output) => doctor::doctor(output),
+        Verb::Exec(args) => exec::exec(&args),
+        Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Demo(args) => house::block_on(demo::demo(args)),
         Verb::Run(args) => house::block_on(run::run(args)),
         Verb::Agent(args) => house::block_on(agent::agent(args)),

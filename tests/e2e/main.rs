@@ -5,6 +5,7 @@
 
 mod access;
 mod clients;
+mod clocks;
 mod configs;
 mod connections;
 mod console;

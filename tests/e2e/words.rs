@@ -78,6 +78,7 @@ fn everything_has_help() {
         "halt",
         "recover",
         "doctor",
+        "exec",
         "faults",
         "schema",
         "watch",

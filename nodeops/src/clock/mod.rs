@@ -5,7 +5,8 @@
 //! image    the vDSO and what is changed in it              arch/   the code for it, by processor
 //! stop     all threads of a process, stopped               memory  another process's memory
 //! patch    one process's clock changed, and changed back   scan    every process whose clock is changed
-//! skew     the fault on processes                          system, ntp   the faults on the machine
+//! skew     the fault on processes                          unaware processes that will not see it
+//! system, ntp   the faults on the machine                 namespace   clocks for programs that are started
 //! ```
 
 mod arch;
@@ -13,6 +14,7 @@ mod course;
 mod image;
 mod members;
 mod memory;
+mod namespace;
 mod ntp;
 mod patch;
 mod scan;
@@ -21,6 +23,9 @@ mod slot;
 mod stop;
 mod sys;
 mod system;
+mod unaware;
+
+pub use namespace::{Clocks, exec};
 
 use crate::process::Known;
 use host::Process;

@@ -7,7 +7,7 @@ use super::course::{Course, Now, Wanted};
 use super::image::{Head, Image};
 use super::patch::{self, PatchError, Seen, Stood};
 use super::stop::tracer;
-use super::{ClockFault, NAME, lock, scan};
+use super::{ClockFault, NAME, lock, scan, unaware};
 use crate::process::select;
 use host::{Capabilities, Process, ProcessId};
 use inject::{
@@ -207,6 +207,7 @@ impl ClockFault for Skew {
             match select::allowed(process).and_then(|()| allowed(process, &wanted)) {
                 Ok(()) => {
                     let Process { id, comm, .. } = process;
+                    warnings.extend(unaware::warning(process));
                     let act = ClockAct {
                         fault: self.name().into(),
                         process: *id,
