@@ -325,6 +325,10 @@ impl Injector for NetworkInjector {
         catalogue::find(fault).is_some_and(|def| def.layer == catalogue::Layer::Network)
     }
 
+    fn possible(&self, fault: &str) -> Option<inject::Possibility> {
+        probe::possible(fault)
+    }
+
     fn open<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<TargetState, Refusal>> {
         Box::pin(async move {
             let found = place::places(target, 0).await?;

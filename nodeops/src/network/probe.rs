@@ -6,6 +6,7 @@ use super::table::AGAIN;
 use host::netlink::nft::{Batch, Compare, Family, Hook, Meta, Nft, QueueBy, Rule, Verdict};
 use host::netlink::route::{Netem, Route};
 use host::netns;
+use inject::Possibility;
 use std::sync::OnceLock;
 
 /// What was found.
@@ -55,6 +56,42 @@ pub fn findings() -> Vec<(&'static str, Result<(), String>)> {
         ("engine emulated: what leaves", found.egress.clone()),
         ("engine emulated: what comes in", found.queue.clone().map(drop)),
     ]
+}
+
+/// How far a fault can be injected here. None of one that needs none of all this.
+pub(super) fn possible(fault: &str) -> Option<Possibility> {
+    if matches!(fault, "port_occupy" | "conntrack_flush" | "interface_down") {
+        return None;
+    }
+    Some(with(probe(), fault))
+}
+
+fn with(found: &Probe, fault: &str) -> Possibility {
+    let all = Possibility::yes();
+    if let Err(why) = &found.table {
+        return all.no(why);
+    }
+    let kernels = match fault {
+        "net_loss" => return all,
+        "partition" => {
+            return found
+                .reject
+                .as_ref()
+                .err()
+                .map_or(all, |why| Possibility::yes().partly(format!("how=reject: {why}")));
+        }
+        "dns" => return found.redirect.as_ref().err().map_or(all, |why| Possibility::yes().no(why)),
+        "net_rate" => &found.tbf,
+        _ => &found.netem,
+    };
+    match (kernels, &found.egress, &found.queue) {
+        (Ok(()), ..) | (Err(_), Ok(()), Ok(_)) => all,
+        (Err(native), Err(own), Err(_)) => {
+            all.no(format!("engine native: {native}")).no(format!("engine emulated: {own}"))
+        }
+        (Err(_), Ok(()), Err(why)) => all.partly(format!("what comes in, and the loopback: {why}")),
+        (Err(_), Err(why), Ok(_)) => all.partly(format!("what leaves: {why}")),
+    }
 }
 
 const TABLE: &str = "murphy_probe";
@@ -175,4 +212,36 @@ fn queue() -> Result<QueueBy, String> {
     Err(format!(
         "packets that come in cannot be queued: {why}; it needs CONFIG_NFT_QUEUE (module nft_queue), or CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_NFQUEUE"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said_of_the_faults_that_need_it() {
+        use inject::Possible;
+        let all = Probe {
+            table: Ok(()),
+            forward: Ok(()),
+            redirect: Ok(()),
+            reject: Ok(()),
+            netem: Err("no netem".into()),
+            tbf: Ok(()),
+            egress: Ok(()),
+            queue: Err("no queue".into()),
+        };
+        let is = |found: &Probe, fault: &str| with(found, fault).possible;
+        assert_eq!(
+            (is(&all, "net_loss"), is(&all, "net_rate"), is(&all, "dns")),
+            (Possible::Yes, Possible::Yes, Possible::Yes)
+        );
+        let late = with(&all, "net_delay");
+        assert_eq!(late.possible, Possible::Partly);
+        assert!(late.missing[0].contains("no queue"), "{late:?}");
+        let less = Probe { egress: Err("no tun".into()), reject: Err("no reject".into()), ..all };
+        assert_eq!((is(&less, "net_delay"), is(&less, "partition")), (Possible::No, Possible::Partly));
+        assert_eq!(is(&nothing("none"), "net_loss"), Possible::No);
+        assert!(possible("port_occupy").is_none());
+    }
 }
