@@ -87,6 +87,7 @@ fn what_doctor_says_is_what_happens() {
     if !need("root and setpriv (apt-get install util-linux)", is_root() && setpriv.is_some()) {
         return;
     }
+    let _one = crate::ground::this_machine();
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
     let container = [format!("--bounding-set={CONTAINER}"), "--inh-caps=-all".to_owned()];
     let container: Vec<&str> = container.iter().map(String::as_str).collect();
