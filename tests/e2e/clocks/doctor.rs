@@ -127,7 +127,15 @@ fn what_doctor_says_is_what_happens() {
             if *possible && !harmless {
                 continue;
             }
-            let (done, told) = someone.tries(&words);
+            // Another agent on this machine may have the same target for a while: that is no answer.
+            let (mut done, mut told) = someone.tries(&words);
+            crate::ground::eventually(std::time::Duration::from_secs(60), || {
+                let held = told.contains("end those first");
+                if held {
+                    (done, told) = someone.tries(&words);
+                }
+                !held
+            });
             eprintln!("{}: {fault}: says {possible} ({why}), is {done}", someone.name);
             assert_eq!(done, *possible, "{}: {fault}: doctor says {why:?}, trying says {told}", someone.name);
             assert!(*possible || !why.is_empty(), "{}: {fault}: no reason", someone.name);
