@@ -87,6 +87,7 @@ fn what_doctor_says_is_what_happens() {
     if !need("root and setpriv (apt-get install util-linux)", is_root() && setpriv.is_some()) {
         return;
     }
+    let _one = crate::ground::this_machine();
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
     let container = [format!("--bounding-set={CONTAINER}"), "--inh-caps=-all".to_owned()];
     let container: Vec<&str> = container.iter().map(String::as_str).collect();
@@ -126,7 +127,15 @@ fn what_doctor_says_is_what_happens() {
             if *possible && !harmless {
                 continue;
             }
-            let (done, told) = someone.tries(&words);
+            // Another agent on this machine may have the same target for a while: that is no answer.
+            let (mut done, mut told) = someone.tries(&words);
+            crate::ground::eventually(std::time::Duration::from_secs(60), || {
+                let held = told.contains("end those first");
+                if held {
+                    (done, told) = someone.tries(&words);
+                }
+                !held
+            });
             eprintln!("{}: {fault}: says {possible} ({why}), is {done}", someone.name);
             assert_eq!(done, *possible, "{}: {fault}: doctor says {why:?}, trying says {told}", someone.name);
             assert!(*possible || !why.is_empty(), "{}: {fault}: no reason", someone.name);
