@@ -228,7 +228,9 @@ fn machine() -> There {
 /// Bytes of this process that are in memory.
 fn resident() -> u64 {
     let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = text.split(' ').nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+    let field = |n: usize| text.split(' ').nth(n).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    // Without pages of files: those of the program come as it runs, and are nothing that is taken.
+    let pages = field(1).saturating_sub(field(2));
     pages * rustix::param::page_size() as u64
 }
 
