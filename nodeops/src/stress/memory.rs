@@ -225,12 +225,13 @@ fn machine() -> There {
     There { total, used: total.saturating_sub(available), available }
 }
 
-/// Bytes of this process's own that are in memory: not those of its program's file, of which more come as it runs.
+/// Bytes of this process that are in memory.
 fn resident() -> u64 {
     let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let mut pages = text.split(' ').skip(1).map(|n| n.parse::<u64>().unwrap_or(0));
-    let (all, of_files) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
-    all.saturating_sub(of_files) * rustix::param::page_size() as u64
+    let field = |n: usize| text.split(' ').nth(n).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    // Without pages of files: those of the program come as it runs, and are nothing that is taken.
+    let pages = field(1).saturating_sub(field(2));
+    pages * rustix::param::page_size() as u64
 }
 
 #[cfg(test)]
