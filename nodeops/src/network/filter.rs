@@ -302,6 +302,27 @@ impl Filter {
         text
     }
 
+    /// What is left alone whatever the filter says, as expressions of nft(8).
+    pub fn spared(&self, way: Way) -> Vec<String> {
+        let mut out = vec!["meta protocol arp".to_owned(), "icmpv6 type 133-137".to_owned()];
+        for one in &self.exempt {
+            for (applies, remote, local) in [(way != Way::In, 'd', 's'), (way != Way::Out, 's', 'd')] {
+                if !applies {
+                    continue;
+                }
+                let mut words = String::new();
+                if let Some((ip, port)) = one.peer {
+                    words = format!("{} {remote}addr {ip} ", if ip.is_ipv6() { "ip6" } else { "ip" });
+                    if let Some(port) = port {
+                        words.push_str(&format!("tcp {remote}port {port} "));
+                    }
+                }
+                out.push(format!("{words}tcp {local}port {}", one.local_port));
+            }
+        }
+        out
+    }
+
     /// The same as an expression of nft(8), as far as one line says it.
     pub fn expression(&self, way: Way) -> String {
         let set = |items: Vec<String>| match items.len() {
@@ -621,5 +642,19 @@ impl<'b> Chains<'b> {
             self.batch.rule(self.family, self.table, chain, rule);
         }
         self.written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_spared_is_said_as_nft_takes_it() {
+        let sitting = Exempt { local_port: 22, peer: Some(("10.0.0.9".parse().unwrap(), Some(51000))) };
+        let filter = Filter { exempt: vec![sitting], ..Filter::default() };
+        let out = filter.spared(Way::Out);
+        assert_eq!(out[2..], ["ip daddr 10.0.0.9 tcp dport 51000 tcp sport 22"]);
+        assert_eq!(filter.spared(Way::In)[2..], ["ip saddr 10.0.0.9 tcp sport 51000 tcp dport 22"]);
     }
 }

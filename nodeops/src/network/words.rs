@@ -131,6 +131,9 @@ fn packets(part: &Part, devices: &[Device], domain: &Domain, out: &mut Vec<Strin
         out.push(format!(
             "nft add chain {table} {chain} '{{ type filter hook {hook}{device} priority {priority}; }}'"
         ));
+        for spared in part.filter.spared(way) {
+            out.push(format!("nft add rule {table} {chain} {spared} accept"));
+        }
         let mut rule = format!("nft add rule {table} {chain}");
         if !netdev {
             let word = if way == Way::Out || hook == "output" { "oifname" } else { "iifname" };

@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn every_fault_of_the_catalogue_for_proxies_is_here() {
         let rows: Vec<_> = catalogue::all()
-            .filter(|d| ![Layer::Files, Layer::Node].contains(&d.layer))
+            .filter(|d| ![Layer::Files, Layer::Network, Layer::Node].contains(&d.layer))
             .map(|d| d.name)
             .collect();
         let mut here: Vec<_> = TABLE.iter().map(|(name, ..)| *name).collect();
