@@ -25,6 +25,9 @@ pub(super) struct Hoard {
     chunks: Vec<Vec<u8>>,
     noise: u64,
     baseline: u64,
+    /// Pieces that went back to the kernel.
+    #[cfg(test)]
+    given_back: usize,
     asked: u64,
     /// What could not be had for the sake of the reserve.
     short: u64,
@@ -41,6 +44,8 @@ impl Hoard {
             chunks: Vec::new(),
             noise: 0x9E37_79B9_7F4A_7C15,
             baseline: resident(),
+            #[cfg(test)]
+            given_back: 0,
             asked: 0,
             short: 0,
             locked: false,
@@ -104,6 +109,10 @@ impl Hoard {
         let mut left = self.held();
         while left > to {
             let Some(last) = self.chunks.pop() else { return };
+            #[cfg(test)]
+            {
+                self.given_back += 1;
+            }
             left -= last.len();
             let keep = to.saturating_sub(left);
             // Only a whole piece goes back to the kernel: the rest of it is written anew.
@@ -146,7 +155,8 @@ impl Holder for Hoard {
             };
             let goal = wanted.min(most);
             self.short = wanted - goal;
-            let slack = if self.short > 0 { SLACK } else { 0 };
+            // What is held are whole pages: the last of them is not given back, or a ramp would write a piece anew each time.
+            let slack = if self.short > 0 { SLACK } else { PAGE as u64 };
             if goal + slack < held {
                 self.shrink(goal as usize);
             } else if goal >= held + PAGE as u64 {
@@ -247,6 +257,20 @@ mod tests {
             reserve: 0,
             resident: false,
             group: None,
+        }
+    }
+
+    #[test]
+    fn a_ramp_takes_and_never_gives_back() {
+        let mut hoard = Hoard::new(job(0));
+        let mut before = 0;
+        for bytes in (1..400_u64).map(|n| n * 10_007) {
+            hoard.set(Job::Memory(job(bytes))).unwrap();
+            while hoard.step(Duration::ZERO).is_zero() {}
+            let (held, bytes) = (hoard.held(), bytes as usize);
+            assert!(held >= before && held.abs_diff(bytes) <= PAGE, "{bytes}: {held} after {before}");
+            assert_eq!(hoard.given_back, 0);
+            before = held;
         }
     }
 
