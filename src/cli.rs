@@ -111,8 +111,12 @@ pub enum Verb {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// The manual page
-    Man,
+    /// The manual page, or those of all commands as files
+    Man {
+        /// Writes murphy.1 and a page for each command into this directory
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// (internal) processor stress
     #[command(name = "__stress", hide = true, disable_help_flag = true)]
     Stress {
