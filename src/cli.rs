@@ -254,7 +254,7 @@ pub struct Toxiproxy {
 #[derive(Debug, Args)]
 pub struct Tui {
     /// Agents to attach to: unix:PATH or http://HOST:PORT [default: the user's own; without one, one is started inside]
-    #[arg(long, value_name = "AGENT")]
+    #[arg(long, visible_alias = "socket", value_name = "AGENT")]
     pub attach: Vec<String>,
     /// A file with the token for agents reached over TCP
     #[arg(long, env = "MURPHY_TOKEN_FILE", value_name = "FILE", hide_env_values = true, value_hint = ValueHint::FilePath)]

@@ -124,9 +124,14 @@ pub fn token(file: &Path) -> Result<control::Token, Failure> {
     })
 }
 
+/// The socket of the user's own agent, as `MURPHY_SOCKET` says.
+pub fn own_socket() -> PathBuf {
+    std::env::var_os("MURPHY_SOCKET").map_or_else(default_socket, PathBuf::from)
+}
+
 /// Every socket of this user's agents that might be there.
 pub fn sockets() -> Vec<PathBuf> {
-    let mut all = vec![std::env::var_os("MURPHY_SOCKET").map_or_else(default_socket, PathBuf::from)];
+    let mut all = vec![own_socket()];
     all.extend(state_dirs().into_iter().map(|dir| dir.join("murphy.sock")).filter(|s| s.exists()));
     all
 }
