@@ -87,6 +87,8 @@ impl Record {
                 "something else is mounted over {}; unmount that, then run `murphy recover`",
                 self.path.display()
             )),
+            // Someone else was faster: a watchdog, `murphy recover`, `murphy doctor --fix`.
+            Err(_) if !place.knows(id) => Recovered::Gone("it is not mounted any more".into()),
             Err(e) => Recovered::Failed(format!("umount {}: {e}", self.path.display())),
         }
     }

@@ -3,10 +3,9 @@
 //! `MURPHY_MACHINE_ROUNDS` sets how many rounds; 8 without it. A table at the end says what ended what.
 
 use super::rig::{Group, PATIENCE, Sleepers, Tmpfs, state};
-use crate::ground::{Agent, eventually, murphy, murphy_in, need, text_of, this_machine};
+use crate::ground::{Agent, eventually, murphy, murphy_in, need, running, signal_all, text_of, this_machine};
 use model::draw::{self, Lane};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -157,24 +156,6 @@ fn stressors(agent: u32) -> Vec<i32> {
 fn is_stressor(pid: i32) -> bool {
     !matches!(state(pid as u32), '?' | 'Z' | 'X')
         && text_of(Path::new(&format!("/proc/{pid}/cmdline"))).contains("__stress")
-}
-
-/// Processes with that in their command line.
-fn running(words: &str) -> Vec<i32> {
-    let pids = fs::read_dir("/proc").unwrap().flatten();
-    let pids = pids.filter_map(|e| e.file_name().to_string_lossy().parse::<i32>().ok());
-    pids.filter(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).replace('\0', " ").contains(words)
-    })
-    .collect()
-}
-
-fn signal_all(pids: &[i32], signal: Signal) {
-    // They may be gone already.
-    for pid in pids {
-        let _ = kill(Pid::from_raw(*pid), signal);
-    }
 }
 
 /// Who is killed.

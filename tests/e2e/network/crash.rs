@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 /// Something of someone else's on the wire: a root tbf, clsact with a filter, tables.
-fn furnish(pair: &Pair) {
+pub fn furnish(pair: &Pair) {
     let link = &pair.link;
     for line in [
         format!("tc qdisc add dev {link} root handle 9: tbf rate 900mbit burst 100kb latency 50ms"),
@@ -27,7 +27,7 @@ fn furnish(pair: &Pair) {
 }
 
 /// Everything that a fault could have left, without what counts.
-fn look(pair: &Pair) -> String {
+pub fn look(pair: &Pair) -> String {
     pair.a.sh(&format!(
         "nft list ruleset; ip -o link | sed 's/ state .*//'; tc qdisc; tc filter show dev {0} egress; tc filter show dev {0} ingress",
         pair.link

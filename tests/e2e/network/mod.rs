@@ -2,6 +2,7 @@
 
 mod crash;
 mod hosts;
+mod left;
 mod measured;
 mod names;
 mod paths;
