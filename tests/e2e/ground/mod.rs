@@ -13,7 +13,7 @@ mod statistics;
 mod terminal;
 mod tls;
 
-pub use agent::{Agent, Finished, TempDir, murphy, murphy_in};
+pub use agent::{Agent, Finished, TempDir, foreground_in, murphy, murphy_in};
 pub use engine::Engine;
 pub use files::{Daemon, Served, Unmounted, can_serve, is_served, open_to_all, processes_in, state, text_of};
 pub use http::{get, get_on};

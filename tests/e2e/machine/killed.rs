@@ -27,6 +27,8 @@ struct Ground {
     ports: Host,
     /// In the command line of what is killed again and again, and of nothing else.
     prey: String,
+    /// The first of it, for a target must be there.
+    _first: Prey,
     etc: PathBuf,
     limits: String,
     pids: String,
@@ -35,6 +37,22 @@ struct Ground {
 }
 
 const FILES: [&str; 9] = ["cut", "env", "gone", "hosts", "mode", "moved", "owner", "replaced", "text"];
+
+/// A sleeper of a certain length.
+struct Prey(std::process::Child);
+
+impl Prey {
+    fn start(seconds: &str) -> Prey {
+        Prey(std::process::Command::new("sleep").arg(seconds).spawn().unwrap())
+    }
+}
+
+impl Drop for Prey {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 const MEMORY: [&str; 2] = ["memory.limit_in_bytes", "memory.max"];
 
@@ -61,8 +79,21 @@ impl Ground {
             "77{}.5",
             dir.to_string_lossy().bytes().fold(1_u32, |n, b| n * 31 % 99_991 + u32::from(b))
         );
-        let mut ground =
-            Ground { sleepers, group, crowd, disk, ports, prey, etc, limits, pids, memory, room: (0, 0) };
+        let first = Prey::start(&prey);
+        let mut ground = Ground {
+            sleepers,
+            group,
+            crowd,
+            disk,
+            ports,
+            prey,
+            _first: first,
+            etc,
+            limits,
+            pids,
+            memory,
+            room: (0, 0),
+        };
         ground.room = ground.room();
         Some(ground)
     }
@@ -90,11 +121,8 @@ impl Ground {
 
     /// Whether what is to be killed again and again is.
     fn kills(&self) -> bool {
-        let mut prey = std::process::Command::new("sleep").arg(&self.prey).spawn().unwrap();
-        let killed = eventually(Duration::from_millis(1500), || prey.try_wait().unwrap().is_some());
-        let _ = prey.kill();
-        prey.wait().unwrap();
-        killed
+        let mut prey = Prey::start(&self.prey);
+        eventually(Duration::from_millis(1500), || prey.0.try_wait().unwrap().is_some())
     }
 
     fn stress_ng(&self) -> String {

@@ -3,7 +3,8 @@
 
 use super::rig::{PATIENCE, unique};
 use crate::ground::{
-    Daemon, Finished, TempDir, eventually, is_root, murphy_in, need, program, running, signal_all, text_of,
+    Daemon, Finished, TempDir, eventually, foreground_in, is_root, need, program, running, signal_all,
+    text_of,
 };
 use model::draw::{self, Lane};
 use nix::sys::signal::Signal;
@@ -59,7 +60,7 @@ impl Box {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.first.to_string()]);
         command.args(["--mount", "--uts", "--ipc", "--net", "--cgroup", "--pid", "--", program]);
-        for (key, value) in murphy_in(self.home.path()).get_envs() {
+        for (key, value) in foreground_in(self.home.path()).get_envs() {
             match value {
                 Some(value) => command.env(key, value),
                 None => command.env_remove(key),
