@@ -310,6 +310,8 @@ impl Rule {
 
 /// The type of objects that are counters.
 const COUNTER: u32 = 1;
+/// The flag of a table that its socket owns.
+const OWNER: u32 = 2;
 
 const NEW_TABLE: u16 = 0;
 const GET_TABLE: u16 = 1;
@@ -355,7 +357,7 @@ impl Batch {
 
     /// Makes a table that is this socket's own, and is gone with it (`flags owner`). Linux 5.12.
     pub fn table(&mut self, family: Family, table: &str) {
-        self.push(NEW_TABLE, CREATE | EXCLUSIVE, family, Attrs::new().text(1, table).be32(2, 2));
+        self.push(NEW_TABLE, CREATE | EXCLUSIVE, family, Attrs::new().text(1, table).be32(2, OWNER));
     }
 
     /// Removes a table with everything in it.
@@ -503,6 +505,16 @@ impl Nft {
             Err(e) if e.is(libc::ENOENT) => Ok(false),
             Err(e) => Err(e),
         }
+    }
+
+    /// The tables of a family: their names, and whether a socket owns each, with which it ends.
+    pub fn tables(&mut self, family: Family) -> Result<Vec<(String, bool)>, NetlinkError> {
+        self.socket.list(SUBSYSTEM | GET_TABLE, &[family.number(), 0, 0, 0], |message| {
+            let body = message.body.get(4..)?;
+            // NFTA_TABLE_FLAGS, of which NFT_TABLE_F_OWNER
+            let owned = attrs::find(body, 2).and_then(attrs::be32).is_some_and(|flags| flags & OWNER != 0);
+            Some((attrs::find(body, 1).map(attrs::text)?, owned))
+        })
     }
 
     /// What the counters of a table have counted, by name.

@@ -198,6 +198,13 @@ fn memory(fault: &Fault, place: &Place, elapsed: Duration) -> Result<Vec<Task>, 
     let end = if of.is_empty() || job.reach { end } else { "" };
     let words = format!("{mode}{what}{of}{end} in a child process{}", place.name);
     let mut warnings = Vec::new();
+    if job.reserve == 0 {
+        let whose = if job.group.is_some() { "the group" } else { "the machine" };
+        warnings.push(format!(
+            "reserve=0B leaves nothing: when {whose} is out of memory, the kernel kills. It takes this child first, but \
+             all others stall until then, and may be killed too; without it 64 MiB stay available"
+        ));
+    }
     let limit = place.groups.as_ref().and_then(Cgroups::memory).map(|m| m.limit);
     if let Some(limit) = limit.filter(|limit| !share && last > *limit as f64) {
         warnings.push(format!(
