@@ -16,6 +16,7 @@ mod mount;
 mod recover;
 mod requests;
 mod run;
+mod sidecar;
 mod toxiproxy;
 mod tui;
 mod watch;
@@ -94,6 +95,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Connections(args) => house::block_on(connections::connections(args)),
         Verb::Requests(args) => house::block_on(requests::requests(args)),
         Verb::Halt(args) => house::block_on(halt::halt(args)),
+        Verb::Sidecar(args) => sidecar::sidecar(args),
         Verb::Recover(args) => house::block_on(recover::recover(args)),
         Verb::Watch(args) => house::block_on(watch::watch(args)),
     }

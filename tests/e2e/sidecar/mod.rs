@@ -1,0 +1,4 @@
+//! Murphy beside an application: a pod's network in namespaces, manifests, the webhook.
+
+mod life;
+mod pod;
