@@ -15,7 +15,7 @@ pub use connections::{ConnectionAct, Connections};
 pub use export::Export;
 pub use proxy::target_proxy;
 pub use run::{Check, Demo, Run};
-pub use sidecar::{Ports, Sidecar, SidecarAct, SidecarInit, SidecarRun};
+pub use sidecar::{Manifests, Ports, Sidecar, SidecarAct, SidecarInit, SidecarInject, SidecarRun};
 
 use proxy::proxy;
 

@@ -9,5 +9,6 @@
 #![deny(unsafe_code)]
 
 pub mod beat;
+pub mod manifest;
 pub mod redirect;
 pub mod ways;

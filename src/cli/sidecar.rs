@@ -1,7 +1,7 @@
 //! `murphy sidecar` as it is typed.
 
 use super::proxy::proxy;
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use model::units::Span;
 use pods::ways::{self, Way};
 use std::net::SocketAddr;
@@ -22,6 +22,10 @@ pub enum SidecarAct {
     Init(SidecarInit),
     /// Be the proxy beside an application; needs no capability
     Run(SidecarRun),
+    /// Manifests with the sidecar: Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs, CronJobs, Pods, lists of them
+    Inject(SidecarInject),
+    /// The same manifests without it again
+    Uninject(Manifests),
     /// Whether the proxy beside the application is up: exit code 0 when it is
     Ready(SidecarReady),
 }
@@ -79,6 +83,81 @@ pub struct SidecarRun {
     /// How long open connections are served on when it is told to end
     #[arg(long, default_value = "5s", value_name = "DURATION")]
     pub drain: Span,
+}
+
+/// Manifests that are read.
+#[derive(Debug, Args)]
+pub struct Manifests {
+    /// A file with manifests in YAML or JSON; - is standard input
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+/// `murphy sidecar inject`
+#[derive(Debug, Args)]
+#[command(after_help = "Workloads ask for it by annotations, on their pods or on themselves:
+  murphy.dev/inject: \"true\"
+  murphy.dev/inbound: site=http/http,9000    ports by number or name; when absent: all TCP ports of the containers
+  murphy.dev/outbound: db=5432,cache=6379
+  murphy.dev/mode: explicit                  no redirect and no capability; then
+  murphy.dev/proxies: db=127.0.0.1:15432,db.shop.svc:5432; web=0.0.0.0:18080,127.0.0.1:8080,http
+  murphy.dev/image, murphy.dev/uid, murphy.dev/token-secret
+Example: helm template shop | murphy sidecar inject -f - | kubectl apply -f -")]
+pub struct SidecarInject {
+    /// The manifests.
+    #[command(flatten)]
+    pub manifests: Manifests,
+    /// What workloads get.
+    #[command(flatten)]
+    pub defaults: Defaults,
+    /// Workloads without the annotation too; one with murphy.dev/inject: "false" never
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// What workloads get whose annotations do not say otherwise.
+#[derive(Debug, Args)]
+pub struct Defaults {
+    /// murphy's image
+    #[arg(long, default_value_t = pods::manifest::Defaults::default().image)]
+    pub image: String,
+    /// How traffic gets to the proxy
+    #[arg(long, value_enum, default_value_t = ModeKind::Redirect)]
+    pub mode: ModeKind,
+    /// Inbound ports [default: all TCP ports that the containers declare]
+    #[arg(long, value_name = "PORTS")]
+    pub inbound: Option<String>,
+    /// Outbound ports
+    #[arg(long, value_name = "PORTS", default_value = "")]
+    pub outbound: String,
+    /// A Secret whose key `token` opens the control API, which is served on port 15090 then
+    #[arg(long, value_name = "SECRET")]
+    pub token_secret: Option<String>,
+}
+
+/// How traffic gets to the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeKind {
+    /// Rules lead named ports through it.
+    Redirect,
+    /// It listens on ports of its own.
+    Explicit,
+}
+
+impl From<Defaults> for pods::manifest::Defaults {
+    fn from(d: Defaults) -> pods::manifest::Defaults {
+        pods::manifest::Defaults {
+            image: d.image,
+            mode: match d.mode {
+                ModeKind::Redirect => pods::manifest::Mode::Redirect,
+                ModeKind::Explicit => pods::manifest::Mode::Explicit,
+            },
+            inbound: d.inbound,
+            outbound: d.outbound,
+            token_secret: d.token_secret,
+            ..pods::manifest::Defaults::default()
+        }
+    }
 }
 
 /// `murphy sidecar ready`

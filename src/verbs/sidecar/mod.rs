@@ -1,6 +1,7 @@
 //! `murphy sidecar`: murphy beside an application in its pod.
 
 mod init;
+mod manifests;
 mod run;
 
 use crate::cli::{Sidecar, SidecarAct};
@@ -13,6 +14,8 @@ pub fn sidecar(args: Sidecar) -> Outcome {
     match args.act {
         SidecarAct::Init(args) => init::init(args),
         SidecarAct::Run(args) => house::block_on_threads(Some(args.threads), run::run(args)),
+        SidecarAct::Inject(args) => manifests::inject(args),
+        SidecarAct::Uninject(args) => manifests::uninject(&args),
         SidecarAct::Ready(args) => house::block_on(async move {
             client(&args.which)?.status().await?;
             Ok(0)
