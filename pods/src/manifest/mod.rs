@@ -281,4 +281,6 @@ fn name_of(root: &Node) -> String {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
