@@ -7,6 +7,7 @@ mod export;
 mod proxy;
 pub mod requests;
 mod run;
+mod sidecar;
 
 pub use arm::{Arm, Mount};
 pub use ca::{Ca, CaAct};
@@ -14,6 +15,7 @@ pub use connections::{ConnectionAct, Connections};
 pub use export::Export;
 pub use proxy::target_proxy;
 pub use run::{Check, Demo, Run};
+pub use sidecar::{Manifests, Ports, Sidecar, SidecarAct, SidecarInit, SidecarInject, SidecarRun};
 
 use proxy::proxy;
 
@@ -94,6 +96,8 @@ pub enum Verb {
     Requests(requests::Requests),
     /// Take everything back and let nothing be armed until the halt is lifted
     Halt(Halt),
+    /// Be beside an application in its pod: install the redirect, run the proxy
+    Sidecar(Sidecar),
     /// Undo what a killed agent left behind
     Recover(Recover),
     /// What this machine can do, and what is missing for the rest

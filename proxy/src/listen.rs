@@ -43,8 +43,10 @@ impl FromStr for Place {
         let (text, range) = split_range(text.trim())?;
         match text.parse::<crate::net::Address>()? {
             crate::net::Address::Unix(path) => Ok(Place::Unix(path)),
-            // No text reads as that.
-            crate::net::Address::Tls(..) => Err(Problem::new("it is no place to listen")),
+            // No text reads as those.
+            crate::net::Address::Tls(..) | crate::net::Address::Nowhere => {
+                Err(Problem::new("it is no place to listen"))
+            }
             crate::net::Address::Tcp { host, port } => {
                 Ok(Place::Tcp { host, first: port, last: range.unwrap_or(port) })
             }
@@ -132,6 +134,10 @@ fn bind(address: SocketAddr, transparent: bool) -> io::Result<TcpListener> {
 
 fn bound(address: SocketAddr, transparent: bool) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // All addresses are IPv4's too, whatever net.ipv6.bindv6only says.
+        let _ = SockRef::from(&socket).set_only_v6(false);
+    }
     // Connections of a proxy that was there before may still be in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     if transparent {

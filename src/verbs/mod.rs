@@ -17,6 +17,7 @@ mod packaged;
 mod recover;
 mod requests;
 mod run;
+mod sidecar;
 mod toxiproxy;
 mod tui;
 mod watch;
@@ -85,6 +86,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Connections(args) => house::block_on(connections::connections(args)),
         Verb::Requests(args) => house::block_on(requests::requests(args)),
         Verb::Halt(args) => house::block_on(halt::halt(args)),
+        Verb::Sidecar(args) => sidecar::sidecar(args),
         Verb::Recover(args) => house::block_on(recover::recover(args)),
         Verb::Watch(args) => house::block_on(watch::watch(args)),
     }
