@@ -302,6 +302,13 @@ impl Rule {
         self.then("reject", &Attrs::new().be32(1, kind).raw(2, &[code]))
     }
 
+    /// Goes on for the first packet of a TCP connection alone. What changes addresses must ask for that: where the kernel
+    /// did not track connections before, each of their packets looks like a first one, and they would be reset.
+    pub fn opens_tcp(self) -> Rule {
+        // Of the flags (offset 13) FIN, SYN, RST and ACK, only SYN.
+        self.meta(Meta::Transport, Compare::Eq, &[6]).masked(Header::Transport, 13, &[0x17], Compare::Eq, &[0x02])
+    }
+
     /// Leads it to a port of this machine instead.
     pub fn redirect(self, port: u16) -> Rule {
         self.immediate(&port.to_be_bytes()).then("redir", &Attrs::new().be32(1, REGISTER))

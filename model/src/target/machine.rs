@@ -64,6 +64,9 @@ pub struct FsSpec {
     /// Mounts in the mount namespace of this process, where `mount` and `source` are paths as the process sees them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
+    /// Mounts in this container, where `mount` and `source` are paths as it sees them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Box<ContainerSpec>>,
     /// Keeps a log of what was not synced yet, of at most so many bytes, so that it can be lost: `power_cut` and what goes
     /// with it. Costs memory and a read before each write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
