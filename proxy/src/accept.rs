@@ -9,9 +9,9 @@ use crate::listen::Listener;
 use crate::net::Stream;
 use crate::proxyproto;
 use crate::relay::{Ended, relay};
-use crate::route::{Chosen, Member, Route};
+use crate::route::{Chosen, Route};
 use crate::target::Target;
-use crate::tls::{Originate, greet};
+use crate::tls::greet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ pub(crate) async fn accept(listener: Arc<Listener>, port: usize, target: Arc<Tar
         match listener.accept().await {
             Ok((socket, peer)) => {
                 socket.no_delay();
-                let destination =
-                    target.route().is_original().then(|| socket.destination(listener.address()));
+                let originals = matches!(target.route(), Route::Original(_));
+                let destination = originals.then(|| socket.destination(listener.address()));
                 if target.spec.proxy_protocol.inbound {
                     tokio::spawn(identify(target.clone(), socket, peer, port, destination));
                 } else {
@@ -51,9 +51,9 @@ fn choose(
     client: Option<SocketAddr>,
     destination: Option<Option<SocketAddr>>,
 ) -> Option<Chosen> {
-    match destination {
-        Some(destination) => destination.map(|address| Member::original(address, target.route().originate())),
-        None => target.choose(port, client),
+    match (target.route(), destination) {
+        (Route::Original(services), destination) => services.at(destination.flatten()),
+        _ => target.choose(port, client),
     }
 }
 
@@ -144,17 +144,4 @@ async fn dial(target: &Target, open: &Open, addresses: &Addresses) -> io::Result
         service.write_all(&proxyproto::write(version, addresses.client, addresses.ours)).await?;
     }
     Ok(service)
-}
-
-impl Route {
-    fn is_original(&self) -> bool {
-        matches!(self, Route::Original(_))
-    }
-
-    fn originate(&self) -> Option<&Arc<Originate>> {
-        match self {
-            Route::Original(tls) => tls.as_ref(),
-            _ => None,
-        }
-    }
 }

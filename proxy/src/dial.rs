@@ -63,6 +63,12 @@ impl Address {
                 let socket = Box::pin(address.connect(how)).await?;
                 return tls.connect(socket, address.name(), how.offer).await;
             }
+            (Address::Nowhere, _) => {
+                return Err(io::Error::new(
+                    ErrorKind::AddrNotAvailable,
+                    "this connection came to the proxy's own port and was not redirected, so it has no other destination",
+                ));
+            }
             (Address::Unix(path), _) => UnixStream::connect(path).await.map(Stream::Unix),
             (Address::Tcp { host, port }, None) => {
                 TcpStream::connect((host.as_str(), *port)).await.map(Stream::Tcp)

@@ -11,6 +11,7 @@
 //! conn       one connection as the control path sees it: which faults took it, how to wake and end it
 //! listen     ports and unix sockets, and shutting them
 //! route      which service a connection goes to
+//! original   where redirected connections were going
 //! accept     from a client's knock to bytes that pass
 //! admission  whether and when a new connection may go on, and ending one that waits
 //! proxyproto the PROXY protocol, in and out
@@ -50,6 +51,7 @@ mod knob;
 mod listen;
 mod metrics;
 mod net;
+mod original;
 mod proxyproto;
 mod relay;
 mod route;

@@ -43,8 +43,10 @@ impl FromStr for Place {
         let (text, range) = split_range(text.trim())?;
         match text.parse::<crate::net::Address>()? {
             crate::net::Address::Unix(path) => Ok(Place::Unix(path)),
-            // No text reads as that.
-            crate::net::Address::Tls(..) => Err(Problem::new("it is no place to listen")),
+            // No text reads as those.
+            crate::net::Address::Tls(..) | crate::net::Address::Nowhere => {
+                Err(Problem::new("it is no place to listen"))
+            }
             crate::net::Address::Tcp { host, port } => {
                 Ok(Place::Tcp { host, first: port, last: range.unwrap_or(port) })
             }

@@ -26,6 +26,8 @@ pub(crate) enum Address {
     Unix(PathBuf),
     /// One of these, spoken to over TLS.
     Tls(Box<Address>, Secured),
+    /// Where a client was going that came to us, and not by a rule that redirected it. Cannot be reached.
+    Nowhere,
 }
 
 /// How TLS with a service is made.
@@ -73,6 +75,7 @@ impl fmt::Display for Address {
             Address::Tcp { host, port } => write!(f, "{host}:{port}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Tls(address, _) => address.fmt(f),
+            Address::Nowhere => f.write_str("nowhere"),
         }
     }
 }
@@ -82,7 +85,7 @@ impl Address {
     pub(crate) fn host(&self) -> String {
         match self {
             Address::Tcp { .. } => self.to_string(),
-            Address::Unix(_) => "localhost".to_owned(),
+            Address::Unix(_) | Address::Nowhere => "localhost".to_owned(),
             Address::Tls(address, _) => address.host(),
         }
     }
@@ -91,7 +94,7 @@ impl Address {
     pub(crate) fn name(&self) -> &str {
         match self {
             Address::Tcp { host, .. } => host,
-            Address::Unix(_) => "localhost",
+            Address::Unix(_) | Address::Nowhere => "localhost",
             Address::Tls(address, _) => address.name(),
         }
     }
@@ -150,10 +153,14 @@ impl Stream {
     pub(crate) fn destination(&self, listener: Option<SocketAddr>) -> Option<SocketAddr> {
         let Stream::Tcp(stream) = self else { return None };
         let local = stream.local_addr().ok()?;
+        // A client that came to an IPv6 listener by IPv4 is remembered as what it is.
+        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
         let socket = SockRef::from(stream);
         let original = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
         match original.ok().and_then(|address| address.as_socket()) {
-            Some(original) if original != local => Some(original),
+            Some(original) if (original.ip(), original.port()) != (local.ip(), local.port()) => {
+                Some(original)
+            }
             _ => (Some(local.port()) != listener.map(|l| l.port())).then_some(local),
         }
     }
