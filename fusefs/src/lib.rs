@@ -29,6 +29,7 @@ mod dispatch;
 mod faults;
 mod handle;
 mod injector;
+mod in_use;
 mod inode;
 mod live;
 mod meta;

@@ -136,7 +136,7 @@ pub fn schema() -> J {
                 "proxy": proxy,
                 "fs": closed(
                     json!({
-                        "mount": text, "source": text, "pid": positive, "container": container, "track_unsynced": {"type": ["string", "integer"]},
+                        "mount": text, "source": text, "pid": positive, "container": container, "in_use_passes": {"type": "boolean"}, "track_unsynced": {"type": ["string", "integer"]},
                         "writeback": {"type": "boolean"}, "passthrough": {"type": "array", "items": text},
                     }),
                     &["mount"],

@@ -194,7 +194,7 @@ impl TargetSpec {
                 TargetSpec::Fs(FsSpec { mount: reference.name.clone(), ..FsSpec::default() })
             }
             TargetKind::Container => {
-                TargetSpec::Container(ContainerSpec { name: name(), ..ContainerSpec::default() })
+                TargetSpec::Container(ContainerSpec::named(&reference.name))
             }
             TargetKind::Netns if reference.name.starts_with('/') => {
                 TargetSpec::Netns(NetnsSpec { path: name(), ..NetnsSpec::default() })

@@ -5,9 +5,11 @@
 //! and stands in front of it again.
 
 mod resident;
+mod stands;
 mod table;
 
 pub(crate) use resident::Resident;
+pub(crate) use stands::{Stands, follow};
 
 use crate::listen::{self, Listener};
 use host::{Netns, ProcessId};
@@ -19,10 +21,11 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
+use crate::timers::watched;
 use table::Table;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpSocket;
+use tokio::task::AbortHandle;
 
 /// A container that we stand in front of.
 pub(crate) struct Front {
@@ -33,6 +36,8 @@ pub(crate) struct Front {
     /// Who dials from inside.
     pub(crate) resident: Arc<Resident>,
     table: Mutex<Option<Table>>,
+    /// The tasks that accept for it.
+    acceptors: Mutex<Vec<AbortHandle>>,
     /// Readable when the container's first process has ended.
     first: AsyncFd<OwnedFd>,
     /// Connections that were open before: they go past us.
@@ -50,7 +55,7 @@ impl Front {
             Problem::new(format!("container {name}: its first process: {e}")).hint("look whether it still runs")
         })?;
         let first = handle.fd().as_fd().try_clone_to_owned();
-        let first = first.and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE));
+        let first = first.and_then(watched);
         let first = first.map_err(|e| about(&name, "watching its first process", &e))?;
         let (front, who) = (spec.clone(), name.clone());
         let before = open_now(pid, spec);
@@ -80,6 +85,7 @@ impl Front {
             listeners,
             resident: Arc::new(resident),
             table: Mutex::new(Some(table)),
+            acceptors: Mutex::default(),
             first,
             before,
             port: spec.port,
@@ -96,9 +102,15 @@ impl Front {
         }
     }
 
-    /// Removes the rules.
-    pub(crate) fn remove(&self) {
+    /// That task accepts for it.
+    pub(crate) fn accepts(&self, task: AbortHandle) {
+        self.acceptors.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+    }
+
+    /// Removes the rules and accepts no more.
+    pub(crate) fn end(&self) {
         self.lock().take();
+        self.acceptors.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|task| task.abort());
     }
 
     /// Whether it stands in front of that container as it runs now.
@@ -128,10 +140,10 @@ impl Front {
 
 fn about(name: &str, doing: &str, e: &io::Error) -> Problem {
     let hint = match e.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
+        Some(nix::libc::EPERM | nix::libc::EACCES) => {
             "run murphy as root, or with CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_SYS_PTRACE"
         }
-        Some(libc::ENOENT) => "it ended in this moment: look with `docker ps`",
+        Some(nix::libc::ENOENT) => "it ended in this moment: look with `docker ps`",
         _ => "look whether it still runs",
     };
     Problem::new(format!("container {name}: {doing}: {e}")).hint(hint)
@@ -141,9 +153,9 @@ fn rules_problem(spec: &Spec, name: &str, e: &host::netlink::NetlinkError) -> Pr
     let table = table::name(spec);
     let what = format!("container {name}: leading port {} to the proxy: {e}", spec.port);
     let hint = match e.errno {
-        libc::EEXIST => format!("another proxy of murphy stands there already (table {table} in its namespace)"),
-        libc::EPERM => "run murphy as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN".to_owned(),
-        libc::ENOENT | libc::EOPNOTSUPP => {
+        nix::libc::EEXIST => format!("another proxy of murphy stands there already (table {table} in its namespace)"),
+        nix::libc::EPERM => "run murphy as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN".to_owned(),
+        nix::libc::ENOENT | nix::libc::EOPNOTSUPP => {
             "the kernel needs nf_tables with nat and redirect: modprobe nft_redir, Linux 5.12 or newer".to_owned()
         }
         _ => "look at `nft list ruleset` in its namespace".to_owned(),

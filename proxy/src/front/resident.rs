@@ -7,6 +7,7 @@ use socket2::{Domain, SockRef};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -15,7 +16,19 @@ use tokio::sync::oneshot;
 pub(crate) struct Resident {
     ask: Sender<(Domain, oneshot::Sender<io::Result<TcpSocket>>)>,
     about: String,
+    number: u64,
 }
+
+/// The numbers of all that there were.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+impl PartialEq for Resident {
+    fn eq(&self, other: &Resident) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Resident {}
 
 impl fmt::Debug for Resident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,8 +45,9 @@ impl Resident {
         let (tell, told) = entered;
         std::thread::Builder::new().name("murphy-front".into()).spawn(move || {
             // Its own thread: what runs in there ends when nobody asks any more.
-            let lives = ns.run(|| {
-                let _ = tell.send(Ok(()));
+            let entered = tell.clone();
+            let lives = ns.run(move || {
+                let _ = entered.send(Ok(()));
                 while let Ok((domain, answer)) = asked.recv() {
                     // Whoever asked may have gone away.
                     let _ = answer.send(open(domain));
@@ -44,7 +58,12 @@ impl Resident {
             }
         })?;
         told.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended early")))?;
-        Ok(Resident { ask, about })
+        Ok(Resident { ask, about, number: NUMBERS.fetch_add(1, Relaxed) })
+    }
+
+    /// What no other one has, or had.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Connects from inside to an address as it is seen there. Rules of ours let it pass.

@@ -34,6 +34,10 @@ impl Table {
     pub(crate) fn install(front: &Front, v4: Option<u16>, v6: Option<u16>) -> Result<Table, NetlinkError> {
         let mut nft = Nft::open()?;
         let name = name(front);
+        // To touch another's table is forbidden, which would sound as if we were.
+        if nft.has_table(Family::Inet, &name)? {
+            return Err(NetlinkError { errno: nix::libc::EEXIST, said: String::new() });
+        }
         let (chain, hook) = match front.outgoing {
             false => ("pre", Hook::Prerouting),
             true => ("out", Hook::Output),

@@ -3,8 +3,16 @@
 use crate::target::{CgroupSpec, ContainerSpec, Front, FsSpec, NetnsSpec, NodeSpec, Pick, ProcessSpec, TargetSpec};
 use crate::yaml::{Fields, Node, Reader};
 
-const FS_KEYS: [&str; 7] =
-    ["mount", "source", "pid", "container", "track_unsynced", "writeback", "passthrough"];
+const FS_KEYS: [&str; 8] = [
+    "mount",
+    "source",
+    "pid",
+    "container",
+    "in_use_passes",
+    "track_unsynced",
+    "writeback",
+    "passthrough",
+];
 
 pub(super) fn fs(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     let f = r.fields(node, what, &FS_KEYS)?;
@@ -31,6 +39,17 @@ pub(super) fn fs(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
             "keep one of them",
         );
     }
+    let in_use_passes = match f.get("in_use_passes") {
+        Some(n) if container.is_none() => {
+            return r.refuse(
+                n.place,
+                format!("{what}: in_use_passes is for directories in containers"),
+                "leave it out: elsewhere what is open before the mount always goes past it",
+            );
+        }
+        Some(n) => r.boolean(n, "in_use_passes")?,
+        None => false,
+    };
     let track_unsynced = match f.get("track_unsynced") {
         Some(n) => Some(r.parse(n, "track_unsynced")?),
         None => None,
@@ -61,7 +80,16 @@ pub(super) fn fs(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         );
     }
     let mount = mount?;
-    Some(TargetSpec::Fs(FsSpec { mount, source, pid, container, track_unsynced, writeback, passthrough }))
+    Some(TargetSpec::Fs(FsSpec {
+        mount,
+        source,
+        pid,
+        container,
+        in_use_passes,
+        track_unsynced,
+        writeback,
+        passthrough,
+    }))
 }
 
 /// An absolute path of a directory.
