@@ -280,7 +280,8 @@ impl House {
         let lease = config.lease;
         let agent = Agent::start(config).await.map_err(cannot)?;
         let followed = files.clone();
-        let follower = Follower(tokio::spawn(async move { followed.follow_containers().await }).abort_handle());
+        let follower =
+            Follower(tokio::spawn(async move { followed.follow_containers().await }).abort_handle());
         let seen = proxies.clone();
         let exporter = opening
             .otlp

@@ -4,8 +4,8 @@ use crate::live::Live;
 use crate::record;
 use crate::rule::Rule;
 use inject::{
-    Armed, BoxFuture, Container, Containers, InjectError, Injector, NoContainers, Order, Outcomes, Plan, Recovered, Refusal, Swept, UndoLog,
-    UndoRecord,
+    Armed, BoxFuture, Container, Containers, InjectError, Injector, NoContainers, Order, Outcomes, Plan,
+    Recovered, Refusal, Swept, UndoLog, UndoRecord,
 };
 use model::sample::TargetState;
 use model::target::FsSpec;

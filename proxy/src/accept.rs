@@ -77,12 +77,7 @@ struct Addresses {
 }
 
 /// Reads who the client is before it is numbered: faults may be for some clients only.
-async fn identify(
-    target: Arc<Target>,
-    mut socket: Stream,
-    peer: Option<SocketAddr>,
-    goes: Goes,
-) {
+async fn identify(target: Arc<Target>, mut socket: Stream, peer: Option<SocketAddr>, goes: Goes) {
     match tokio::time::timeout(HEADER, proxyproto::read(&mut socket)).await {
         Ok(Ok(said)) => {
             let client = said.or(peer);

@@ -8,7 +8,8 @@ use crate::target::Target as Open;
 use crate::timers::Timers;
 use crate::watch::{Hold, TopBy};
 use inject::{
-    Armed, BoxFuture, Containers, InjectError, Injector, NoContainers, Order, Outcomes, Plan, Recovered, Refusal, UndoLog, UndoRecord,
+    Armed, BoxFuture, Containers, InjectError, Injector, NoContainers, Order, Outcomes, Plan, Recovered,
+    Refusal, UndoLog, UndoRecord,
 };
 use model::catalogue::Layer;
 use model::sample::TargetState;
@@ -287,11 +288,7 @@ impl ProxyInjector {
             order: order.clone(),
             acts: vec![UndoRecord {
                 injector: self.name().to_owned(),
-                act: format!(
-                    "{} on proxy:{name} ({})",
-                    fault.describe(),
-                    spec.ends()
-                ),
+                act: format!("{} on proxy:{name} ({})", fault.describe(), spec.ends()),
                 undo: format!("disarm {} on proxy:{name}; it also ends with the agent", order.id),
                 data: serde_json::to_value(act).unwrap_or_default(),
                 ends_with_agent: true,

@@ -43,9 +43,9 @@ mod dial;
 mod exchange;
 mod faultio;
 mod faults;
+mod front;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-mod front;
 mod heads;
 mod http;
 mod injector;

@@ -45,9 +45,7 @@ impl FromStr for Place {
         match text.parse::<crate::net::Address>()? {
             crate::net::Address::Unix(path) => Ok(Place::Unix(path)),
             // No text reads as those.
-            crate::net::Address::Tls(..)
-            | crate::net::Address::Inside(..)
-            | crate::net::Address::Nowhere => {
+            crate::net::Address::Tls(..) | crate::net::Address::Inside(..) | crate::net::Address::Nowhere => {
                 Err(Problem::new("it is no place to listen"))
             }
             crate::net::Address::Tcp { host, port } => {

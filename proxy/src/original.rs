@@ -19,10 +19,12 @@ pub(crate) struct Originals {
     http: Option<Http>,
 }
 
+/// An address, and who sees it when that is not this namespace.
+type Spot = (SocketAddr, Option<u64>);
+
 struct Http {
     how: Dial,
-    /// By address, and the namespace in which it is one.
-    known: Mutex<HashMap<(SocketAddr, Option<u64>), Arc<Member>>>,
+    known: Mutex<HashMap<Spot, Arc<Member>>>,
     /// For requests of clients that came to us directly: it is never reached, and says why.
     nowhere: Arc<Member>,
 }

@@ -574,7 +574,8 @@ fn check(spec: &ProxySpec, place: Option<&Place>) -> Result<(), Problem> {
         return Err(problem);
     }
     let proxied = spec.proxy_protocol != ProxyProtocol::default();
-    let unix = matches!(place, Some(Place::Unix(_))) || spec.services().iter().any(|s| s.starts_with("unix:"));
+    let unix =
+        matches!(place, Some(Place::Unix(_))) || spec.services().iter().any(|s| s.starts_with("unix:"));
     if spec.keep_source && (unix || spec.protocol == Protocol::Udp) {
         return Err(Problem::new("keep_source is for TCP connections on both sides")
             .hint("leave it out, or listen on and lead to a host:port with protocol tcp or http"));

@@ -306,7 +306,13 @@ impl Rule {
     /// did not track connections before, each of their packets looks like a first one, and they would be reset.
     pub fn opens_tcp(self) -> Rule {
         // Of the flags (offset 13) FIN, SYN, RST and ACK, only SYN.
-        self.meta(Meta::Transport, Compare::Eq, &[6]).masked(Header::Transport, 13, &[0x17], Compare::Eq, &[0x02])
+        self.meta(Meta::Transport, Compare::Eq, &[6]).masked(
+            Header::Transport,
+            13,
+            &[0x17],
+            Compare::Eq,
+            &[0x02],
+        )
     }
 
     /// Leads it to a port of this machine instead.

@@ -5,8 +5,8 @@ mod proxy;
 
 pub use machine::{CgroupSpec, ContainerSpec, FsSpec, NetnsSpec, NodeSpec, Pick, ProcessSpec};
 pub use proxy::{
-    Alpn, Balance, Downstream, Front, HttpVersion, KeyPair, OriginateSpec, Protocol, ProxyHeader, ProxyProtocol,
-    ProxySpec, TlsSpec,
+    Alpn, Balance, Downstream, Front, HttpVersion, KeyPair, OriginateSpec, Protocol, ProxyHeader,
+    ProxyProtocol, ProxySpec, TlsSpec,
 };
 
 use crate::problem::{Problem, did_you_mean};
@@ -193,9 +193,7 @@ impl TargetSpec {
             TargetKind::Fs if reference.name.starts_with('/') => {
                 TargetSpec::Fs(FsSpec { mount: reference.name.clone(), ..FsSpec::default() })
             }
-            TargetKind::Container => {
-                TargetSpec::Container(ContainerSpec::named(&reference.name))
-            }
+            TargetKind::Container => TargetSpec::Container(ContainerSpec::named(&reference.name)),
             TargetKind::Netns if reference.name.starts_with('/') => {
                 TargetSpec::Netns(NetnsSpec { path: name(), ..NetnsSpec::default() })
             }

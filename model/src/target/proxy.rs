@@ -293,10 +293,7 @@ impl ProxySpec {
             );
         }
         if self.proxy_protocol.inbound {
-            return refuse(
-                "clients do not know of it and send no header",
-                "leave proxy_protocol.in out",
-            );
+            return refuse("clients do not know of it and send no header", "leave proxy_protocol.in out");
         }
         None
     }

@@ -50,12 +50,8 @@ impl inject::Containers for Finder {
     ) -> inject::BoxFuture<'a, Result<Vec<inject::Container>, Refusal>> {
         Box::pin(async move {
             let found = find(target, spec).await?;
-            let one = |f: Found| inject::Container {
-                id: f.id,
-                name: f.name,
-                pid: f.pid.pid,
-                start: f.pid.start,
-            };
+            let one =
+                |f: Found| inject::Container { id: f.id, name: f.name, pid: f.pid.pid, start: f.pid.start };
             Ok(found.into_iter().map(one).collect())
         })
     }

@@ -12,6 +12,7 @@ pub(crate) use resident::Resident;
 pub(crate) use stands::{Stands, follow};
 
 use crate::listen::{self, Listener};
+use crate::timers::watched;
 use host::{Netns, ProcessId};
 use inject::Container;
 use model::Problem;
@@ -21,7 +22,6 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use crate::timers::watched;
 use table::Table;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpSocket;
@@ -52,7 +52,8 @@ impl Front {
         let (name, pid) = (container.name.clone(), container.pid);
         let id = ProcessId { pid, start: container.start };
         let handle = id.open().map_err(|e| {
-            Problem::new(format!("container {name}: its first process: {e}")).hint("look whether it still runs")
+            Problem::new(format!("container {name}: its first process: {e}"))
+                .hint("look whether it still runs")
         })?;
         let first = handle.fd().as_fd().try_clone_to_owned();
         let first = first.and_then(watched);
@@ -60,7 +61,8 @@ impl Front {
         let (front, who) = (spec.clone(), name.clone());
         let before = open_now(pid, spec);
         let made = tokio::task::spawn_blocking(move || enter(&front, pid, &who)).await;
-        let (ns, sockets) = made.map_err(|e| about(&name, "entering its network", &io::Error::other(e)))??;
+        let (ns, sockets) =
+            made.map_err(|e| about(&name, "entering its network", &io::Error::other(e)))??;
         let mut listeners = Vec::new();
         let (mut v4, mut v6) = (None, None);
         for socket in sockets {
@@ -153,10 +155,13 @@ fn rules_problem(spec: &Spec, name: &str, e: &host::netlink::NetlinkError) -> Pr
     let table = table::name(spec);
     let what = format!("container {name}: leading port {} to the proxy: {e}", spec.port);
     let hint = match e.errno {
-        nix::libc::EEXIST => format!("another proxy of murphy stands there already (table {table} in its namespace)"),
+        nix::libc::EEXIST => {
+            format!("another proxy of murphy stands there already (table {table} in its namespace)")
+        }
         nix::libc::EPERM => "run murphy as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN".to_owned(),
         nix::libc::ENOENT | nix::libc::EOPNOTSUPP => {
-            "the kernel needs nf_tables with nat and redirect: modprobe nft_redir, Linux 5.12 or newer".to_owned()
+            "the kernel needs nf_tables with nat and redirect: modprobe nft_redir, Linux 5.12 or newer"
+                .to_owned()
         }
         _ => "look at `nft list ruleset` in its namespace".to_owned(),
     };

@@ -108,9 +108,8 @@ impl Containers for Engine {
     }
 }
 
-fn target(extra: serde_json::Value) -> Target {
-    let mut front = serde_json::json!({"service": "shop/db", "port": 9000});
-    front.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+fn target(outgoing: bool) -> Target {
+    let front = serde_json::json!({"service": "shop/db", "port": 9000, "outgoing": outgoing});
     let proxy = serde_json::json!({"in_front_of": front, "upstream": "original"});
     serde_json::from_value(serde_json::json!({"name": "db", "proxy": proxy})).unwrap()
 }
@@ -175,7 +174,7 @@ fn connections_come_to_the_proxy_and_old_ones_stay() {
         assert_eq!(word(&mut old).await, "10.78.0.1");
         echoes(&mut old).await;
 
-        let db = target(serde_json::json!({}));
+        let db = target(false);
         let state = proxy.open(&db).await.unwrap();
         assert!(state.up && state.about.contains("in front of shop-db-1, port 9000"), "{state:?}");
         // What was open goes on, past the proxy; whoever arms a fault is told.
@@ -234,7 +233,7 @@ fn it_follows_a_container_that_is_started_anew() {
         let engine = Engine::default();
         *engine.0.lock().unwrap() = Some(first.as_container());
         let proxy = ProxyInjector::new().with_containers(Arc::new(engine.clone()));
-        let db = target(serde_json::json!({}));
+        let db = target(false);
         proxy.open(&db).await.unwrap();
         let armed = arm(&proxy, &db, serde_json::json!({"refuse": {}})).await;
         assert!(TcpStream::connect(V4).await.is_err());
@@ -278,7 +277,7 @@ fn what_it_says_to_others_is_led_too() {
         let engine = Engine::default();
         *engine.0.lock().unwrap() = Some(inside.as_container());
         let proxy = ProxyInjector::new().with_containers(Arc::new(engine));
-        let out = target(serde_json::json!({"outgoing": true}));
+        let out = target(true);
         proxy.open(&out).await.unwrap();
         let dial = || {
             let stream = inside.ns.run(|| std::net::TcpStream::connect("10.78.0.1:9000"));

@@ -91,8 +91,7 @@ impl Shop {
         let mut seen = BTreeMap::new();
         for name in CONTAINERS {
             for (what, field) in [("config", ".Config"), ("host", ".HostConfig"), ("mounts", ".Mounts")] {
-                let text =
-                    self.engine.must(&["inspect", "-f", &format!("{{{{json {field}}}}}"), name]);
+                let text = self.engine.must(&["inspect", "-f", &format!("{{{{json {field}}}}}"), name]);
                 seen.insert(format!("{name} inspect {what}"), text);
             }
             let state = "{{.State.Status}} {{.State.Paused}} {{json .NetworkSettings.Networks}}";

@@ -1,18 +1,12 @@
 //! Targets that exist on this machine anyway: directories, processes, containers, namespaces, control groups, the machine.
 
-use crate::target::{CgroupSpec, ContainerSpec, Front, FsSpec, NetnsSpec, NodeSpec, Pick, ProcessSpec, TargetSpec};
+use crate::target::{
+    CgroupSpec, ContainerSpec, Front, FsSpec, NetnsSpec, NodeSpec, Pick, ProcessSpec, TargetSpec,
+};
 use crate::yaml::{Fields, Node, Reader};
 
-const FS_KEYS: [&str; 8] = [
-    "mount",
-    "source",
-    "pid",
-    "container",
-    "in_use_passes",
-    "track_unsynced",
-    "writeback",
-    "passthrough",
-];
+const FS_KEYS: [&str; 8] =
+    ["mount", "source", "pid", "container", "in_use_passes", "track_unsynced", "writeback", "passthrough"];
 
 pub(super) fn fs(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     let f = r.fields(node, what, &FS_KEYS)?;
@@ -190,8 +184,7 @@ pub(super) fn container(r: &Reader, node: &Node, what: &str) -> Option<TargetSpe
     }))
 }
 
-const FRONT_KEYS: [&str; 8] =
-    ["name", "label", "compose", "service", "all", "engine", "port", "outgoing"];
+const FRONT_KEYS: [&str; 8] = ["name", "label", "compose", "service", "all", "engine", "port", "outgoing"];
 
 /// The containers in front of which a proxy stands.
 pub(super) fn front(r: &Reader, node: &Node, what: &str) -> Option<Front> {
