@@ -15,7 +15,9 @@ pub use connections::{ConnectionAct, Connections};
 pub use export::Export;
 pub use proxy::target_proxy;
 pub use run::{Check, Demo, Run};
-pub use sidecar::{Manifests, Ports, Sidecar, SidecarAct, SidecarInit, SidecarInject, SidecarRun};
+pub use sidecar::{
+    Manifests, Ports, Sidecar, SidecarAct, SidecarInit, SidecarInject, SidecarRun, SidecarWebhook,
+};
 
 use proxy::proxy;
 

@@ -26,6 +26,8 @@ pub enum SidecarAct {
     Inject(SidecarInject),
     /// The same manifests without it again
     Uninject(Manifests),
+    /// Serve the admission webhook that gives pods the sidecar when they are made
+    Webhook(SidecarWebhook),
     /// Whether the proxy beside the application is up: exit code 0 when it is
     Ready(SidecarReady),
 }
@@ -133,6 +135,36 @@ pub struct Defaults {
     /// A Secret whose key `token` opens the control API, which is served on port 15090 then
     #[arg(long, value_name = "SECRET")]
     pub token_secret: Option<String>,
+}
+
+/// `murphy sidecar webhook`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "deploy/kubernetes/webhook has its manifests: pods get the sidecar whose namespace has the label
+murphy.dev/inject: enabled and that have the label murphy.dev/inject: \"true\" themselves."
+)]
+pub struct SidecarWebhook {
+    /// Where to listen
+    #[arg(long, default_value = "[::]:9443", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// A name that the API server reaches it by, for its certificate; several may be given
+    #[arg(long, value_name = "NAME", default_value = "murphy-webhook.murphy.svc")]
+    pub name: Vec<String>,
+    /// Where its authority is kept, so that a new start has the same [default: in the state directory]
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
+    pub certs: Option<PathBuf>,
+    /// How long a certificate is valid; it is renewed after two thirds of that
+    #[arg(long, default_value = "30d", value_name = "DURATION")]
+    pub lifetime: Span,
+    /// Write the authority's certificate there, for the caBundle of the webhook's configuration
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub ca_out: Option<PathBuf>,
+    /// Set the caBundle of that MutatingWebhookConfiguration, as the pod's service account
+    #[arg(long, value_name = "NAME")]
+    pub configure: Option<String>,
+    /// What pods get.
+    #[command(flatten)]
+    pub defaults: Defaults,
 }
 
 /// How traffic gets to the proxy.

@@ -21,7 +21,7 @@ mod options;
 mod parts;
 mod plan;
 mod text;
-mod tree;
+pub(crate) mod tree;
 mod workload;
 
 pub use options::{Defaults, INJECT, Mode, STATUS};

@@ -3,6 +3,7 @@
 mod init;
 mod manifests;
 mod run;
+mod webhook;
 
 use crate::cli::{Sidecar, SidecarAct};
 use crate::failure::{Failure, Outcome};
@@ -16,6 +17,7 @@ pub fn sidecar(args: Sidecar) -> Outcome {
         SidecarAct::Run(args) => house::block_on_threads(Some(args.threads), run::run(args)),
         SidecarAct::Inject(args) => manifests::inject(args),
         SidecarAct::Uninject(args) => manifests::uninject(&args),
+        SidecarAct::Webhook(args) => house::block_on(webhook::webhook(args)),
         SidecarAct::Ready(args) => house::block_on(async move {
             client(&args.which)?.status().await?;
             Ok(0)

@@ -3,3 +3,4 @@
 mod life;
 mod manifests;
 mod pod;
+mod webhook;
