@@ -117,8 +117,12 @@ pub enum Verb {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// The manual page
-    Man,
+    /// The manual page, or those of all commands as files
+    Man {
+        /// Writes murphy.1 and a page for each command into this directory
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// (internal) processor stress
     #[command(name = "__stress", hide = true, disable_help_flag = true)]
     Stress {
@@ -256,7 +260,7 @@ pub struct Toxiproxy {
 #[derive(Debug, Args)]
 pub struct Tui {
     /// Agents to attach to: unix:PATH or http://HOST:PORT [default: the user's own; without one, one is started inside]
-    #[arg(long, value_name = "AGENT")]
+    #[arg(long, visible_alias = "socket", value_name = "AGENT")]
     pub attach: Vec<String>,
     /// A file with the token for agents reached over TCP
     #[arg(long, env = "MURPHY_TOKEN_FILE", value_name = "FILE", hide_env_values = true, value_hint = ValueHint::FilePath)]

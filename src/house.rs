@@ -18,6 +18,7 @@ use inject::Injector;
 use model::target::{NodeSpec, Target, TargetSpec};
 use model::units::Span;
 use nodeops::NetworkInjector;
+use nodeops::containers::Finder;
 use proxy::ProxyInjector;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,15 @@ use tokio::sync::mpsc;
 /// Everything that injects, ready to be registered.
 pub fn injectors() -> Vec<Arc<dyn Injector>> {
     let network = Arc::new(NetworkInjector::new());
-    injectors_with(Arc::new(ProxyInjector::new()), Arc::new(FsInjector::new()), network)
+    injectors_with(proxies(), files(), network)
+}
+
+fn proxies() -> Arc<ProxyInjector> {
+    Arc::new(ProxyInjector::new().with_containers(Arc::new(Finder)))
+}
+
+fn files() -> Arc<FsInjector> {
+    Arc::new(FsInjector::new().with_containers(Arc::new(Finder)))
 }
 
 /// The same, with those for proxies and files, whose connections and operations someone wants to see, and with that for
@@ -133,9 +142,14 @@ pub fn token(file: &Path) -> Result<control::Token, Failure> {
     })
 }
 
+/// The socket of the user's own agent, as `MURPHY_SOCKET` says.
+pub fn own_socket() -> PathBuf {
+    std::env::var_os("MURPHY_SOCKET").map_or_else(default_socket, PathBuf::from)
+}
+
 /// Every socket of this user's agents that might be there.
 pub fn sockets() -> Vec<PathBuf> {
-    let mut all = vec![std::env::var_os("MURPHY_SOCKET").map_or_else(default_socket, PathBuf::from)];
+    let mut all = vec![own_socket()];
     all.extend(state_dirs().into_iter().map(|dir| dir.join("murphy.sock")).filter(|s| s.exists()));
     all
 }
@@ -202,6 +216,16 @@ pub struct House {
     exporter: Option<Exporter>,
     /// Removed at the end, for an agent in the foreground.
     dir: Option<PathBuf>,
+    _follower: Follower,
+}
+
+/// The task that goes after containers; ends with the house.
+struct Follower(tokio::task::AbortHandle);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Where and for how long an agent serves.
@@ -262,8 +286,8 @@ impl House {
                 .unwrap_or((&text, "another state directory can be chosen with MURPHY_STATE_DIR"));
             Failure::cannot(what, hint)
         };
-        let proxies = Arc::new(ProxyInjector::new());
-        let files = Arc::new(FsInjector::new());
+        let proxies = proxies();
+        let files = files();
         let network = Arc::new(NetworkInjector::new());
         let mut config = match opening.proxies_only {
             true => Config::new(&dir, vec![proxies.clone()]),
@@ -276,6 +300,9 @@ impl House {
         }
         let lease = config.lease;
         let agent = Agent::start(config).await.map_err(cannot)?;
+        let followed = files.clone();
+        let follower =
+            Follower(tokio::spawn(async move { followed.follow_containers().await }).abort_handle());
         let seen = proxies.clone();
         let exporter = opening
             .otlp
@@ -312,6 +339,7 @@ impl House {
                     server,
                     exporter,
                     dir: passing.then_some(dir),
+                    _follower: follower,
                 })
             }
             Err(e) => {

@@ -4,6 +4,7 @@ use crate::admission::{admit, attend};
 use crate::chain::{Dir, How};
 use crate::conn::{Open, Phase};
 use crate::dial::Dial;
+use crate::front::Resident;
 use crate::http;
 use crate::listen::Listener;
 use crate::net::Stream;
@@ -24,17 +25,24 @@ const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
 const HEADER: Duration = Duration::from_secs(5);
 
 /// Accepts on one port, for ever. Never waits for what becomes of a connection.
-pub(crate) async fn accept(listener: Arc<Listener>, port: usize, target: Arc<Target>) {
+/// `inside` is who dials when the service is in another network namespace.
+pub(crate) async fn accept(
+    listener: Arc<Listener>,
+    port: usize,
+    inside: Option<Arc<Resident>>,
+    target: Arc<Target>,
+) {
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
                 socket.no_delay();
                 let originals = matches!(target.route(), Route::Original(_));
                 let destination = originals.then(|| socket.destination(listener.address()));
+                let goes = Goes { port, destination, inside: inside.clone() };
                 if target.spec.proxy_protocol.inbound {
-                    tokio::spawn(identify(target.clone(), socket, peer, port, destination));
+                    tokio::spawn(identify(target.clone(), socket, peer, goes));
                 } else {
-                    let open = target.welcome(peer, choose(&target, port, peer, destination));
+                    let open = target.welcome(peer, goes.choose(&target, peer));
                     let addresses = Addresses { client: peer, ours: None };
                     tokio::spawn(serve(target.clone(), open, socket, addresses));
                 }
@@ -45,15 +53,20 @@ pub(crate) async fn accept(listener: Arc<Listener>, port: usize, target: Arc<Tar
     }
 }
 
-fn choose(
-    target: &Target,
+/// What is known of where a connection goes.
+struct Goes {
     port: usize,
-    client: Option<SocketAddr>,
+    /// Where it was going, when that decides.
     destination: Option<Option<SocketAddr>>,
-) -> Option<Chosen> {
-    match (target.route(), destination) {
-        (Route::Original(services), destination) => services.at(destination.flatten()),
-        _ => target.choose(port, client),
+    inside: Option<Arc<Resident>>,
+}
+
+impl Goes {
+    fn choose(&self, target: &Target, client: Option<SocketAddr>) -> Option<Chosen> {
+        match target.route() {
+            Route::Original(services) => services.at(self.destination.flatten(), self.inside.as_ref()),
+            _ => target.choose(self.port, client),
+        }
     }
 }
 
@@ -64,17 +77,11 @@ struct Addresses {
 }
 
 /// Reads who the client is before it is numbered: faults may be for some clients only.
-async fn identify(
-    target: Arc<Target>,
-    mut socket: Stream,
-    peer: Option<SocketAddr>,
-    port: usize,
-    destination: Option<Option<SocketAddr>>,
-) {
+async fn identify(target: Arc<Target>, mut socket: Stream, peer: Option<SocketAddr>, goes: Goes) {
     match tokio::time::timeout(HEADER, proxyproto::read(&mut socket)).await {
         Ok(Ok(said)) => {
             let client = said.or(peer);
-            let open = target.welcome(client, choose(&target, port, client, destination));
+            let open = target.welcome(client, goes.choose(&target, client));
             serve(target, open, socket, Addresses { client, ours: None }).await;
         }
         Ok(Err(_)) | Err(_) => {

@@ -1,9 +1,11 @@
 //! Sockets: where services are, how they are dialled, how connections end.
 
 use crate::chain::How;
+use crate::front::Resident;
 use crate::tls::{Below, Originate};
 use model::Problem;
 use socket2::SockRef;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +28,8 @@ pub(crate) enum Address {
     Unix(PathBuf),
     /// One of these, spoken to over TLS.
     Tls(Box<Address>, Secured),
+    /// An address as it is seen in another network namespace.
+    Inside(SocketAddr, Arc<Resident>),
     /// Where a client was going that came to us, and not by a rule that redirected it. Cannot be reached.
     Nowhere,
 }
@@ -75,6 +79,7 @@ impl fmt::Display for Address {
             Address::Tcp { host, port } => write!(f, "{host}:{port}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Tls(address, _) => address.fmt(f),
+            Address::Inside(address, _) => address.fmt(f),
             Address::Nowhere => f.write_str("nowhere"),
         }
     }
@@ -84,17 +89,18 @@ impl Address {
     /// What requests that name no host are sent to it as.
     pub(crate) fn host(&self) -> String {
         match self {
-            Address::Tcp { .. } => self.to_string(),
+            Address::Tcp { .. } | Address::Inside(..) => self.to_string(),
             Address::Unix(_) | Address::Nowhere => "localhost".to_owned(),
             Address::Tls(address, _) => address.host(),
         }
     }
 
     /// Its host alone: what its certificate is for.
-    pub(crate) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> Cow<'_, str> {
         match self {
-            Address::Tcp { host, .. } => host,
-            Address::Unix(_) | Address::Nowhere => "localhost",
+            Address::Tcp { host, .. } => Cow::Borrowed(host),
+            Address::Inside(address, _) => Cow::Owned(address.ip().to_string()),
+            Address::Unix(_) | Address::Nowhere => Cow::Borrowed("localhost"),
             Address::Tls(address, _) => address.name(),
         }
     }

@@ -1,6 +1,7 @@
 //! Services that clients name themselves: where a redirected connection was going.
 
 use crate::dial::Dial;
+use crate::front::Resident;
 use crate::net::Address;
 use crate::route::{Chosen, Member};
 use crate::tls::Originate;
@@ -18,9 +19,12 @@ pub(crate) struct Originals {
     http: Option<Http>,
 }
 
+/// An address, and who sees it when that is not this namespace.
+type Spot = (SocketAddr, Option<u64>);
+
 struct Http {
     how: Dial,
-    known: Mutex<HashMap<SocketAddr, Arc<Member>>>,
+    known: Mutex<HashMap<Spot, Arc<Member>>>,
     /// For requests of clients that came to us directly: it is never reached, and says why.
     nowhere: Arc<Member>,
 }
@@ -35,22 +39,38 @@ impl Originals {
         Originals { tls, http }
     }
 
-    /// The service there. A connection that was meant for us has none; with layer 7 it is told so.
-    pub(crate) fn at(&self, destination: Option<SocketAddr>) -> Option<Chosen> {
+    /// The service there, as it is seen by `inside` where that is given. A connection that was meant for us has none; with layer 7 it is told so.
+    pub(crate) fn at(
+        &self,
+        destination: Option<SocketAddr>,
+        inside: Option<&Arc<Resident>>,
+    ) -> Option<Chosen> {
         let Some(http) = &self.http else {
-            return destination.map(|there| Chosen::new(Arc::new(self.member(there, None))));
+            return destination.map(|there| Chosen::new(Arc::new(self.member(there, inside, None))));
         };
         let Some(there) = destination else { return Some(Chosen::new(http.nowhere.clone())) };
         let mut known = http.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= KEEP && !known.contains_key(&there) {
+        let key = (there, inside.map(|resident| resident.number()));
+        if known.len() >= KEEP && !known.contains_key(&key) {
             known.retain(|_, member| member.is_in_use());
         }
-        let member = known.entry(there).or_insert_with(|| Arc::new(self.member(there, Some(http.how))));
+        let make = || Arc::new(self.member(there, inside, Some(http.how)));
+        let member = known.entry(key).or_insert_with(make);
         Some(Chosen::new(member.clone()))
     }
 
-    fn member(&self, there: SocketAddr, http: Option<Dial>) -> Member {
-        let address = Address::Tcp { host: there.ip().to_string(), port: there.port() };
+    /// Forgets the services that were seen by that one: its namespace is given up.
+    pub(crate) fn forget(&self, resident: &Resident) {
+        let Some(http) = &self.http else { return };
+        let mut known = http.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(_, inside), _| *inside != Some(resident.number()));
+    }
+
+    fn member(&self, there: SocketAddr, inside: Option<&Arc<Resident>>, http: Option<Dial>) -> Member {
+        let address = match inside {
+            Some(resident) => Address::Inside(there, resident.clone()),
+            None => Address::Tcp { host: there.ip().to_string(), port: there.port() },
+        };
         Member::new(address, http, self.tls.as_ref())
     }
 }
@@ -63,7 +83,7 @@ mod tests {
     #[test]
     fn services_share_what_requests_share_and_are_forgotten_unused() {
         let all = Originals::new(Some(Dial::new(&ProxySpec::default())), None);
-        let at = |port: u16| all.at(Some(([10, 0, 0, 1], port).into())).unwrap();
+        let at = |port: u16| all.at(Some(([10, 0, 0, 1], port).into()), None).unwrap();
         let held = at(1);
         assert!(Arc::ptr_eq(held.pool.as_ref().unwrap(), at(1).pool.as_ref().unwrap()));
         for port in 2..2000 {
@@ -71,7 +91,7 @@ mod tests {
         }
         assert!(Arc::ptr_eq(held.pool.as_ref().unwrap(), at(1).pool.as_ref().unwrap()));
         assert!(all.http.as_ref().unwrap().known.lock().unwrap().len() <= KEEP);
-        assert_eq!(&*all.at(None).unwrap().name, "nowhere");
-        assert!(Originals::new(None, None).at(None).is_none());
+        assert_eq!(&*all.at(None, None).unwrap().name, "nowhere");
+        assert!(Originals::new(None, None).at(None, None).is_none());
     }
 }

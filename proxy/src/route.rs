@@ -169,7 +169,9 @@ impl std::fmt::Display for Route {
                 [first, .., last] => match &last.address {
                     Address::Tcp { port, .. } => write!(f, "{}-{port}", first.name),
                     Address::Tls(last, _) => write!(f, "{} … {last}", first.name),
-                    Address::Unix(_) | Address::Nowhere => write!(f, "{} … {}", first.name, last.name),
+                    Address::Unix(_) | Address::Inside(..) | Address::Nowhere => {
+                        write!(f, "{} … {}", first.name, last.name)
+                    }
                 },
                 [only] => f.write_str(&only.name),
                 [] => Ok(()),

@@ -6,6 +6,7 @@
 mod access;
 mod clients;
 mod clocks;
+mod compose;
 mod configs;
 mod connections;
 mod console;

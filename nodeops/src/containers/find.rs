@@ -38,6 +38,25 @@ impl Found {
     }
 }
 
+/// Finds containers for other rooms, through the engine that a spec names or the usual one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Finder;
+
+impl inject::Containers for Finder {
+    fn find<'a>(
+        &'a self,
+        target: &'a TargetRef,
+        spec: &'a ContainerSpec,
+    ) -> inject::BoxFuture<'a, Result<Vec<inject::Container>, Refusal>> {
+        Box::pin(async move {
+            let found = find(target, spec).await?;
+            let one =
+                |f: Found| inject::Container { id: f.id, name: f.name, pid: f.pid.pid, start: f.pid.start };
+            Ok(found.into_iter().map(one).collect())
+        })
+    }
+}
+
 /// Running containers that fit, oldest first; never none, and exactly one where one is meant.
 pub async fn find(target: &TargetRef, spec: &ContainerSpec) -> Result<Vec<Found>, Refusal> {
     let refuse = |e: EngineError| Refusal::new(format!("{target}: {e}"), e.hint());

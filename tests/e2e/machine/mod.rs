@@ -8,6 +8,7 @@ mod groups;
 mod guest;
 mod killed;
 mod processes;
-mod rig;
+pub mod rig;
+mod services;
 mod stress;
 mod survives;

@@ -2,6 +2,7 @@
 
 mod crash;
 pub mod hosts;
+mod left;
 mod measured;
 mod names;
 mod paths;

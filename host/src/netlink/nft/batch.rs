@@ -1,6 +1,6 @@
 //! Changes of tables, chains, rules, sets and counters that take effect together.
 
-use super::{COUNTER, Family, Hook, Rule};
+use super::{COUNTER, Family, Hook, OWNER, Rule};
 use crate::netlink::attrs::Attrs;
 
 const NEW_TABLE: u16 = 0;
@@ -45,7 +45,7 @@ impl Batch {
 
     /// Makes a table that is this socket's own, and is gone with it (`flags owner`). Linux 5.12.
     pub fn table(&mut self, family: Family, table: &str) {
-        self.push(NEW_TABLE, CREATE | EXCLUSIVE, family, Attrs::new().text(1, table).be32(2, 2));
+        self.push(NEW_TABLE, CREATE | EXCLUSIVE, family, Attrs::new().text(1, table).be32(2, OWNER));
     }
 
     /// Makes a table that stays when this socket is gone.

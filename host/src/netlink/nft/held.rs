@@ -1,6 +1,6 @@
 //! The socket that carries batches out, and owns the tables that it made.
 
-use super::{Batch, COUNTER, Family};
+use super::{Batch, COUNTER, Family, OWNER};
 use crate::netlink::attrs::{self, Attrs};
 use crate::netlink::socket::{self, NetlinkError, Protocol, Socket};
 use std::collections::BTreeMap;
@@ -89,6 +89,16 @@ impl Nft {
             Err(e) if e.is(libc::ENOENT) => Ok(false),
             Err(e) => Err(e),
         }
+    }
+
+    /// The tables of a family: their names, and whether a socket owns each, with which it ends.
+    pub fn tables(&mut self, family: Family) -> Result<Vec<(String, bool)>, NetlinkError> {
+        self.socket.list(SUBSYSTEM | GET_TABLE, &[family.number(), 0, 0, 0], |message| {
+            let body = message.body.get(4..)?;
+            // NFTA_TABLE_FLAGS, of which NFT_TABLE_F_OWNER
+            let owned = attrs::find(body, 2).and_then(attrs::be32).is_some_and(|flags| flags & OWNER != 0);
+            Some((attrs::find(body, 1).map(attrs::text)?, owned))
+        })
     }
 
     /// What the counters of a table have counted, by name.

@@ -168,3 +168,5 @@ pub enum QueueBy {
 
 /// The type of objects that are counters.
 const COUNTER: u32 = 1;
+/// The flag of a table that its socket owns.
+const OWNER: u32 = 2;
