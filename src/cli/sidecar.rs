@@ -75,6 +75,9 @@ pub struct SidecarRun {
     /// Serve the control API on TCP too; beyond loopback only with --token-file
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
+    /// The same on that port of all addresses, of both families where there are both
+    #[arg(long, value_name = "PORT", conflicts_with = "listen", requires = "token_file")]
+    pub control: Option<u16>,
     /// A file with the token that TCP callers must show
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
@@ -121,7 +124,7 @@ pub struct SidecarInject {
 #[derive(Debug, Args)]
 pub struct Defaults {
     /// murphy's image
-    #[arg(long, default_value_t = pods::manifest::Defaults::default().image)]
+    #[arg(long, env = "MURPHY_IMAGE", default_value_t = pods::manifest::Defaults::default().image)]
     pub image: String,
     /// How traffic gets to the proxy
     #[arg(long, value_enum, default_value_t = ModeKind::Redirect)]

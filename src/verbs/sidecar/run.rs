@@ -27,10 +27,12 @@ pub async fn run(args: SidecarRun) -> Outcome {
     let redirected = ways.proxied().map(|p| (p.name.clone(), p.spec(any)));
     let targets =
         redirected.chain(args.proxy).map(|(name, spec)| Target { name, spec: TargetSpec::Proxy(spec) });
+    // Both are addresses.
+    let control = args.control.and_then(|port| format!("{any}:{port}").parse().ok());
     let socket = args.socket.map_or_else(default_socket, PathBuf::from);
     let opening = Opening {
         socket: Some(socket),
-        tcp: tcp(args.listen, args.token_file.as_deref())?,
+        tcp: tcp(args.listen.or(control), args.token_file.as_deref())?,
         targets: targets.collect(),
         proxies_only: true,
         ..Opening::default()

@@ -34,7 +34,12 @@ pub async fn webhook(args: SidecarWebhook) -> Outcome {
         let (what, hint) = text.split_once("; ").unwrap_or((&text, "leave --configure out"));
         Failure::cannot(what, hint)
     })?;
-    let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(|e| {
+    let mut bound = tokio::net::TcpListener::bind(args.listen).await;
+    if bound.is_err() && args.listen.is_ipv6() && args.listen.ip().is_unspecified() {
+        // All addresses are those of IPv4 where there are no others.
+        bound = tokio::net::TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, args.listen.port())).await;
+    }
+    let listener = bound.map_err(|e| {
         Failure::cannot(
             format!("cannot listen on {}: {e}", args.listen),
             "choose another address with --listen",

@@ -1,5 +1,6 @@
 //! Murphy beside an application: a pod's network in namespaces, manifests, the webhook.
 
+mod deploy;
 mod life;
 mod manifests;
 mod pod;
