@@ -60,7 +60,9 @@ fn a_pod_lives_with_it_and_without_it() {
     assert!(faked.is_ok(), "{faked:?}");
     assert!(direct(&pod));
 
+    assert_ne!(pod.ready(), 0);
     pod.proxy();
+    assert_eq!(pod.ready(), 0);
     assert!(
         eventually(PATIENCE, || redirected(&pod)),
         "v4 {} v6 {}",

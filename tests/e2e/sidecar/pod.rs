@@ -54,7 +54,8 @@ impl Pod {
         }
         let own = dir.path().join("own");
         std::fs::create_dir(&own).unwrap();
-        std::os::unix::fs::chown(&own, Some(USER), Some(USER)).unwrap();
+        // As the kubelet makes an emptyDir: root's, and everyone may write.
+        rustix::fs::chmod(&own, Mode::from_raw_mode(0o777)).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         for port in [LINES, HTTP] {
             serve(&pair.a, port, port == HTTP, &stop);
@@ -62,7 +63,7 @@ impl Pod {
         serve(&pair.b, SERVICE, false, &stop);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let client = Client::new(Endpoint::unix(own.join("agent.sock")));
+        let client = Client::new(Endpoint::unix(own.join("control/murphy.sock")));
         Some(Pod { pair, dir, program, stop, proxy: None, runtime, client })
     }
 
@@ -78,7 +79,7 @@ impl Pod {
             .arg(&self.program)
             .args(args)
             .env("MURPHY_STATE_DIR", own.join("state"))
-            .env("MURPHY_SOCKET", own.join("agent.sock"))
+            .env("MURPHY_SOCKET", own.join("control/murphy.sock"))
             .stdin(Stdio::null());
         command
     }
@@ -100,6 +101,13 @@ impl Pod {
             eventually(PATIENCE, || self.ask(async |c| c.status().await).is_ok()),
             "the proxy does not answer"
         );
+    }
+
+    /// What the startup probe asks.
+    pub fn ready(&self) -> i32 {
+        let user = USER.to_string();
+        let words = ["--reuid", &user, "--regid", &user, "--bounding-set", "-all", "--inh-caps", "-all"];
+        Finished::from(self.murphy(&words, &["sidecar", "ready"]).output().unwrap()).code
     }
 
     pub fn proxy_pid(&self) -> u32 {
