@@ -76,11 +76,24 @@ pub struct SidecarRun {
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
     /// The same on that port of all addresses, of both families where there are both
-    #[arg(long, value_name = "PORT", conflicts_with = "listen", requires = "token_file")]
+    #[arg(long, value_name = "PORT", conflicts_with = "listen", requires = "tokens")]
     pub control: Option<u16>,
     /// A file with the token that TCP callers must show
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "tokens")]
     pub token_file: Option<PathBuf>,
+    /// The name of a variable that holds the token
+    #[arg(long, value_name = "NAME", group = "tokens")]
+    pub token_env: Option<String>,
+    /// Install the redirect too, as this process's own: its rules end with it. Needs CAP_NET_ADMIN, CAP_SETUID and
+    /// CAP_SETGID at the start, and gives them up
+    #[arg(long)]
+    pub owned: bool,
+    /// With --owned: the user to become
+    #[arg(long, default_value_t = ways::USER)]
+    pub uid: u32,
+    /// End after so long
+    #[arg(long = "for", value_name = "DURATION")]
+    pub lasts: Option<Span>,
     /// How many threads carry traffic. With one, which is enough for tens of thousands of requests a second, an idle proxy
     /// wakes for its heartbeat alone
     #[arg(long, default_value_t = 1)]
@@ -168,6 +181,41 @@ pub struct SidecarWebhook {
     /// What pods get.
     #[command(flatten)]
     pub defaults: Defaults,
+}
+
+/// `murphy attach`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example: murphy attach web-5d9f7c-x2x --outbound db=5432 --token-secret murphy-token --for 30m
+Then:    murphy tui --kube app=web --token-file token
+The pod's probes are not led past it, as they are with a sidecar from the start."
+)]
+pub struct Attach {
+    /// The pod
+    pub pod: String,
+    /// Which cluster and namespace.
+    #[command(flatten)]
+    pub cluster: InCluster,
+    /// What it gets.
+    #[command(flatten)]
+    pub defaults: Defaults,
+    /// When it ends, and with it the redirect and everything armed
+    #[arg(long = "for", value_name = "DURATION", default_value = "1h")]
+    pub lasts: Span,
+}
+
+/// A namespace of a cluster, as kubectl takes it.
+#[derive(Debug, Clone, Args)]
+pub struct InCluster {
+    /// The namespace [default: that of the kubeconfig's context]
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Another context of the kubeconfig than its current one
+    #[arg(long, value_name = "CONTEXT")]
+    pub context: Option<String>,
+    /// The kubeconfig [default: KUBECONFIG, else ~/.kube/config, else the service account of the pod this is in]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// How traffic gets to the proxy.

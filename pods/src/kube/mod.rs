@@ -3,11 +3,16 @@
 //!
 //! ```text
 //! config    who we are and where it is
+//! forward   ports of pods
+//! socket    WebSockets, by which ports are reached
 //! ```
 
 mod config;
+mod forward;
+mod socket;
 
 pub use config::ConfigError;
+pub use forward::SocketDir;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -197,6 +202,20 @@ impl Cluster {
                 Ok(Box::new(stream))
             }
         }
+    }
+
+    /// A pod.
+    pub async fn pod(&self, namespace: &str, name: &str) -> Result<Value, KubeError> {
+        self.get(&format!("/api/v1/namespaces/{}/pods/{}", forward::encode(namespace), forward::encode(name)))
+            .await
+    }
+
+    /// Adds a container to a pod that runs. It stays there until the pod is gone.
+    pub async fn attach(&self, namespace: &str, pod: &str, container: &Value) -> Result<(), KubeError> {
+        let (namespace, pod) = (forward::encode(namespace), forward::encode(pod));
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/ephemeralcontainers");
+        let patch = serde_json::json!({"spec": {"ephemeralContainers": [container]}});
+        self.patch(&path, "application/strategic-merge-patch+json", &patch).await.map(drop)
     }
 
     /// Tells the API server whom it shall believe to be the webhooks of a configuration; whether that was news to it.
