@@ -239,3 +239,6 @@ impl Cluster {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;
