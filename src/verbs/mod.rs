@@ -2,6 +2,7 @@
 
 mod agent;
 mod arm;
+mod attach;
 mod ca;
 mod check;
 mod connections;
@@ -11,6 +12,7 @@ mod doctor;
 mod exec;
 mod faults;
 mod halt;
+mod kube;
 mod list;
 mod mount;
 mod packaged;
@@ -86,6 +88,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Connections(args) => house::block_on(connections::connections(args)),
         Verb::Requests(args) => house::block_on(requests::requests(args)),
         Verb::Halt(args) => house::block_on(halt::halt(args)),
+        Verb::Attach(args) => house::block_on(attach::attach(*args)),
         Verb::Sidecar(args) => sidecar::sidecar(args),
         Verb::Recover(args) => house::block_on(recover::recover(args)),
         Verb::Watch(args) => house::block_on(watch::watch(args)),
