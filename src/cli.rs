@@ -85,6 +85,8 @@ pub enum Verb {
     Exec(Exec),
     /// Take a fault back
     Disarm(Disarm),
+    /// What there is to break on this machine: containers, services, namespaces; and what is in the way of reaching more
+    Targets(Targets),
     /// What is armed, and on what
     #[command(alias = "query")]
     List(List),
@@ -275,6 +277,19 @@ pub struct Disarm {
     /// All of them
     #[arg(long, conflicts_with = "ids")]
     pub all: bool,
+    /// Which agent.
+    #[command(flatten)]
+    pub which: Which,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `murphy targets`
+#[derive(Debug, Args)]
+#[command(after_help = "What it names can be armed: murphy arm container:shop-web-1 pause --for 10s, and
+murphy arm proxy:shop/db:5432 latency delay=200ms --for 60s in front of a port of a compose service.")]
+pub struct Targets {
     /// Which agent.
     #[command(flatten)]
     pub which: Which,

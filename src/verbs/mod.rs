@@ -16,6 +16,7 @@ mod mount;
 mod recover;
 mod requests;
 mod run;
+mod targets;
 mod toxiproxy;
 mod tui;
 mod watch;
@@ -90,6 +91,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Tui(args) => house::block_on(tui::tui(args)),
         Verb::Arm(args) => house::block_on(arm::arm(*args)),
         Verb::Disarm(args) => house::block_on(disarm::disarm(args)),
+        Verb::Targets(args) => house::block_on(targets::targets(args)),
         Verb::List(args) => house::block_on(list::list(args)),
         Verb::Connections(args) => house::block_on(connections::connections(args)),
         Verb::Requests(args) => house::block_on(requests::requests(args)),

@@ -78,6 +78,7 @@ fn everything_has_help() {
         "halt",
         "recover",
         "doctor",
+        "targets",
         "exec",
         "faults",
         "schema",
@@ -105,6 +106,9 @@ fn texts_for_programs_read_as_what_they_are() {
     assert!(faults.as_array().is_some_and(|all| all.iter().any(|f| f["name"] == "latency")));
     assert_eq!(json(&["faults", "cut", "--json"])["irreversible"], true);
     assert!(json(&["doctor", "--json"]).as_array().is_some_and(|a| !a.is_empty()));
+    let targets = json(&["targets", "--json"]);
+    assert!(targets["interfaces"].as_array().is_some_and(|all| all.contains(&"lo".into())), "{targets}");
+    assert!(targets["containers"].is_array() && targets["missing"].is_array(), "{targets}");
     let bash = murphy(dir.path(), &["completions", "bash"]);
     assert!(bash.out.contains("_murphy"), "{bash:?}");
     assert!(

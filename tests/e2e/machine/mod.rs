@@ -8,6 +8,6 @@ mod groups;
 mod guest;
 mod killed;
 mod processes;
-mod rig;
+pub mod rig;
 mod stress;
 mod survives;
