@@ -7,6 +7,7 @@ mod export;
 mod proxy;
 pub mod requests;
 mod run;
+mod sidecar;
 
 pub use arm::{Arm, Mount};
 pub use ca::{Ca, CaAct};
@@ -14,6 +15,7 @@ pub use connections::{ConnectionAct, Connections};
 pub use export::Export;
 pub use proxy::target_proxy;
 pub use run::{Check, Demo, Run};
+pub use sidecar::{Manifests, Ports, Sidecar, SidecarAct, SidecarInit, SidecarInject, SidecarRun};
 
 use proxy::proxy;
 
@@ -96,6 +98,8 @@ pub enum Verb {
     Requests(requests::Requests),
     /// Take everything back and let nothing be armed until the halt is lifted
     Halt(Halt),
+    /// Be beside an application in its pod: install the redirect, run the proxy
+    Sidecar(Sidecar),
     /// Undo what a killed agent left behind
     Recover(Recover),
     /// What this machine can do, and what is missing for the rest
@@ -113,8 +117,12 @@ pub enum Verb {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// The manual page
-    Man,
+    /// The manual page, or those of all commands as files
+    Man {
+        /// Writes murphy.1 and a page for each command into this directory
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// (internal) processor stress
     #[command(name = "__stress", hide = true, disable_help_flag = true)]
     Stress {
@@ -252,7 +260,7 @@ pub struct Toxiproxy {
 #[derive(Debug, Args)]
 pub struct Tui {
     /// Agents to attach to: unix:PATH or http://HOST:PORT [default: the user's own; without one, one is started inside]
-    #[arg(long, value_name = "AGENT")]
+    #[arg(long, visible_alias = "socket", value_name = "AGENT")]
     pub attach: Vec<String>,
     /// A file with the token for agents reached over TCP
     #[arg(long, env = "MURPHY_TOKEN_FILE", value_name = "FILE", hide_env_values = true, value_hint = ValueHint::FilePath)]

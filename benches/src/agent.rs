@@ -71,6 +71,14 @@ impl Agent {
         self.murphy(&["disarm", id]).map(drop)
     }
 
+    /// A number of the evidence of the only fault that is on.
+    pub fn number(&self, name: &str) -> io::Result<f64> {
+        let out = self.murphy(&["list", "--json"])?;
+        let rest = out.split(&format!("\"{name}\":")).nth(1).unwrap_or_default().trim_start();
+        let end = rest.find([',', '}', '\n']).unwrap_or(rest.len());
+        rest[..end].trim().parse().map_err(|_| io::Error::other(format!("no {name} in {out}")))
+    }
+
     fn murphy(&self, args: &[&str]) -> io::Result<String> {
         let done = Command::new(murphy_binary()?)
             .args(args)

@@ -4,8 +4,8 @@ use crate::live::Live;
 use crate::record;
 use crate::rule::Rule;
 use inject::{
-    Armed, BoxFuture, Container, Containers, InjectError, Injector, NoContainers, Order, Outcomes, Plan,
-    Recovered, Refusal, Swept, UndoLog, UndoRecord,
+    Armed, BoxFuture, Container, Containers, InjectError, Injector, Leftover, NoContainers, Order, Outcomes,
+    Plan, Recovered, Refusal, Swept, UndoLog, UndoRecord,
 };
 use model::sample::TargetState;
 use model::target::FsSpec;
@@ -248,6 +248,9 @@ impl FsInjector {
     }
 
     fn undo(&self, record: &UndoRecord) -> Recovered {
+        if let Ok(left) = serde_json::from_value::<record::Left>(record.data.clone()) {
+            return left.mount.undo();
+        }
         let act: Act = match serde_json::from_value(record.data.clone()) {
             Ok(act) => act,
             Err(e) => return Recovered::Failed(format!("the undo record does not say what was armed: {e}")),
@@ -315,6 +318,10 @@ impl Injector for FsInjector {
     fn totals(&self) -> BTreeMap<TargetRef, Sample> {
         let open: Vec<_> = self.lock().iter().map(|(name, open)| (name.clone(), open.clone())).collect();
         open.into_iter().map(|(name, open)| (TargetRef::new(TargetKind::Fs, name), open.totals())).collect()
+    }
+
+    fn leftovers(&self) -> Vec<Leftover> {
+        record::unserved()
     }
 
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>> {

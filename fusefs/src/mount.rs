@@ -30,6 +30,9 @@ pub(crate) struct Detached {
     pub(crate) mount: OwnedFd,
 }
 
+/// How marks begin.
+const MARK: &str = "murphy-";
+
 /// What identifies a mount beyond confusion. The kernel's own numbers of mounts and devices are given to others as soon as
 /// they are free, so each mount has a mark in what is shown as its source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +53,7 @@ impl MountId {
     pub(crate) fn mark() -> String {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let now = host::clock::boottime().as_nanos();
-        format!("murphy-{now:x}{:x}{:x}", std::process::id(), COUNT.fetch_add(1, Relaxed))
+        format!("{MARK}{now:x}{:x}{:x}", std::process::id(), COUNT.fetch_add(1, Relaxed))
     }
 }
 
@@ -173,6 +176,16 @@ impl Place {
         self.table().iter().any(|line| line.is(mount))
     }
 
+    /// The mounts of ours in the place's namespace: where each is, and which it is.
+    pub(crate) fn ours(&self) -> Vec<(PathBuf, MountId)> {
+        let of = |line: Mounted| {
+            let mark = line.source.split_once(':')?.0;
+            let ours = line.kind == "fuse.murphy" && mark.starts_with(MARK);
+            ours.then(|| (line.at, MountId { mark: mark.to_owned(), dev: line.device }))
+        };
+        self.table().into_iter().filter_map(of).collect()
+    }
+
     /// The mounts of the place's namespace.
     fn table(&self) -> Vec<Mounted> {
         let table = match self.pid {
@@ -214,6 +227,8 @@ pub(crate) struct Mounted {
     parent: u64,
     /// Where it is.
     at: PathBuf,
+    /// Its filesystem's device number.
+    device: (u32, u32),
     /// Its type.
     pub(crate) kind: String,
     /// What is shown as its source.
@@ -224,11 +239,14 @@ impl Mounted {
     fn read(line: &str) -> Option<Mounted> {
         let mut words = line.split(' ');
         let (id, parent) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        let at = unescaped(words.nth(2)?);
+        let device = words.next()?.split_once(':')?;
+        let device = (device.0.parse().ok()?, device.1.parse().ok()?);
+        let at = unescaped(words.nth(1)?);
         let mut rest = line.split_once(" - ")?.1.split(' ');
         Some(Mounted {
             id,
             parent,
+            device,
             at: at.into(),
             kind: rest.next()?.to_owned(),
             source: unescaped(rest.next()?),
@@ -290,6 +308,7 @@ mod tests {
         let mounted = Mounted::read(line).unwrap();
         assert_eq!((mounted.at.to_str(), mounted.kind.as_str()), (Some("/srv/a b"), "fuse.murphy"));
         let id = |mark: &str| MountId { mark: mark.into(), dev: (0, 39) };
+        assert_eq!(mounted.device, (0, 39));
         assert!(mounted.is(&id("murphy-1f")) && !mounted.is(&id("murphy-1")));
         assert_ne!(MountId::mark(), MountId::mark());
     }

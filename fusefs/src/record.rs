@@ -1,12 +1,17 @@
 //! What is written down of a mount before it is attached, so that another process can take it away.
 
 use crate::mount::{MountId, Place};
-use inject::{Recovered, Swept};
-use model::TargetRef;
+use inject::{Leftover, Recovered, Swept, UndoRecord};
+use model::{TargetKind, TargetRef};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long an answer may take.
+const LATE: Duration = Duration::from_secs(2);
 
 /// The folder of these records in an agent's state directory.
 const FOLDER: &str = "mounts";
@@ -82,6 +87,8 @@ impl Record {
                 "something else is mounted over {}; unmount that, then run `murphy recover`",
                 self.path.display()
             )),
+            // Someone else was faster: a watchdog, `murphy recover`, `murphy doctor --fix`.
+            Err(_) if !place.knows(id) => Recovered::Gone("it is not mounted any more".into()),
             Err(e) => Recovered::Failed(format!("umount {}: {e}", self.path.display())),
         }
     }
@@ -110,6 +117,66 @@ pub(crate) fn sweep(state_dir: &Path) -> Vec<Swept> {
         });
     }
     out
+}
+
+/// Mounts of ours that nobody serves any more, in every mount namespace that can be seen; without a log.
+pub(crate) fn unserved() -> Vec<Leftover> {
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    let mine = namespace_of(std::process::id()).ok();
+    let mut places = vec![Place { path: PathBuf::new(), pid: None }];
+    let mut seen: BTreeSet<u64> = mine.into_iter().collect();
+    for pid in pids {
+        if namespace_of(pid).is_ok_and(|ns| seen.insert(ns)) {
+            places.push(Place { path: PathBuf::new(), pid: Some(pid) });
+        }
+    }
+    let mut out = Vec::new();
+    for place in places {
+        for (path, mount) in place.ours() {
+            let at = Place { path: path.clone(), pid: place.pid };
+            let Ok(namespace) = at.pid.map(namespace_of).transpose() else { continue };
+            if is_served(&at) {
+                continue;
+            }
+            let within =
+                at.pid.map_or(String::new(), |pid| format!(" in the mount namespace of process {pid}"));
+            let boot = host::clock::boot_id().to_owned();
+            let target = TargetRef::new(TargetKind::Fs, path.to_string_lossy());
+            let record = Record { target, path: path.clone(), namespace, mount, boot };
+            out.push(Leftover {
+                record: UndoRecord {
+                    injector: "fs".into(),
+                    act: format!("a mount on {}{within} that nobody serves", path.display()),
+                    undo: format!("umount -l {}{within}", path.display()),
+                    data: serde_json::to_value(Left { mount: record }).unwrap_or_default(),
+                    ends_with_agent: false,
+                },
+                owner: None,
+            });
+        }
+    }
+    out
+}
+
+/// The data of an undo record of a mount that was found.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Left {
+    pub(crate) mount: Record,
+}
+
+/// Whether someone answers. What is asked may be what a fault makes late, so nobody waits for the answer for long:
+/// late is an answer too.
+fn is_served(place: &Place) -> bool {
+    let (tell, told) = std::sync::mpsc::channel();
+    let path = place.seen_from_here();
+    let ask = move || {
+        let dead = fs::metadata(&path).is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN));
+        // Whoever asked may have stopped waiting.
+        let _ = tell.send(!dead);
+    };
+    let asked = std::thread::Builder::new().name("murphy-fs-left".into()).spawn(ask);
+    asked.is_err() || told.recv_timeout(LATE).unwrap_or(true)
 }
 
 /// The number of a process's mount namespace.

@@ -79,17 +79,24 @@ impl Netns {
     /// that can be seen is in it any more.
     pub fn find(id: NetnsId, first: &Path) -> Option<Netns> {
         let is = |path: &Path| fs::metadata(path).is_ok_and(|m| m.dev() == id.dev && m.ino() == id.inode);
-        let names = fs::read_dir("/run/netns").into_iter().flatten().flatten().map(|entry| entry.path());
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
-        let processes = processes
-            .filter(|p| p.file_name().is_some_and(|n| n.as_encoded_bytes()[0].is_ascii_digit()))
-            .map(|p| p.join("ns/net"));
-        [first.to_owned(), "/proc/self/ns/net".into()]
-            .into_iter()
-            .chain(names)
-            .chain(processes)
+        std::iter::once(first.to_owned())
+            .chain(paths())
             .filter(|path| is(path))
             .find_map(|path| Netns::open(&path).ok().filter(|ns| ns.id == id))
+    }
+
+    /// All that can be seen: that of this process, those with a name, those of processes. Each once.
+    pub fn all() -> Vec<Netns> {
+        let mut out: Vec<Netns> = Vec::new();
+        for path in paths() {
+            let Ok(about) = fs::metadata(&path) else { continue };
+            if out.iter().any(|ns| ns.id.dev == about.dev() && ns.id.inode == about.ino()) {
+                continue;
+            }
+            // What is in /run/netns and is no namespace (yet) is none of ours.
+            out.extend(Netns::open(&path).ok());
+        }
+        out
     }
 
     /// What identifies it.
@@ -134,6 +141,16 @@ pub fn in_a_new_one<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     })
 }
 
+/// Where namespaces are found, this process's own first.
+fn paths() -> impl Iterator<Item = PathBuf> {
+    let names = fs::read_dir("/run/netns").into_iter().flatten().flatten().map(|entry| entry.path());
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let processes = processes
+        .filter(|p| p.file_name().is_some_and(|n| n.as_encoded_bytes()[0].is_ascii_digit()))
+        .map(|p| p.join("ns/net"));
+    std::iter::once(PathBuf::from("/proc/self/ns/net")).chain(names).chain(processes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +160,7 @@ mod tests {
         let mine = Netns::mine().unwrap();
         assert!(mine.is_mine());
         assert_eq!(Netns::find(mine.id(), Path::new("/nowhere")).unwrap().id(), mine.id());
+        assert_eq!(Netns::all().iter().filter(|ns| ns.id() == mine.id()).count(), 1);
         assert!(Netns::open(Path::new("/proc/self/status")).is_err());
         assert!(Netns::named("../x").is_err());
         assert!(Netns::find(NetnsId { dev: mine.id().dev, inode: 1 }, mine.path()).is_none());

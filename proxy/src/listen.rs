@@ -149,6 +149,10 @@ pub(crate) fn listening(socket: TcpSocket) -> io::Result<TcpListener> {
 
 fn bound(address: SocketAddr, transparent: bool) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // All addresses are IPv4's too, whatever net.ipv6.bindv6only says.
+        let _ = SockRef::from(&socket).set_only_v6(false);
+    }
     // Connections of a proxy that was there before may still be in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     if transparent {

@@ -13,16 +13,18 @@ mod faults;
 mod halt;
 mod list;
 mod mount;
+mod packaged;
 mod recover;
 mod requests;
 mod run;
+mod sidecar;
 mod targets;
 mod toxiproxy;
 mod tui;
 mod watch;
 
 use crate::cli::{Cli, Verb};
-use crate::failure::{self, FAILED, Failure, Outcome, WRONG};
+use crate::failure::{self, FAILED, Outcome, WRONG};
 use crate::house;
 use clap::{CommandFactory, Parser};
 use std::io::{self, Write};
@@ -69,18 +71,8 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Schema => print(&(pretty(&model::experiment::schema()) + "\n")),
         Verb::Faults(args) => faults::faults(&args),
         Verb::Ca(args) => ca::ca(args),
-        Verb::Completions { shell } => {
-            let mut out = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "murphy", &mut out);
-            print(&String::from_utf8_lossy(&out))
-        }
-        Verb::Man => {
-            let mut out = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut out).map_err(|e| {
-                Failure::cannot(format!("cannot make the manual page: {e}"), "this should not happen")
-            })?;
-            print(&String::from_utf8_lossy(&out))
-        }
+        Verb::Completions { shell } => packaged::completions(shell),
+        Verb::Man { dir } => packaged::man(dir.as_deref()),
         Verb::Exec(args) => exec::exec(&args),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Demo(args) => house::block_on(demo::demo(args)),
@@ -96,6 +88,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Connections(args) => house::block_on(connections::connections(args)),
         Verb::Requests(args) => house::block_on(requests::requests(args)),
         Verb::Halt(args) => house::block_on(halt::halt(args)),
+        Verb::Sidecar(args) => sidecar::sidecar(args),
         Verb::Recover(args) => house::block_on(recover::recover(args)),
         Verb::Watch(args) => house::block_on(watch::watch(args)),
     }

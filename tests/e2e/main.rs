@@ -23,6 +23,7 @@ mod programs;
 mod redis;
 mod requests;
 mod run;
+mod sidecar;
 mod tls;
 mod told;
 mod toxiproxy;

@@ -115,6 +115,15 @@ fn texts_for_programs_read_as_what_they_are() {
         murphy(dir.path(), &["man"]).out.starts_with(".ie")
             || murphy(dir.path(), &["man"]).out.contains(".TH murphy")
     );
+    let pages = dir.path().join("pages").join("man1");
+    let place = pages.display().to_string();
+    assert_eq!(murphy(dir.path(), &["man", "--dir", &place]).code, 0);
+    for (page, says) in [("murphy.1", "murphy-run(1)"), ("murphy-run.1", "--report")] {
+        let text = std::fs::read_to_string(pages.join(page)).unwrap().replace("\\-", "-");
+        assert!(text.contains(says), "{page}: {text}");
+    }
+    let refused = murphy(dir.path(), &["man", "--dir", "/proc/none"]);
+    assert!(refused.code != 0 && refused.err.contains("/proc/none"), "{refused:?}");
 }
 
 /// What is made from the catalogue and kept in the repository is what the catalogue makes today. `MURPHY_UPDATE=1` writes

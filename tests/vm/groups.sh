@@ -35,14 +35,25 @@ grep -qi fork /tmp/forks || fail "everyone could start processes: $(cat /tmp/for
 echo "pids=3: $(head -1 /tmp/forks); forks_refused $(number forks_refused)"
 disarm
 
-if [ -b /dev/vda ]; then
-  mkdir -p /disk; mke2fs -q /dev/vda 2>/dev/null || mkfs.ext2 /dev/vda > /dev/null 2>&1 || fail "no mkfs"
-  modprobe ext4 2>/dev/null || true; mount /dev/vda /disk || fail "no ext2"
-  arm cgroup_squeeze write=1MB/s path=/disk
-  echo "io.max: $(cat $G/io.max)"; grep -q wbps=1000000 $G/io.max || fail "io.max"
+for disk in ubda vda; do
+  [ -e /sys/block/$disk ] || continue
+  [ -b /dev/$disk ] || mknod /dev/$disk b $(tr : ' ' < /sys/block/$disk/dev)
+  mkdir -p /disk; mke2fs -F /dev/$disk > /tmp/said 2>&1 || fail "no mke2fs: $(cat /tmp/said)"
+  mount -t ext4 /dev/$disk /disk || mount -t ext2 /dev/$disk /disk || fail "ext4 and ext2 are both not here"
+  # How long it takes the group to write 4 MB to the disk, in hundredths of a second.
+  copy() { a=$(cut -d' ' -f1 /proc/uptime); sh -c "echo \$\$ > $G/cgroup.procs; exec dd if=/dev/zero of=/disk/x bs=65536 count=64 conv=fsync" 2> /dev/null
+    b=$(cut -d' ' -f1 /proc/uptime); echo "$a $b" | awk '{ print int(($2 - $1) * 100) }'; }
+  free=$(copy)
+  arm cgroup_squeeze write=1MB/s read=2MB/s path=/disk
+  echo "io.max: $(cat $G/io.max)"; grep -q "rbps=2000000 wbps=1000000" $G/io.max || fail "io.max: $(cat $G/io.max)"
+  slow=$(copy); echo "4.2 MB to the disk take $slow hundredths of a second, and $free without"
+  [ $slow -ge 300 ] && [ $slow -le 700 ] || fail "that is not 1 MB/s"
   disarm; [ -z "$(cat $G/io.max)" ] || grep -q wbps=max $G/io.max || fail "io.max stays: $(cat $G/io.max)"
-  echo "and given back: '$(cat $G/io.max)'"
-fi
+  again=$(copy); echo "and given back: '$(cat $G/io.max)', $again hundredths"
+  [ $again -lt 200 ] || fail "it is still slow"
+  umount /disk
+done
+[ -d /disk ] || fail "no disk"
 
 arm pause
 grep -q "frozen 1" $G/cgroup.events || fail "not frozen"

@@ -1,4 +1,5 @@
-//! Faults on a network, by either engine, beside a plain `tc netem`: two namespaces on a veth pair, one-way times by one clock.
+//! Faults on a network, by either engine, beside a plain `tc netem`: two namespaces on a veth pair, and
+//! the loopback of one; one-way times by one clock.
 //!
 //! `cargo build --release && cargo run --release -p murphy-benches --bin network -- [--murphy FILE] [--quick] [ENGINE…]`
 //!
@@ -73,14 +74,19 @@ impl Bench {
     fn arm(&self, engine: &str, direction: &str, fault: &str, tc: &str) -> io::Result<On> {
         // What comes in is met at the second host, what leaves at the first; the packets are the same.
         let host = if direction == "ingress" { &self.pair.b } else { &self.pair.a };
+        let link = if direction == "lo" { "lo" } else { &host.link };
         if engine == "plain" {
-            host.sh(&format!("tc qdisc add dev {} root netem limit 1000000 {tc}", host.link))?;
-            return Ok(On::Plain(host.link.clone()));
+            host.sh(&format!("tc qdisc add dev {link} root netem limit 1000000 {tc}"))?;
+            return Ok(On::Plain(link.to_owned()));
         }
+        let which = match direction {
+            "lo" => "interface=lo".to_owned(),
+            direction => format!("direction={direction}"),
+        };
         let mut child = Command::new(&self.murphy)
             .args(["arm", &format!("process:{}", host.keeper.id())])
             .args(fault.split(' '))
-            .args([&format!("direction={direction}"), &format!("engine={engine}"), "--for", "10m"])
+            .args([&which, &format!("engine={engine}"), "--for", "10m"])
             .env("MURPHY_STATE_DIR", format!("/tmp/murphy-bench-{}", std::process::id()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -106,8 +112,8 @@ impl Bench {
     fn end(&self, on: On) {
         match on {
             On::Plain(link) => {
-                let host = if link == self.pair.a.link { &self.pair.a } else { &self.pair.b };
-                host.sh(&format!("tc qdisc del dev {link} root")).ok();
+                // Plain ones are on what leaves, or on the loopback: always at the first host.
+                self.pair.a.sh(&format!("tc qdisc del dev {link} root")).ok();
             }
             On::Murphy(mut child) => {
                 let pid = child.id().to_string();
@@ -120,18 +126,23 @@ impl Bench {
     fn cases(engines: &[String]) -> Vec<(&str, &str)> {
         let both = |engine: &String| engine != "plain";
         let out = engines.iter().map(|e| (e.as_str(), "egress"));
-        out.chain(engines.iter().filter(|e| both(e)).map(|e| (e.as_str(), "ingress"))).collect()
+        let out = out.chain(engines.iter().filter(|e| both(e)).map(|e| (e.as_str(), "ingress")));
+        out.chain(engines.iter().map(|e| (e.as_str(), "lo"))).collect()
     }
 
     fn delays(&self, engines: &[String]) -> io::Result<()> {
-        println!("\none way, 300 packets each; without a fault {:.3} ms\n", median(&self.one_way(300)?));
+        println!(
+            "\none way, 300 packets each; without a fault {:.3} ms, on lo {:.3} ms\n",
+            median(&self.one_way("", 300)?),
+            median(&self.one_way("lo", 300)?)
+        );
         println!("| engine | direction | asked ms | median error ms | p99 error ms | lost | pressure |");
         println!("|---|---|---|---|---|---|---|");
         for (engine, direction) in Self::cases(engines) {
             for asked in [1_u32, 10, 100] {
                 let fault = format!("net_delay delay={asked}ms");
                 let on = self.arm(engine, direction, &fault, &format!("delay {asked}ms"))?;
-                let mut late = self.one_way(300)?;
+                let mut late = self.one_way(direction, 300)?;
                 self.end(on);
                 late.sort_by(f64::total_cmp);
                 let error = |q: f64| late[((late.len() - 1) as f64 * q) as usize] - f64::from(asked);
@@ -161,7 +172,7 @@ impl Bench {
             ] {
                 let on = self.arm(engine, direction, fault, tc)?;
                 let n = 10_000;
-                let came = self.flood(n, 20_000, 100)?;
+                let came = self.flood(direction, n, 20_000, 100)?;
                 self.end(on);
                 let lost = n - came.len() as u64;
                 let sd = (n as f64 * share * (1.0 - share)).sqrt();
@@ -186,7 +197,7 @@ impl Bench {
             for asked in [8_u32, 100] {
                 let fault = format!("net_rate rate={asked}Mbit/s queue=50ms");
                 let on = self.arm(engine, direction, &fault, &format!("rate {asked}mbit"))?;
-                let got = self.fill(f64::from(asked) * 1.5, Duration::from_secs(2))?;
+                let got = self.fill(direction, f64::from(asked) * 1.5, Duration::from_secs(2))?;
                 self.end(on);
                 println!("| {engine} | {direction} | {asked} | {got:.2} |");
             }
@@ -199,16 +210,15 @@ impl Bench {
             "\nwith 10 ms\n\n| engine | direction | TCP Gbit/s | of 100,000 packets at 50,000/s lost | pressure |"
         );
         println!("|---|---|---|---|---|");
-        let bare = self.blast(Duration::from_secs(3))?;
-        println!(
-            "| nothing | - | {bare:.2} | {} | {} |",
-            100_000 - self.flood(100_000, 50_000, 0)?.len(),
-            calm()
-        );
+        for direction in ["-", "lo"] {
+            let bare = self.blast(direction, Duration::from_secs(3))?;
+            let lost = 100_000 - self.flood(direction, 100_000, 50_000, 0)?.len();
+            println!("| nothing | {direction} | {bare:.2} | {lost} | {} |", calm());
+        }
         for (engine, direction) in Self::cases(engines) {
             let on = self.arm(engine, direction, "net_delay delay=10ms", "delay 10ms")?;
-            let gbit = self.blast(Duration::from_secs(4))?;
-            let lost = 100_000 - self.flood(100_000, 50_000, 0)?.len();
+            let gbit = self.blast(direction, Duration::from_secs(4))?;
+            let lost = 100_000 - self.flood(direction, 100_000, 50_000, 0)?.len();
             self.end(on);
             println!("| {engine} | {direction} | {gbit:.2} | {lost} | {} |", calm());
         }
@@ -216,8 +226,8 @@ impl Bench {
     }
 
     /// Times of packets from the first host to the second, in milliseconds.
-    fn one_way(&self, n: usize) -> io::Result<Vec<f64>> {
-        let (sender, receiver) = self.sockets()?;
+    fn one_way(&self, direction: &str, n: usize) -> io::Result<Vec<f64>> {
+        let (sender, receiver) = self.sockets(direction)?;
         let mut out = Vec::new();
         for _ in 0..n {
             sender.send(&now().to_be_bytes())?;
@@ -231,8 +241,8 @@ impl Bench {
     }
 
     /// Sends numbered packets at a rate; those that came, in their order.
-    fn flood(&self, n: u64, per_second: u64, padding: usize) -> io::Result<Vec<u64>> {
-        let (sender, receiver) = self.sockets()?;
+    fn flood(&self, direction: &str, n: u64, per_second: u64, padding: usize) -> io::Result<Vec<u64>> {
+        let (sender, receiver) = self.sockets(direction)?;
         let thread = std::thread::spawn(move || {
             let began = Instant::now();
             let mut bytes = vec![0; 8 + padding];
@@ -263,8 +273,8 @@ impl Bench {
     }
 
     /// Fills a link at so many Mbit/s; gives what passed, headers counted.
-    fn fill(&self, mbit: f64, lasts: Duration) -> io::Result<f64> {
-        let (sender, receiver) = self.sockets()?;
+    fn fill(&self, direction: &str, mbit: f64, lasts: Duration) -> io::Result<f64> {
+        let (sender, receiver) = self.sockets(direction)?;
         let thread = std::thread::spawn(move || {
             let began = Instant::now();
             let mut sent = 0.0;
@@ -295,8 +305,9 @@ impl Bench {
     }
 
     /// What one TCP connection carries, in Gbit/s, after its first second.
-    fn blast(&self, lasts: Duration) -> io::Result<f64> {
-        let listener = self.pair.b.run(|| TcpListener::bind((B, 0)))??;
+    fn blast(&self, direction: &str, lasts: Duration) -> io::Result<f64> {
+        let (to, address) = self.receiver(direction);
+        let listener = to.run(|| TcpListener::bind((address, 0)))??;
         let at = listener.local_addr()?;
         let mut sender = self.pair.a.run(|| TcpStream::connect(at))??;
         let (mut receiver, _) = listener.accept()?;
@@ -318,14 +329,21 @@ impl Bench {
         Ok(bytes as f64 * 8.0 / took / 1e9)
     }
 
-    /// A sender on the first host and a receiver on the second.
-    fn sockets(&self) -> io::Result<(UdpSocket, UdpSocket)> {
-        let receiver = self.pair.b.run(|| UdpSocket::bind((B, 0)))??;
+    /// Who receives, and where.
+    fn receiver(&self, direction: &str) -> (&Host, &'static str) {
+        if direction == "lo" { (&self.pair.a, "127.0.0.1") } else { (&self.pair.b, B) }
+    }
+
+    /// A sender on the first host and a receiver on the second, or on the first as well.
+    fn sockets(&self, direction: &str) -> io::Result<(UdpSocket, UdpSocket)> {
+        let (to, address) = self.receiver(direction);
+        let receiver = to.run(|| UdpSocket::bind((address, 0)))??;
         receiver.set_read_timeout(Some(Duration::from_millis(700)))?;
         // Two seconds of packets must have room, or the receiver itself loses some.
         rustix::net::sockopt::set_socket_recv_buffer_size_force(&receiver, 256 << 20).ok();
         let at = receiver.local_addr()?;
-        let sender = self.pair.a.run(|| UdpSocket::bind((A, 0)))??;
+        let from = if direction == "lo" { address } else { A };
+        let sender = self.pair.a.run(|| UdpSocket::bind((from, 0)))??;
         rustix::net::sockopt::set_socket_send_buffer_size_force(&sender, 256 << 20).ok();
         sender.connect(at)?;
         Ok((sender, receiver))
@@ -383,7 +401,7 @@ impl Pair {
     fn start() -> io::Result<Pair> {
         let (a, b) = (Host::start("va")?, Host::start("vb")?);
         a.sh(&format!(
-            "ip link add va type veth peer name vb netns /proc/{}/ns/net && ip addr add {A}/24 dev va && ip link set va up",
+            "ip link set lo up && ip link add va type veth peer name vb netns /proc/{}/ns/net && ip addr add {A}/24 dev va && ip link set va up",
             b.keeper.id()
         ))?;
         b.sh(&format!("ip addr add {B}/24 dev vb && ip link set vb up"))?;

@@ -76,7 +76,7 @@ pub struct Fixed {
 
 /// Looks at this machine, at what the injectors can do on it, and at a state directory. Changes nothing.
 pub fn doctor(state_dir: &Path, injectors: &[Arc<dyn Injector>]) -> Doctor {
-    let leftovers = injectors.iter().flat_map(|i| i.leftovers()).map(|l| found(&l)).chain(mounts()).collect();
+    let leftovers = injectors.iter().flat_map(|i| i.leftovers()).map(|l| found(&l)).collect();
     Doctor {
         machine: probe::all(),
         faults: possible(injectors),
@@ -123,24 +123,6 @@ pub async fn fix(injectors: &[Arc<dyn Injector>]) -> Vec<Fixed> {
 
 fn found(left: &Leftover) -> Found {
     Found { what: left.record.act.clone(), undo: left.record.undo.clone(), owner: left.owner.clone() }
-}
-
-/// Mounts of ours that nobody serves any more.
-fn mounts() -> Vec<Found> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let dead = |line: &str| {
-        let (before, after) = line.split_once(" - ")?;
-        after.starts_with("fuse.murphy ").then_some(())?;
-        let at = before.split(' ').nth(4)?.replace("\\040", " ");
-        // ENOTCONN: its server is gone.
-        let gone = std::fs::metadata(&at).is_err_and(|e| e.raw_os_error() == Some(107));
-        gone.then(|| Found {
-            what: format!("a mount on {at} that nobody serves"),
-            undo: format!("murphy recover; without its log: umount -l {at:?}"),
-            owner: None,
-        })
-    };
-    text.lines().filter_map(dead).collect()
 }
 
 /// What those say that inject it; of one that says nothing, what the catalogue says that it needs.

@@ -5,6 +5,7 @@ use super::socket::{self, NetlinkError, Protocol, Socket};
 use crate::sys;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 const SUBSYSTEM: u16 = 3 << 8;
 const PACKET: u16 = 0;
@@ -34,6 +35,8 @@ pub struct Waiting<'a> {
     pub id: u32,
     /// The interface it came in at.
     pub interface: u32,
+    /// How long ago it came, as far as that is known.
+    pub age: Duration,
     /// How long it is.
     pub length: usize,
     /// Its bytes from the IP header on, as many as are shown.
@@ -52,6 +55,8 @@ impl Queue {
         let socket = Socket::open(Protocol::Netfilter)?;
         // A burst must not make the kernel drop what it wants to tell us.
         let _ = sys::set_option(&socket, libc::SOL_NETLINK, libc::NETLINK_NO_ENOBUFS, 1);
+        // While any socket asks for it, the kernel notes of every packet when it came. Without it they are as if just come.
+        let _ = sys::set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 32 << 20);
         let mut queue = Queue { socket, number: 0 };
         let mut last = NetlinkError { errno: libc::EBUSY, said: String::new() };
@@ -170,12 +175,26 @@ impl Verdicts {
     }
 }
 
+/// What came longer ago than this did not: someone has set the clock.
+const OLDEST: Duration = Duration::from_millis(50);
+
+/// How long ago a moment of the wall clock was: struct nfqnl_msg_packet_timestamp, seconds and microseconds.
+fn age(stamp: &[u8]) -> Option<Duration> {
+    let (seconds, micros) = (attrs::be64(stamp)?, attrs::be64(stamp.get(8..)?)?);
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let now = Duration::new(u64::try_from(now.tv_sec).ok()?, u32::try_from(now.tv_nsec).ok()?);
+    let came = Duration::from_secs(seconds).checked_add(Duration::from_micros(micros))?;
+    now.checked_sub(came).filter(|age| *age < OLDEST)
+}
+
 fn parse(body: &[u8]) -> Option<Waiting<'_>> {
     let rest = body.get(4..)?;
     let (mut id, mut interface, mut whole, mut bytes) = (None, 0, None, &[][..]);
+    let mut came = Duration::ZERO;
     for (kind, value) in attrs::read(rest) {
         match kind {
             1 => id = attrs::be32(value),
+            4 => came = age(value).unwrap_or_default(),
             5 => interface = attrs::be32(value).unwrap_or(0),
             10 => bytes = value,
             13 => whole = attrs::be32(value),
@@ -183,5 +202,5 @@ fn parse(body: &[u8]) -> Option<Waiting<'_>> {
         }
     }
     let length = whole.map_or(bytes.len(), |n| n as usize);
-    Some(Waiting { id: id?, interface, length, bytes })
+    Some(Waiting { id: id?, interface, age: came, length, bytes })
 }

@@ -7,6 +7,7 @@
 //! prepare    a fault read and checked for one namespace, fitted with an engine; words: the same in words and commands
 //! domain     one namespace with everything wired in it: tables (table), wires (emulated/), IFBs (native/)
 //! dns/, occupied, tracked    names, ports, tracked connections
+//! record, undo   what logs hold of it, and taking it back; left: the same, found without a log
 //! ```
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod domain;
 mod emulated;
 mod exempt;
 pub mod filter;
+mod left;
 mod native;
 mod occupied;
 pub mod packet;
@@ -38,7 +40,8 @@ use dns::{Asked, Resolver};
 use domain::{Counted, Domain};
 use host::{Netns, NetnsId};
 use inject::{
-    Armed, BoxFuture, InjectError, Injector, Order, Outcomes, Plan, Recovered, Refusal, UndoLog, UndoRecord,
+    Armed, BoxFuture, InjectError, Injector, Leftover, Order, Outcomes, Plan, Recovered, Refusal, UndoLog,
+    UndoRecord,
 };
 use model::sample::TargetState;
 use model::{Evidence, Fault, Sample, Target, TargetKind, TargetRef, catalogue};
@@ -327,6 +330,10 @@ impl Injector for NetworkInjector {
 
     fn possible(&self, fault: &str) -> Option<inject::Possibility> {
         probe::possible(fault)
+    }
+
+    fn leftovers(&self) -> Vec<Leftover> {
+        left::all()
     }
 
     fn open<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<TargetState, Refusal>> {

@@ -4,7 +4,7 @@ use super::dns::{self, Names, Rules};
 use super::domain::{Domain, can_hold};
 use super::exempt;
 use super::filter::{Carries, Exempt, Filter, Net, Peer, Ports, ports};
-use super::native::{Device, Discipline, place_is_foreign};
+use super::native::{self, Device, Discipline, place_is_foreign};
 use super::part::{Part, What};
 use super::place::{self, Place};
 use super::probe::{Probe, probe};
@@ -266,13 +266,12 @@ fn engine(
     for (link, way) in part.spots() {
         let leaves = way != super::filter::Way::In;
         let place_was_there = place::inside(place, |route| place_is_foreign(route, link.index))?;
-        let text = format!("{} {} {leaves} {} {}", part.id, link.index, std::process::id(), place.ns.id());
-        let hash = model::draw::derive(host::clock::boottime().as_nanos() as u64, &text);
+        let text = format!("{} {} {leaves} {}", part.id, link.index, place.ns.id());
         devices.push(Device {
             link: link.index,
             link_name: link.name.clone(),
             leaves,
-            ifb: format!("mfyi{:08x}", hash as u32),
+            ifb: native::name(&text),
             number,
             place_was_there: place_was_there && !domain.made_place(link.index),
         });

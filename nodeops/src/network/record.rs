@@ -41,6 +41,8 @@ pub(crate) enum Done {
     Ports,
     /// Tracked connections, forgotten for good.
     Forgotten,
+    /// A table that no socket owns, though ours all have an owner; found, never made.
+    Ownerless(String),
     /// Interfaces switched off.
     Down(Vec<Downed>),
 }

@@ -5,7 +5,7 @@ use super::record::{Act, Done, Downed};
 use super::tracked;
 use super::{Inner, lock};
 use host::Netns;
-use host::netlink::nft::{Family, Nft};
+use host::netlink::nft::{Batch, Family, Nft};
 use host::netlink::route::Route;
 use inject::{Recovered, UndoRecord};
 use std::time::{Duration, Instant};
@@ -37,6 +37,7 @@ pub(super) fn undo(inner: &Inner, record: &UndoRecord) -> Recovered {
             let _ = inside(&ns, tracked::forget_queries);
         }),
         Done::Ports | Done::Forgotten => Ok(was_on),
+        Done::Ownerless(table) => inside(&ns, || remove_table(table)),
         Done::Down(all) => inside(&ns, || switch_on(all)),
     };
     match outcome {
@@ -68,8 +69,8 @@ fn take_out(inner: &Inner, act: &Act) -> Result<bool, String> {
 
 /// Whether something was undone. A table that nobody here has is its owner's; it is gone when the owner is.
 fn look_for_table(ns: &Netns, table: &str, was_on: bool) -> Result<bool, String> {
-    if was_on {
-        return Ok(true);
+    if was_on || table.is_empty() {
+        return Ok(was_on);
     }
     let owner = table.split('_').nth(1).and_then(|pid| pid.parse::<u32>().ok());
     if owner == Some(std::process::id()) {
@@ -98,6 +99,21 @@ fn look_for_table(ns: &Netns, table: &str, was_on: bool) -> Result<bool, String>
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Removes a table, unless someone owns it.
+fn remove_table(table: &str) -> Result<bool, String> {
+    let mut nft = Nft::open().map_err(|e| e.to_string())?;
+    let mut batch = Batch::new();
+    for family in [Family::Inet, Family::Netdev] {
+        let all = nft.tables(family).map_err(|e| format!("listing tables: {e}"))?;
+        if all.iter().any(|(name, owned)| name == table && !owned) {
+            batch.remove_table(family, table);
+        }
+    }
+    let any = !batch.is_empty();
+    nft.commit(&batch).map_err(|e| format!("removing table {table}: {e}"))?;
+    Ok(any)
 }
 
 fn inside<T: Send>(ns: &Netns, work: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {

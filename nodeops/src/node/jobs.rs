@@ -177,6 +177,12 @@ fn memory(fault: &Fault, place: &Place, elapsed: Duration) -> Result<Vec<Task>, 
         group: place.groups.clone().filter(|g| g.memory().is_some()),
     };
     let last = amount.to;
+    if let Some(all) = crate::stress::memory_of_machine().filter(|all| !share && last > *all as f64) {
+        return Err(Refusal::new(
+            format!("{} are more than the {} that this machine has", Size(last as u64), Size(all)),
+            "give less; all but the reserve is load=100%",
+        ));
+    }
     let what = if share {
         Percent::new(last * 100.0).map_or_else(String::new, |p| p.to_string())
     } else {
@@ -192,6 +198,13 @@ fn memory(fault: &Fault, place: &Place, elapsed: Duration) -> Result<Vec<Task>, 
     let end = if of.is_empty() || job.reach { end } else { "" };
     let words = format!("{mode}{what}{of}{end} in a child process{}", place.name);
     let mut warnings = Vec::new();
+    if job.reserve == 0 {
+        let whose = if job.group.is_some() { "the group" } else { "the machine" };
+        warnings.push(format!(
+            "reserve=0B leaves nothing: when {whose} is out of memory, the kernel kills. It takes this child first, but \
+             all others stall until then, and may be killed too; without it 64 MiB stay available"
+        ));
+    }
     let limit = place.groups.as_ref().and_then(Cgroups::memory).map(|m| m.limit);
     if let Some(limit) = limit.filter(|limit| !share && last > *limit as f64) {
         warnings.push(format!(
@@ -278,10 +291,24 @@ fn disk(id: &str, fault: &Fault, place: &Place) -> Result<Vec<Task>, Refusal> {
     let at = crate::inroot::directory(&dir.root, &dir.path)
         .and_then(|fd| Ok(rustix::fs::fstatvfs(&fd)?))
         .map_err(|e| Refusal::new(format!("{}: {e}", dir.path.display()), "choose another path"))?;
+    let reserved = inject.flag("reserved");
     let free = at.f_bavail * at.f_frsize;
+    let most = if reserved { at.f_bfree * at.f_frsize } else { free };
+    if let Wanted::Take(size) = wanted
+        && size > most
+    {
+        return Err(Refusal::new(
+            format!(
+                "{} are more than the {} that are free on the filesystem of {}",
+                Size(size),
+                Size(most),
+                dir.path.display()
+            ),
+            "to have it full, whatever others do, give free=0B",
+        ));
+    }
     let words =
         format!("{words} of the filesystem of {}{} ({} free)", dir.path.display(), place.name, Size(free));
-    let reserved = inject.flag("reserved");
     let job = Disk { place: dir.clone(), wanted, reserved, name: name.clone() };
     let leftover = Some((dir, name));
     Ok(vec![Task { job: Job::Disk(job), words, leftover, warnings: vec![] }])

@@ -153,19 +153,29 @@ impl ServiceInjector {
         let unit = &act.unit;
         let again =
             |why: String| Recovered::Failed(format!("{why}; start {unit} by hand, or run `murphy recover`"));
-        let state = match self.systemctl.show(unit).await {
-            Ok(state) => state,
-            Err(why) => return again(why),
-        };
-        match (state.load.as_str(), state.active.as_str()) {
-            ("loaded", "active" | "activating" | "reloading") => {
-                return Recovered::Gone(format!("{unit} runs already"));
+        let began = Instant::now();
+        let state = loop {
+            let state = match self.systemctl.show(unit).await {
+                Ok(state) => state,
+                Err(why) => return again(why),
+            };
+            // An agent that was killed in the middle leaves the command that it had started: that will stop the unit yet.
+            if !systemctl::is_stopping(unit) || began.elapsed() > PATIENCE {
+                break state;
             }
-            ("loaded", _) => {}
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let runs = match (state.load.as_str(), state.active.as_str()) {
+            ("loaded", "active" | "activating" | "reloading") => true,
+            ("loaded", _) => false,
             (other, _) => return Recovered::Gone(format!("{unit} is {other} now")),
-        }
+        };
+        // Also of one that runs: what would stop it in a moment is called off by that.
         if let Err(why) = self.systemctl.ask("start", unit, PATIENCE).await {
             return again(why);
+        }
+        if runs {
+            return Recovered::Gone(format!("{unit} runs already"));
         }
         match self.systemctl.show(unit).await {
             Ok(state) if state.active == "active" => Recovered::Undone,

@@ -30,6 +30,15 @@ pub(super) struct Unit {
     pub invocation: String,
 }
 
+/// Nobody is asked for a password: what is not allowed fails.
+const QUIET: &str = "--no-ask-password";
+
+/// Whether a command of ours is on its way that stops a unit, whoever has started it.
+pub(super) fn is_stopping(unit: &str) -> bool {
+    let words = format!("{QUIET} stop -- {unit}");
+    host::process::list().iter().any(|p| p.command.ends_with(&words))
+}
+
 impl Default for Systemctl {
     fn default() -> Self {
         Systemctl { program: "systemctl".into(), booted: "/run/systemd/system".into() }
@@ -72,7 +81,7 @@ impl Systemctl {
 
     /// Has something done, and waits for it that long.
     pub(super) async fn ask(&self, verb: &str, unit: &str, patience: Duration) -> Result<(), String> {
-        self.run(&["--no-ask-password", verb, "--", unit], patience).await.map(drop)
+        self.run(&[QUIET, verb, "--", unit], patience).await.map(drop)
     }
 
     async fn run(&self, args: &[&str], patience: Duration) -> Result<String, String> {

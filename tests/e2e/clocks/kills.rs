@@ -3,7 +3,7 @@
 //! `MURPHY_CRASH_ROUNDS` sets how many rounds; 9 without it.
 
 use super::tellers::{self, Program, Teller, skew_ms, vdso};
-use crate::ground::{TempDir, eventually, is_root, murphy, murphy_in, need};
+use crate::ground::{TempDir, eventually, is_root, murphy, murphy_in, need, one_fixes};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::process::{Child, Stdio};
@@ -96,6 +96,7 @@ fn nothing_is_left_of_a_changed_clock_whoever_is_killed() {
     if !need("root, to change other programs' clocks", is_root()) {
         return;
     }
+    let _one = one_fixes();
     let Some(mut c) = tellers::c(false) else { return };
     let pristine = vdso(c.pid());
     let rounds = std::env::var("MURPHY_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(9);
@@ -112,6 +113,7 @@ fn a_changed_clock_is_right_again_when_nobody_lives() {
     if !need("root, to change other programs' clocks", is_root()) {
         return;
     }
+    let _one = one_fixes();
     let Some(mut c) = tellers::c(false) else { return };
     let pristine = vdso(c.pid());
     let dir = TempDir::new();

@@ -2,6 +2,7 @@
 
 use super::tellers::{self, Program, Reading, Teller, skew_ms, vdso};
 use crate::ground::{Agent, eventually, is_root, median, need};
+use crate::machine::rig::Group;
 use std::time::{Duration, Instant};
 
 fn ready() -> Option<(Agent, Program)> {
@@ -64,13 +65,73 @@ fn a_strobe_comes_and_goes_and_a_ramp_moves() {
     }
     assert!(turns >= 12 && right > 10 && wrong > 10, "{turns} turns, {right} right, {wrong} wrong");
     agent.disarm(&id);
-    // Live: what is on is changed without anyone standing still, and back.
+}
+
+#[test]
+fn what_is_on_is_changed_and_nobody_stands_still_for_it() {
+    let Some((agent, mut c)) = ready() else { return };
+    let before = vdso(c.pid());
     let id = arm(&agent, &c, "offset=5s");
     assert!((skew_ms(&mut c) - 5_000.0).abs() < 20.0);
-    let changed = agent.murphy(&["arm", "--help"]);
-    assert_eq!(changed.code, 0);
+    let changed = vdso(c.pid());
+    let number = |name: &str| {
+        let all = agent.ask(async |client| client.faults().await).unwrap();
+        all[0].evidence.measured[name]
+    };
+    let stood = number("stop_us");
+    let adjust = |inject: serde_json::Value| {
+        let change = serde_json::from_value(serde_json::json!({"inject": inject})).unwrap();
+        agent.ask(async |client| client.adjust(&id, &change).await)
+    };
+    for (offset, ms) in [("-1h", -3_600_000.0), ("90s", 90_000.0), ("5s", 5_000.0)] {
+        adjust(serde_json::json!({"offset": offset})).unwrap();
+        let seen = skew_ms(&mut c);
+        assert!((seen - ms).abs() < 20.0, "{offset}: {seen} ms");
+        assert!((number("skew_ms") - ms).abs() < 20.0, "{offset}: {} ms", number("skew_ms"));
+    }
+    // The numbers changed, and none of the code.
+    assert_eq!(number("stop_us"), stood);
+    let differ = vdso(c.pid()).iter().zip(&changed).filter(|(a, b)| a != b).count();
+    assert!(differ < 256, "{differ} bytes");
+    // From now on it runs faster.
+    adjust(serde_json::json!({"offset": "5s", "drift": "50%"})).unwrap();
+    let first = skew_ms(&mut c);
+    assert!(eventually(Duration::from_secs(20), || skew_ms(&mut c) > first + 300.0), "it does not drift");
+    // What would freeze sleepers is refused live as well, and what was on stays.
+    let refused = adjust(serde_json::json!({"clocks": "monotonic", "offset": "1h"}));
+    assert!(refused.is_err() && skew_ms(&mut c) > 5_000.0, "{refused:?}");
     agent.disarm(&id);
-    assert!(skew_ms(&mut c).abs() < 20.0);
+    assert!(skew_ms(&mut c).abs() < 20.0 && vdso(c.pid()) == before);
+}
+
+#[test]
+fn all_members_of_a_group_have_it_and_what_they_fork_and_nobody_else() {
+    let Some((agent, mut c)) = ready() else { return };
+    let (Some(mut other), Some(group)) = (tellers::c(false), Group::make(&[])) else { return };
+    let before = vdso(c.pid());
+    // A child of before is a member of its own right.
+    let child = u32::try_from(c.ask("k")[0]).unwrap();
+    for pid in [c.pid(), child] {
+        group.take(pid);
+    }
+    let back = 7_200_000_000_000;
+    let id = agent.arm(&format!("{} clock offset=-2h", group.target()));
+    // In a thread, in the child of before, in one that is forked now.
+    for letter in ["t", "w", "c", "f"] {
+        assert!(near(c.ask(letter)[0], tellers::now() - back, 2_000), "{letter}");
+    }
+    let born = u32::try_from(c.ask("k")[0]).unwrap();
+    assert!(near(c.ask("c")[0], tellers::now() - back, 2_000));
+    assert!(near(other.ask("t")[0], tellers::now(), 2_000), "who is not a member has it");
+    let all = agent.ask(async |client| client.faults().await).unwrap();
+    assert!(all[0].evidence.measured["processes_changed"] >= 2.0, "{:?}", all[0].evidence);
+    agent.disarm(&id);
+    for pid in [c.pid(), child, born, other.pid()] {
+        assert!(vdso(pid) == before, "{pid}: another vDSO than before");
+    }
+    for letter in ["t", "c", "f"] {
+        assert!(near(c.ask(letter)[0], tellers::now(), 2_000), "{letter}");
+    }
 }
 
 #[test]

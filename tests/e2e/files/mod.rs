@@ -3,5 +3,6 @@
 mod container;
 mod crash;
 mod ground;
+mod left;
 mod suites;
 mod words;

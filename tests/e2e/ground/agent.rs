@@ -36,6 +36,13 @@ pub fn murphy_in(dir: &Path) -> Command {
     command
 }
 
+/// The same, with no agent but itself: `murphy arm` holds its fault in the foreground.
+pub fn foreground_in(dir: &Path) -> Command {
+    let mut command = murphy_in(dir);
+    command.env_remove("MURPHY_SOCKET").env("XDG_RUNTIME_DIR", dir);
+    command
+}
+
 /// What a command came to.
 #[derive(Debug)]
 pub struct Finished {

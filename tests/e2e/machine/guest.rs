@@ -19,7 +19,7 @@ fn groups_of_version_2() {
     assert!(fetched.status.success(), "{}", String::from_utf8_lossy(&fetched.stderr));
     let murphy = format!("{}:/murphy", env!("CARGO_BIN_EXE_murphy"));
     let ran = Command::new(scripts.join("vmtest"))
-        .args(["-e", "uml", "-t", "300", "-M", "1200", "-f", &murphy, "--"])
+        .args(["-e", "uml", "-t", "300", "-M", "1200", "-d", "64", "-f", &murphy, "--"])
         .arg(scripts.join("groups.sh"))
         .env("VMTEST_CACHE", &cache)
         .output()

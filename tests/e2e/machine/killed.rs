@@ -3,10 +3,10 @@
 //! `MURPHY_MACHINE_ROUNDS` sets how many rounds; 8 without it. A table at the end says what ended what.
 
 use super::rig::{Group, PATIENCE, Sleepers, Tmpfs, state};
-use crate::ground::{Agent, eventually, murphy, murphy_in, need, text_of, this_machine};
+use crate::ground::{Agent, eventually, murphy, murphy_in, need, running, signal_all, text_of, this_machine};
+use crate::network::hosts::Host;
 use model::draw::{self, Lane};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -23,11 +23,35 @@ struct Ground {
     /// Another one, which is not frozen: who is frozen dies late.
     crowd: Group,
     disk: Tmpfs,
+    /// Whose ports are taken.
+    ports: Host,
+    /// In the command line of what is killed again and again, and of nothing else.
+    prey: String,
+    /// The first of it, for a target must be there.
+    _first: Prey,
     etc: PathBuf,
     limits: String,
     pids: String,
     memory: String,
     room: (u64, u64),
+}
+
+const FILES: [&str; 9] = ["cut", "env", "gone", "hosts", "mode", "moved", "owner", "replaced", "text"];
+
+/// A sleeper of a certain length.
+struct Prey(std::process::Child);
+
+impl Prey {
+    fn start(seconds: &str) -> Prey {
+        Prey(std::process::Command::new("sleep").arg(seconds).spawn().unwrap())
+    }
+}
+
+impl Drop for Prey {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 const MEMORY: [&str; 2] = ["memory.limit_in_bytes", "memory.max"];
@@ -40,7 +64,7 @@ impl Ground {
         let sleepers = Sleepers::start(2);
         let etc = dir.join("etc");
         fs::create_dir(&etc).unwrap();
-        for name in ["mode", "gone", "moved", "text", "hosts", "env"] {
+        for name in FILES {
             fs::write(etc.join(name), TEXT).unwrap();
         }
         group.write(&["pids.max"], "300");
@@ -49,7 +73,27 @@ impl Ground {
         group.take(sleepers.pids()[1]);
         let limits = fs::read_to_string(format!("/proc/{}/limits", sleepers.pids()[0])).unwrap();
         let (pids, memory) = (group.read(&["pids.max"]), group.read(&MEMORY));
-        let mut ground = Ground { sleepers, group, crowd, disk, etc, limits, pids, memory, room: (0, 0) };
+        let ports = Host::start();
+        // What sleep takes as a number, as long as what stress-ng does, and nobody else has.
+        let prey = format!(
+            "77{}.5",
+            dir.to_string_lossy().bytes().fold(1_u32, |n, b| n * 31 % 99_991 + u32::from(b))
+        );
+        let first = Prey::start(&prey);
+        let mut ground = Ground {
+            sleepers,
+            group,
+            crowd,
+            disk,
+            ports,
+            prey,
+            _first: first,
+            etc,
+            limits,
+            pids,
+            memory,
+            room: (0, 0),
+        };
         ground.room = ground.room();
         Some(ground)
     }
@@ -59,11 +103,38 @@ impl Ground {
         (at.f_bfree, at.f_ffree)
     }
 
+    /// Targets that are more than a name.
+    fn open(&self, agent: &Agent) {
+        let net = format!("/proc/{}/ns/net", self.ports.pid());
+        for target in [
+            serde_json::json!({"name": "ports", "netns": {"path": net}}),
+            serde_json::json!({"name": "prey", "process": {"regex": self.prey_line(), "pick": "all"}}),
+        ] {
+            let target: model::Target = serde_json::from_value(target).unwrap();
+            agent.ask(async |c| c.open_target(&target).await).unwrap();
+        }
+    }
+
+    fn prey_line(&self) -> String {
+        format!("sleep {}", self.prey)
+    }
+
+    /// Whether what is to be killed again and again is.
+    fn kills(&self) -> bool {
+        let mut prey = Prey::start(&self.prey);
+        eventually(Duration::from_millis(1500), || prey.0.try_wait().unwrap().is_some())
+    }
+
+    fn stress_ng(&self) -> String {
+        format!("--timeout {}s", self.prey.replace('.', ""))
+    }
+
     fn faults(&self) -> Vec<Vec<String>> {
         let victim = format!("process:{}", self.sleepers.pids()[0]);
         let (group, crowd) = (self.group.target(), self.crowd.target());
         let disk = format!("path={}", self.disk.0.display());
         let file = |name: &str| format!("path={}", self.etc.join(name).display());
+        let etc = format!("path={}", self.etc.display());
         let to = format!("to={}", self.etc.join("elsewhere").display());
         let lines: Vec<Vec<&str>> = vec![
             vec![&victim, "pause"],
@@ -75,6 +146,9 @@ impl Ground {
             vec!["node:self", "inode_fill", &disk, "count=500"],
             vec![&crowd, "pid_fill", "count=50"],
             vec!["node:self", "fd_fill", "count=500"],
+            vec!["netns:ports", "port_fill", "leave=28000"],
+            vec!["node:self", "io", &etc, "rate=100KB/s", "size=64KiB", "block=4KiB", "direct=false"],
+            vec!["process:prey", "kill_loop", "every=100ms"],
         ];
         let mut all: Vec<Vec<String>> =
             lines.into_iter().map(|l| l.into_iter().map(str::to_owned).collect()).collect();
@@ -85,9 +159,16 @@ impl Ground {
             ("file_append", "text", "text=more"),
             ("hosts", "hosts", "names=db"),
             ("env_file", "env", "set=A:2"),
+            ("file_chown", "owner", "user=65534"),
+            ("file_replace", "replaced", "text=other"),
+            ("file_truncate", "cut", "size=3B"),
         ] {
             let line = ["node:self".to_owned(), fault.to_owned(), file(name), more.to_owned()];
             all.push(line.into_iter().filter(|w| !w.is_empty()).collect());
+        }
+        if has_stress_ng() {
+            let args = format!("args=--cpu 1 --cpu-load 1 {}", self.stress_ng());
+            all.push(vec!["node:self".into(), "stress_ng".into(), args]);
         }
         // Last: who joins a frozen group is frozen.
         all.push(vec![group, "pause".into()]);
@@ -117,12 +198,18 @@ impl Ground {
             ("inode_fill", inodes + 400 < self.room.1),
             ("pid_fill", there("pid_fill")),
             ("fd_fill", there("fd_fill")),
+            ("port_fill", there("port_fill")),
+            ("io", there("io")),
+            ("stress_ng", !running(&self.stress_ng()).is_empty()),
             ("file_chmod", fs::metadata(self.etc.join("mode")).is_ok_and(|m| m.mode() & 0o777 == 0)),
             ("file_delete", changed("gone")),
             ("file_move", changed("moved")),
             ("file_append", changed("text")),
             ("hosts", changed("hosts")),
             ("env_file", changed("env")),
+            ("file_chown", fs::metadata(self.etc.join("owner")).is_ok_and(|m| m.uid() == 65534)),
+            ("file_replace", changed("replaced")),
+            ("file_truncate", changed("cut")),
             ("pause (group)", frozen.trim() == "FROZEN" || frozen.contains("frozen 1")),
         ];
         checks.into_iter().filter_map(|(name, on)| on.then_some(name)).collect()
@@ -135,7 +222,7 @@ impl Ground {
         let mut names: Vec<String> =
             fs::read_dir(&self.etc).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
-        if names != ["env", "gone", "hosts", "mode", "moved", "text"] {
+        if names != FILES {
             left.push(format!("{names:?}"));
         }
         if fs::read_dir(&self.disk.0).unwrap().count() > 0 {
@@ -148,6 +235,10 @@ impl Ground {
     }
 }
 
+fn has_stress_ng() -> bool {
+    need("stress-ng", crate::ground::program("stress-ng", &[]).is_some())
+}
+
 /// Children that an agent has started, also when it is dead.
 fn stressors(agent: u32) -> Vec<i32> {
     let line = format!("__stress --parent {agent}");
@@ -157,24 +248,6 @@ fn stressors(agent: u32) -> Vec<i32> {
 fn is_stressor(pid: i32) -> bool {
     !matches!(state(pid as u32), '?' | 'Z' | 'X')
         && text_of(Path::new(&format!("/proc/{pid}/cmdline"))).contains("__stress")
-}
-
-/// Processes with that in their command line.
-fn running(words: &str) -> Vec<i32> {
-    let pids = fs::read_dir("/proc").unwrap().flatten();
-    let pids = pids.filter_map(|e| e.file_name().to_string_lossy().parse::<i32>().ok());
-    pids.filter(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).replace('\0', " ").contains(words)
-    })
-    .collect()
-}
-
-fn signal_all(pids: &[i32], signal: Signal) {
-    // They may be gone already.
-    for pid in pids {
-        let _ = kill(Pid::from_raw(*pid), signal);
-    }
 }
 
 /// Who is killed.
@@ -209,7 +282,7 @@ fn arm_all(agent: &Agent, pid: u32, faults: &[Vec<String>]) -> BTreeMap<&'static
 fn at_any_moment_nothing_is_left() {
     let _one = this_machine();
     let rounds = std::env::var("MURPHY_MACHINE_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(8);
-    // By fault: how often it ended by the kernel, by the watchdog, by recover.
+    // By fault: how often it ended with the agent, by the watchdog, by recover.
     let mut table: BTreeMap<&'static str, [u32; 3]> = BTreeMap::new();
     let mut armed_then = [0_u32; 2];
     for n in 0..rounds {
@@ -217,6 +290,7 @@ fn at_any_moment_nothing_is_left() {
         let dir = agent.dir.path().to_owned();
         let Some(ground) = Ground::make(&dir) else { return };
         let pid = agent.ask(async |c| c.status().await).unwrap().agent.pid;
+        ground.open(&agent);
         let faults = ground.faults();
         let who = [Killed::Agent, Killed::Both, Killed::Agent, Killed::Watchdog][n as usize % 4];
         let watchdogs = || running(&format!("__watchdog --state-dir {}", dir.display()));
@@ -225,7 +299,9 @@ fn at_any_moment_nothing_is_left() {
         if all_on {
             children = arm_all(&agent, pid, &faults);
             let on = ground.on(&children);
-            assert_eq!(on.len(), faults.len(), "round {n}: on are {on:?}");
+            // All but the one that is seen by what it kills.
+            assert_eq!(on.len() + 1, faults.len(), "round {n}: on are {on:?}");
+            assert!(ground.kills(), "round {n}: nothing is killed");
         } else {
             // While it arms, in the middle of whatever it does.
             let home = dir.clone();
@@ -264,9 +340,10 @@ fn at_any_moment_nothing_is_left() {
                 signal_all(&dogs, Signal::SIGSTOP);
                 agent.kill();
                 // The last of a process's threads gives back what it held, a moment after its first has ended.
-                let held = |on: Vec<&str>| on.iter().any(|name| children.contains_key(name));
+                let held = |on: Vec<&str>| on.iter().any(|n| children.contains_key(n) || *n == "stress_ng");
                 eventually(Duration::from_secs(10), || !held(ground.on(&children)));
-                let still = ground.on(&children);
+                let mut still = ground.on(&children);
+                still.extend(ground.kills().then_some("kill_loop"));
                 let column = if who == Killed::Both { 2 } else { 1 };
                 for words in &faults {
                     let name = model::catalogue::find(&words[1]).unwrap().name;
@@ -289,6 +366,7 @@ fn at_any_moment_nothing_is_left() {
         }
         let clean = eventually(PATIENCE, || ground.left(pid).is_empty());
         assert!(clean, "round {n}, {who:?} killed: {:?}", ground.left(pid));
+        assert!(!ground.kills(), "round {n}, {who:?} killed: it is killed on");
         assert!(eventually(PATIENCE, || watchdogs().is_empty()), "round {n}: the watchdog stays");
         let again = murphy(&dir, &["recover"]);
         assert!(again.out.contains("nothing was left behind"), "round {n}: {again:?}");
@@ -298,7 +376,7 @@ fn at_any_moment_nothing_is_left() {
             "{rounds} rounds: {} with all faults on, {} in the middle of arming",
             armed_then[0], armed_then[1]
         );
-        println!("{:<16} {:>24} {:>10} {:>8}", "fault", "kernel (child's death)", "watchdog", "recover");
+        println!("{:<16} {:>24} {:>10} {:>8}", "fault", "with the agent", "watchdog", "recover");
         for (name, [kernel, watchdog, recover]) in table {
             println!("{name:<16} {kernel:>24} {watchdog:>10} {recover:>8}");
         }

@@ -9,5 +9,6 @@ mod guest;
 mod killed;
 mod processes;
 pub mod rig;
+mod services;
 mod stress;
 mod survives;

@@ -81,6 +81,11 @@ fn a_kill_for_want_of_memory_is_what_happened() {
     assert_eq!(numbers.get("oom_killed"), Some(&1.0), "{numbers:?}");
     let last = rig.disarm(&id);
     assert_eq!(last.get("oom_killed"), Some(&1.0), "{last:?}");
+    // Which is said before.
+    let words = ["arm", "node:self", "memory", "size=1GiB", "--for", "9s", "--dry-run"];
+    let plan = |more: &[&str]| rig.agent.murphy(&[&words, more].concat());
+    assert!(plan(&["reserve=0B"]).out.contains("the kernel kills"), "{:?}", plan(&["reserve=0B"]));
+    assert!(!plan(&[]).out.contains("the kernel kills"));
     // With one it stops in time.
     let id = rig.arm(&[&group.target(), "memory", "load=95%", "reserve=16MiB"]);
     let held = rig.number(&id, "held_bytes");

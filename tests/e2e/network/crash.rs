@@ -2,12 +2,12 @@
 //! half way through arming. `MURPHY_NETWORK_ROUNDS` sets how many rounds; 6 without it.
 
 use super::hosts::{B4, Echo, Pair, ask, engine, pair};
-use crate::ground::{TempDir, eventually, murphy, murphy_in};
+use crate::ground::{TempDir, eventually, foreground_in, murphy};
 use std::process::Stdio;
 use std::time::Duration;
 
 /// Something of someone else's on the wire: a root tbf, clsact with a filter, tables.
-fn furnish(pair: &Pair) {
+pub fn furnish(pair: &Pair) {
     let link = &pair.link;
     for line in [
         format!("tc qdisc add dev {link} root handle 9: tbf rate 900mbit burst 100kb latency 50ms"),
@@ -27,7 +27,7 @@ fn furnish(pair: &Pair) {
 }
 
 /// Everything that a fault could have left, without what counts.
-fn look(pair: &Pair) -> String {
+pub fn look(pair: &Pair) -> String {
     pair.a.sh(&format!(
         "nft list ruleset; ip -o link | sed 's/ state .*//'; tc qdisc; tc filter show dev {0} egress; tc filter show dev {0} ingress",
         pair.link
@@ -69,17 +69,27 @@ fn a_kill_at_any_moment_leaves_what_was_there() {
     let before = look(&pair);
     let rounds: usize = std::env::var("MURPHY_NETWORK_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
     let far = Echo::start(&pair.b, B4, 0);
+    let mut on = 0;
     for round in 0..rounds {
         let dir = TempDir::new();
         let fault = &with_engine(FAULTS[round % FAULTS.len()]);
         let mut words: Vec<String> = vec!["arm".into(), format!("process:{}", pair.a.pid())];
         words.extend(fault.split(' ').map(str::to_owned));
         words.extend(["--for".into(), "60s".into()]);
-        let mut child =
-            murphy_in(dir.path()).args(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = foreground_in(dir.path())
+            .args(&words)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         // Before, while and after it is armed: moments that differ from round to round.
         let moment = (model::draw::unit(11, model::draw::Lane::Amount, round as u64) * 700.0) as u64;
         std::thread::sleep(Duration::from_millis(moment));
+        if round + 1 == rounds {
+            // One at least is killed with its fault on, however slow this machine is.
+            assert!(eventually(Duration::from_secs(60), || look(&pair) != before), "{fault} is never on");
+        }
+        on += usize::from(look(&pair) != before);
         child.kill().unwrap();
         child.wait().unwrap();
         let mut after = String::new();
@@ -97,4 +107,5 @@ fn a_kill_at_any_moment_leaves_what_was_there() {
         let far = far.at;
         assert!(pair.a.run(|| !ask(far, 1, Duration::from_secs(5)).is_empty()), "round {round}: {fault}");
     }
+    println!("{rounds} rounds, {on} of them with something on when it was killed");
 }

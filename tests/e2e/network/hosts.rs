@@ -15,7 +15,8 @@ pub struct Host {
 }
 
 impl Host {
-    fn start() -> Host {
+    /// A new one. Needs root and unshare.
+    pub fn start() -> Host {
         let keeper = Command::new("unshare")
             .args(["--net", "sleep", "3600"])
             .stdin(Stdio::null())

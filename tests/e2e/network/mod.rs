@@ -1,7 +1,8 @@
 //! Faults of the network through the binary, in namespaces of their own: two hosts on a veth pair, and their loopbacks.
 
 mod crash;
-mod hosts;
+pub mod hosts;
+mod left;
 mod measured;
 mod names;
 mod paths;

@@ -5,7 +5,7 @@ mod queueing;
 mod saved;
 
 pub use link::{Link, LinkKind};
-pub use queueing::{Netem, Qdisc, QdiscStats, Slot, loss, share32};
+pub use queueing::{Netem, OURS, Qdisc, QdiscStats, Slot, loss, share32};
 pub use saved::Saved;
 
 use super::socket::{NetlinkError, Protocol, Socket};

@@ -16,8 +16,8 @@ const ROOT: u32 = 0xffff_ffff;
 const CLSACT: u32 = 0xffff_fff1;
 const INGRESS: u32 = 0xffff_fff2;
 const EGRESS: u32 = 0xffff_fff3;
-/// The handle of our qdiscs and the priority of our filters: "MF".
-const OURS: u16 = 0x4d46;
+/// The handle of our qdiscs and the priority of our filters, by which they are told from those of others: "MF".
+pub const OURS: u16 = 0x4d46;
 
 /// A qdisc as it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]

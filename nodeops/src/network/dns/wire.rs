@@ -167,7 +167,8 @@ fn name(bytes: &[u8], start: usize) -> Option<(String, usize)> {
             192.. => {
                 let to = (length & 63) << 8 | usize::from(*bytes.get(at + 1)?);
                 end.get_or_insert(at + 2);
-                if to >= least {
+                // No name is in the header; and what a query's only name would point to there, is other in the answer.
+                if to >= least || to < HEADER {
                     return None;
                 }
                 (least, at) = (to, to);
@@ -203,6 +204,9 @@ mod tests {
     fn a_name_that_points_at_itself_is_no_name() {
         let mut bytes = Query::ask(7, "a", A).unwrap();
         bytes.splice(12..15, [0xc0, 12]);
+        assert_eq!(query(&bytes), None);
+        // Nor one that points into the header, where the answer has something else.
+        bytes[13] = 1;
         assert_eq!(query(&bytes), None);
     }
 

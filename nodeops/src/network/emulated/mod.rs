@@ -3,6 +3,7 @@
 //! ```text
 //! egress    nf_tables leads what leaves into a TAP device; we hold it, and send it on through a packet socket
 //! ingress   (and lo) nf_tables queues what comes in (NFQUEUE); the kernel holds it, and we say when it goes on
+//! wire      what both have in common: a thread that decides (course), holds (held) and lets go in time
 //! ```
 //!
 //! Never NFQUEUE for what leaves: TCP counts what is queued below it and stops at 128 KiB, however fast the link is.
@@ -12,6 +13,7 @@ mod course;
 mod egress;
 mod held;
 mod ingress;
+mod wire;
 
 pub(crate) use course::{Stage, Tally};
 pub(crate) use egress::Egress;
@@ -24,6 +26,10 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+fn named(what: &str, needs: &str, e: &io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("{what} failed: {e}; it needs {needs}"))
+}
 
 /// What the thread of a wire is told.
 #[derive(Debug)]

@@ -21,6 +21,11 @@ use std::time::{Duration, Instant};
 /// How long what is held in an IFB may take to leave before it is removed.
 const DRAINING: Duration = Duration::from_millis(250);
 
+/// How the names of our IFBs begin; the number of the process that made each follows.
+const NAME: &str = "mfyi";
+/// In the handle of a filter: the place for filters was there before it.
+const KEPT: u32 = 0x100;
+
 /// One IFB and what leads to it, by names that are sure also in another process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Device {
@@ -36,6 +41,61 @@ pub(crate) struct Device {
     pub number: u32,
     /// The place for filters was there before us: it stays.
     pub place_was_there: bool,
+}
+
+impl Device {
+    /// What the filter is called. It says, without any log, what is to be done with its place.
+    fn handle(&self) -> u32 {
+        self.number | if self.place_was_there { KEPT } else { 0 }
+    }
+}
+
+/// A name for an IFB that says who made it; `text` tells it from others.
+pub(crate) fn name(text: &str) -> String {
+    let hash = model::draw::derive(host::clock::boottime().as_nanos() as u64, text);
+    format!("{NAME}{:06x}{:05x}", std::process::id(), hash as u32 & 0xf_ffff)
+}
+
+/// What of ours is in the namespace of this thread, each with the process that made it, where that can be told: IFBs, and
+/// filters that lead to them.
+pub(crate) fn found() -> Result<Vec<(Device, Option<u32>)>, NetlinkError> {
+    let mut route = Route::open()?;
+    let links = route.links()?;
+    let mut out = Vec::new();
+    for link in links.iter().filter(|link| link.kind == "ifb") {
+        let Some(maker) = maker(&link.name) else { continue };
+        let device = Device {
+            link: 0,
+            link_name: String::new(),
+            leaves: false,
+            ifb: link.name.clone(),
+            number: 0,
+            place_was_there: true,
+        };
+        out.push((device, Some(maker)));
+    }
+    let places: Vec<u32> =
+        route.qdiscs()?.into_iter().filter(|q| q.kind == "clsact").map(|q| q.link).collect();
+    for link in links.iter().filter(|link| places.contains(&link.index)) {
+        for handle in route.leads(link.index)? {
+            let device = Device {
+                link: link.index,
+                link_name: link.name.clone(),
+                leaves: true,
+                ifb: String::new(),
+                number: handle & !KEPT,
+                place_was_there: handle & KEPT != 0,
+            };
+            out.push((device, None));
+        }
+    }
+    Ok(out)
+}
+
+/// Who made an IFB of that name; none when it is not of ours.
+fn maker(name: &str) -> Option<u32> {
+    let rest = name.strip_prefix(NAME).filter(|rest| rest.len() == 11)?;
+    rest.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(&rest[..6], 16).ok())?
 }
 
 /// Makes it, in the namespace of this thread. Half made, it is removed again. Gives the IFB's index.
@@ -67,9 +127,10 @@ fn make_with(route: &mut Route, device: &Device, discipline: &Discipline) -> Res
         route
             .add_clsact(device.link)
             .map_err(|e| step(&format!("making clsact at {at}"), "CONFIG_NET_SCH_INGRESS", e))?;
-        route.lead_marked(device.link, device.number, LEAD, lead(device.number), link.index).map_err(
-            |e| step(&format!("making a filter at {at}"), "CONFIG_NET_CLS_BPF and CONFIG_NET_ACT_MIRRED", e),
-        )?;
+        let led = route.lead_marked(device.link, device.handle(), LEAD, lead(device.number), link.index);
+        led.map_err(|e| {
+            step(&format!("making a filter at {at}"), "CONFIG_NET_CLS_BPF and CONFIG_NET_ACT_MIRRED", e)
+        })?;
     }
     Ok(link.index)
 }
@@ -99,7 +160,7 @@ fn remove_with(route: &mut Route, device: &Device) -> Result<bool, NetlinkError>
     let mut any = false;
     let there = route.links()?.into_iter().any(|l| l.index == device.link && l.name == device.link_name);
     if device.leaves && there {
-        any |= route.remove_lead(device.link, device.number)?;
+        any |= route.remove_lead(device.link, device.handle())?;
         if !device.place_was_there {
             route.remove_clsact_if_empty(device.link)?;
         }
@@ -128,4 +189,19 @@ pub(crate) fn place_is_foreign(route: &mut Route, link: u32) -> Result<bool, Net
 pub(crate) fn stats(route: &mut Route, ifb: u32) -> Result<Option<QdiscStats>, NetlinkError> {
     let ours = |kind: &str| kind == "netem" || kind == "tbf";
     Ok(route.qdiscs()?.into_iter().find(|q| q.link == ifb && ours(&q.kind)).map(|q| q.stats))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_who_made_it() {
+        let name = name("x");
+        assert!(name.len() <= 15, "{name} is too long for an interface");
+        assert_eq!(maker(&name), Some(std::process::id()));
+        for other in ["ifb0", "mfy0", "mfyprobe0", "mfyi00001", "mfyi00000100zzz"] {
+            assert_eq!(maker(other), None, "{other}");
+        }
+    }
 }

@@ -1,0 +1,158 @@
+//! What faults have left in any network namespace, found by looking there, without a log.
+//!
+//! Only engine=native leaves something: an IFB, and a filter that leads to it. What leads packets there is a table that its
+//! agent's socket owns, so where there is such a table, its agent lives, and all of it is that one's. A TAP device and a
+//! queue end with their descriptors, and so does a table; one without an owner was copied by someone (`nft -f`).
+
+use super::native::{self, Device};
+use super::record::{Act, Done};
+use host::Netns;
+use host::netlink::nft::{Family, Nft};
+use inject::{Leftover, UndoRecord};
+use std::collections::BTreeMap;
+
+/// All of it. A namespace that cannot be entered is passed over: what would undo something there could not either.
+pub(super) fn all() -> Vec<Leftover> {
+    let all = Netns::all().into_iter();
+    all.flat_map(|ns| ns.run(|| look(&ns)).unwrap_or_default()).collect()
+}
+
+/// In the namespace of this thread, which is that one.
+fn look(ns: &Netns) -> Vec<Leftover> {
+    let tables = tables(ns);
+    // One agent at a time has faults in a namespace.
+    let owner = tables.iter().find(|(_, owned)| **owned).map(|(name, _)| owner_of(name));
+    let mut out = Vec::new();
+    for (table, owned) in &tables {
+        let maker = maker(table).filter(|pid| is_murphy(*pid));
+        out.push(Leftover {
+            record: record(
+                ns,
+                format!("the table {table} of nf_tables in {}", ns.id()),
+                format!("nft delete table inet {table}; nft delete table netdev {table}"),
+                Done::Ownerless(table.clone()),
+            ),
+            owner: if *owned { Some(owner_of(table)) } else { maker.map(|pid| format!("process {pid}")) },
+        });
+    }
+    let found = native::found().unwrap_or_default();
+    // A filter is made after its IFB, by the same agent.
+    let alive = |maker: &Option<u32>| maker.filter(|pid| is_murphy(*pid)).map(|pid| format!("process {pid}"));
+    let arming = found.iter().find_map(|(_, maker)| alive(maker));
+    for (device, maker) in found {
+        let by =
+            owner.clone().or_else(|| alive(&maker)).or_else(|| arming.clone().filter(|_| maker.is_none()));
+        out.push(Leftover { record: of_device(ns, device), owner: by });
+    }
+    out
+}
+
+fn of_device(ns: &Netns, device: Device) -> UndoRecord {
+    let (act, undo) = if device.leaves {
+        let at = &device.link_name;
+        (
+            format!("a filter of murphy's at {at} in {}", ns.id()),
+            format!("tc filter del dev {at} egress prio {}", host::netlink::route::OURS),
+        )
+    } else {
+        (format!("the interface {} in {}", device.ifb, ns.id()), format!("ip link del {}", device.ifb))
+    };
+    record(ns, act, undo, Done::Native { table: String::new(), devices: vec![device] })
+}
+
+fn record(ns: &Netns, act: String, undo: String, done: Done) -> UndoRecord {
+    UndoRecord {
+        injector: "network".into(),
+        act,
+        undo,
+        data: Act::new("", ns, done).json(),
+        ends_with_agent: false,
+    }
+}
+
+/// Tables with names as ours have them in that namespace, and whether a socket owns each.
+fn tables(ns: &Netns) -> BTreeMap<String, bool> {
+    let mut out = BTreeMap::new();
+    let Ok(mut nft) = Nft::open() else { return out };
+    for family in [Family::Inet, Family::Netdev] {
+        for (name, owned) in nft.tables(family).unwrap_or_default() {
+            let inode = name.rsplit_once('_').and_then(|(_, inode)| inode.parse::<u64>().ok());
+            if maker(&name).is_some() && inode == Some(ns.id().inode) {
+                *out.entry(name).or_default() |= owned;
+            }
+        }
+    }
+    out
+}
+
+/// The process in the name of a table of ours.
+fn maker(table: &str) -> Option<u32> {
+    table.strip_prefix("murphy_")?.split_once('_')?.0.parse().ok()
+}
+
+fn owner_of(table: &str) -> String {
+    match maker(table).filter(|pid| is_murphy(*pid)) {
+        Some(pid) => format!("process {pid}"),
+        // It lives, or its table would be gone: in another namespace of processes, where it has another number.
+        None => "an agent that cannot be seen from here".to_owned(),
+    }
+}
+
+/// Whether a process lives and is one of murphy's.
+fn is_murphy(pid: u32) -> bool {
+    host::process::same_program(pid) || host::process::stat(pid).is_ok_and(|s| s.comm.contains("murphy"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host::netlink::route::Route;
+    use inject::Recovered;
+
+    /// A namespace with what an agent that died might have left, and what others have there.
+    fn inside(work: impl FnOnce(&Netns, &mut Route) + Send) {
+        let entered = host::netns::in_a_new_one(|| {
+            let ns = Netns::open(std::path::Path::new("/proc/thread-self/ns/net")).unwrap();
+            let mut route = Route::open().unwrap();
+            // Without CAP_NET_ADMIN or the module there is nothing to look for.
+            if route.add_ifb("mfyi3ffff0abcde").is_ok() {
+                route.add_ifb("ifb7").unwrap();
+                work(&ns, &mut route);
+            }
+        });
+        // Not root.
+        let _ = entered;
+    }
+
+    #[test]
+    fn what_a_dead_agent_left_is_found_and_what_others_have_is_not() {
+        inside(|ns, route| {
+            let lo = route.links().unwrap().into_iter().find(|l| l.name == "lo").unwrap();
+            let ifb = route.link("mfyi3ffff0abcde").unwrap().unwrap();
+            let has_filters = route.add_clsact(lo.index).is_ok()
+                && route.lead_marked(lo.index, 3, super::super::table::LEAD, 0x30_0000, ifb.index).is_ok();
+            let left = look(ns);
+            assert_eq!(left.len(), if has_filters { 2 } else { 1 }, "{left:?}");
+            let inner = super::super::Inner::default();
+            for one in &left {
+                assert_eq!(one.owner, None);
+                // This namespace is only that of this thread, where no one finds it by looking for processes.
+                let mut record = one.record.clone();
+                record.data["path"] = format!("/proc/self/task/{}/ns/net", rustix::thread::gettid()).into();
+                assert_eq!(super::super::undo::undo(&inner, &record), Recovered::Undone, "{one:?}");
+            }
+            assert!(look(ns).is_empty());
+            assert!(route.link("ifb7").unwrap().is_some());
+            assert!(!route.qdiscs().unwrap().iter().any(|q| q.kind == "clsact"));
+        });
+    }
+
+    #[test]
+    fn names_of_tables_are_read() {
+        assert_eq!(maker("murphy_4711_4026531840"), Some(4711));
+        for other in ["murphy", "murphy_x_1", "filter", "murphy_4711"] {
+            assert_eq!(maker(other), None, "{other}");
+        }
+        assert!(is_murphy(std::process::id()) && !is_murphy(1));
+    }
+}
