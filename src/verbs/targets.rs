@@ -8,17 +8,17 @@ use std::fmt::Write;
 
 /// `murphy targets`: what is open on the agent, what there is on this machine, and what is in the way of seeing more.
 pub async fn targets(args: Targets) -> Outcome {
+    let mut seen = seen().await;
     let named = args.which.socket.is_some();
-    // Without an agent there is still everything else to be seen.
-    let open = match named || default_socket().exists() {
-        false => Vec::new(),
-        true => match client(&args.which)?.targets().await {
-            Ok(open) => open,
-            Err(e) if named => return Err(e.into()),
-            Err(_) => Vec::new(),
-        },
-    };
-    let seen = seen().await;
+    let mut open = Vec::new();
+    if named || default_socket().exists() {
+        match client(&args.which)?.targets().await {
+            Ok(list) => open = list,
+            // Without an agent there is still everything else to be seen.
+            Err(e) if named => seen.missing.push(format!("what is open on the agent: {e}")),
+            Err(_) => {}
+        }
+    }
     if args.output.json {
         let mut all = serde_json::to_value(&seen).unwrap_or_default();
         all["open"] = serde_json::to_value(&open).unwrap_or_default();
