@@ -96,6 +96,8 @@ pub enum Verb {
     Connections(Connections),
     /// The HTTP requests through the proxies, live; hold some by hand, see who asks most
     Requests(requests::Requests),
+    /// Whether an agent answers, as an exit code: a health check that needs no shell
+    Health(Health),
     /// Take everything back and let nothing be armed until the halt is lifted
     Halt(Halt),
     /// Be beside an application in its pod: install the redirect, run the proxy
@@ -309,6 +311,17 @@ pub struct Targets {
 /// `murphy list`
 #[derive(Debug, Args)]
 pub struct List {
+    /// Which agent.
+    #[command(flatten)]
+    pub which: Which,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `murphy health`
+#[derive(Debug, Args)]
+pub struct Health {
     /// Which agent.
     #[command(flatten)]
     pub which: Which,

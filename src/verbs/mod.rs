@@ -11,6 +11,7 @@ mod doctor;
 mod exec;
 mod faults;
 mod halt;
+mod health;
 mod list;
 mod mount;
 mod packaged;
@@ -87,6 +88,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::List(args) => house::block_on(list::list(args)),
         Verb::Connections(args) => house::block_on(connections::connections(args)),
         Verb::Requests(args) => house::block_on(requests::requests(args)),
+        Verb::Health(args) => house::block_on(health::health(args)),
         Verb::Halt(args) => house::block_on(halt::halt(args)),
         Verb::Sidecar(args) => sidecar::sidecar(args),
         Verb::Recover(args) => house::block_on(recover::recover(args)),

@@ -48,6 +48,7 @@ fn mistakes_teach() {
         5,
         &["no agent at", "the socket does not exist", "murphy agent"],
     );
+    mistake(&["health", "--socket", "nowhere.sock"], 5, &["no agent at"]);
     mistake(&["list", "--socket", "ftp://x"], 2, &["not an agent's address"]);
     mistake(&["arm", "process:4711", "pause", "--for", "5s"], 5, &["no agent at", "murphy agent --socket"]);
 }
@@ -79,6 +80,7 @@ fn everything_has_help() {
         "recover",
         "doctor",
         "targets",
+        "health",
         "exec",
         "faults",
         "schema",
@@ -149,6 +151,8 @@ fn an_agent_by_hand() {
     let port = free_port();
     let agent = Agent::start(&[format!("web=127.0.0.1:{port},127.0.0.1:9")]);
     assert!(agent.murphy(&["list"]).out.contains("nothing is armed"));
+    let health = agent.murphy(&["health"]);
+    assert!(health.code == 0 && health.out.contains("answers"), "{health:?}");
     let plan = agent.murphy(&["arm", "proxy:web", "latency", "delay=1s", "--for", "60s", "--dry-run"]);
     assert!(plan.out.contains("do:") && plan.out.contains("undo:"), "{plan:?}");
     assert!(agent.murphy(&["list"]).out.contains("nothing is armed"), "a plan touches nothing");
