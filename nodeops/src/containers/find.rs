@@ -65,6 +65,10 @@ pub async fn find(target: &TargetRef, spec: &ContainerSpec) -> Result<Vec<Found>
     let all: Vec<Listed> =
         listed.as_array().map(Vec::as_slice).unwrap_or_default().iter().map(Listed::read).collect();
     let mut fit: Vec<&Listed> = all.iter().filter(|c| c.fits(spec)).collect();
+    if fit.is_empty() && spec.or_service {
+        let services: Vec<ContainerSpec> = services_for(spec).collect();
+        fit = all.iter().filter(|c| services.iter().any(|spec| c.fits(spec))).collect();
+    }
     fit.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
     if fit.is_empty() {
         let there: Vec<&str> = all.iter().filter(|c| c.runs()).take(8).map(|c| c.name.as_str()).collect();
@@ -256,9 +260,11 @@ impl Listed {
             self.names.iter().any(|n| n == wanted)
                 || (wanted.len() >= 6 && self.id.starts_with(wanted.as_str()))
         };
-        let label = |wanted: &String| match wanted.split_once('=') {
-            Some((key, value)) => self.label(key) == Some(value),
-            None => self.label(wanted).is_some(),
+        let label = |wanted: &String| {
+            wanted.split(',').all(|one| match one.trim().split_once('=') {
+                Some((key, value)) => self.label(key) == Some(value),
+                None => self.label(one.trim()).is_some(),
+            })
         };
         // `shop/web`: that service of that project.
         let service = |wanted: &String| match wanted.split_once('/') {
@@ -271,6 +277,15 @@ impl Listed {
             && spec.label.as_ref().is_none_or(label)
             && spec.service.as_ref().is_none_or(service)
     }
+}
+
+/// The compose services that the values of its labels may mean.
+fn services_for(spec: &ContainerSpec) -> impl Iterator<Item = ContainerSpec> {
+    let values = spec.label.as_deref().unwrap_or_default().split(',').filter_map(|one| one.split_once('='));
+    values.map(|(_, value)| ContainerSpec {
+        service: Some(value.trim().to_owned()),
+        ..ContainerSpec::default()
+    })
 }
 
 /// Docker Compose and podman-compose mark what they start.
