@@ -209,17 +209,18 @@ fn first_process(id: &str, claimed: u32) -> Option<ProcessId> {
     }
 }
 
-struct Listed {
-    id: String,
-    name: String,
+/// A container as the engine lists it.
+pub(crate) struct Listed {
+    pub(crate) id: String,
+    pub(crate) name: String,
     names: Vec<String>,
-    state: String,
+    pub(crate) state: String,
     created: i64,
-    labels: Value,
+    pub(crate) labels: Value,
 }
 
 impl Listed {
-    fn read(value: &Value) -> Listed {
+    pub(crate) fn read(value: &Value) -> Listed {
         let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
         let names: Vec<String> = value["Names"]
             .as_array()
@@ -238,6 +239,12 @@ impl Listed {
             created: value["Created"].as_i64().unwrap_or_default(),
             labels: value["Labels"].clone(),
         }
+    }
+
+    /// The service of a compose project that it is of: `shop/db`.
+    pub(crate) fn service(&self) -> Option<String> {
+        let part = |what: &str| BASES.iter().find_map(|base| self.label(&format!("{base}.{what}")));
+        Some(format!("{}/{}", part("project")?, part("service")?))
     }
 
     fn runs(&self) -> bool {
@@ -282,10 +289,10 @@ fn services_for(spec: &ContainerSpec) -> impl Iterator<Item = ContainerSpec> {
 }
 
 /// Docker Compose and podman-compose mark what they start.
+const BASES: [&str; 2] = ["com.docker.compose", "io.podman.compose"];
+
 fn compose(container: &Listed, what: &str, wanted: &str) -> bool {
-    ["com.docker.compose", "io.podman.compose"]
-        .iter()
-        .any(|base| container.label(&format!("{base}.{what}")) == Some(wanted))
+    BASES.iter().any(|base| container.label(&format!("{base}.{what}")) == Some(wanted))
 }
 
 fn wanted(spec: &ContainerSpec) -> String {
