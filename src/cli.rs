@@ -7,6 +7,7 @@ mod export;
 mod proxy;
 pub mod requests;
 mod run;
+mod sidecar;
 
 pub use arm::{Arm, Mount};
 pub use ca::{Ca, CaAct};
@@ -14,6 +15,10 @@ pub use connections::{ConnectionAct, Connections};
 pub use export::Export;
 pub use proxy::target_proxy;
 pub use run::{Check, Demo, Run};
+pub use sidecar::{
+    Attach, InCluster, Manifests, Ports, Sidecar, SidecarAct, SidecarInit, SidecarInject, SidecarRun,
+    SidecarWebhook,
+};
 
 use proxy::proxy;
 
@@ -85,6 +90,8 @@ pub enum Verb {
     Exec(Exec),
     /// Take a fault back
     Disarm(Disarm),
+    /// What there is to break on this machine: containers, services, namespaces; and what is in the way of reaching more
+    Targets(Targets),
     /// What is armed, and on what
     #[command(alias = "query")]
     List(List),
@@ -92,8 +99,14 @@ pub enum Verb {
     Connections(Connections),
     /// The HTTP requests through the proxies, live; hold some by hand, see who asks most
     Requests(requests::Requests),
+    /// Whether an agent answers, as an exit code: a health check that needs no shell
+    Health(Health),
     /// Take everything back and let nothing be armed until the halt is lifted
     Halt(Halt),
+    /// Be beside an application in its pod: install the redirect, run the proxy
+    Sidecar(Sidecar),
+    /// Be beside an application whose pod runs already: adds a container to it, which ends by itself
+    Attach(Box<Attach>),
     /// Undo what a killed agent left behind
     Recover(Recover),
     /// What this machine can do, and what is missing for the rest
@@ -111,8 +124,12 @@ pub enum Verb {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// The manual page
-    Man,
+    /// The manual page, or those of all commands as files
+    Man {
+        /// Writes murphy.1 and a page for each command into this directory
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// (internal) processor stress
     #[command(name = "__stress", hide = true, disable_help_flag = true)]
     Stress {
@@ -250,9 +267,15 @@ pub struct Toxiproxy {
 #[derive(Debug, Args)]
 pub struct Tui {
     /// Agents to attach to: unix:PATH or http://HOST:PORT [default: the user's own; without one, one is started inside]
-    #[arg(long, value_name = "AGENT")]
+    #[arg(long, visible_alias = "socket", value_name = "AGENT")]
     pub attach: Vec<String>,
-    /// A file with the token for agents reached over TCP
+    /// Sidecars to attach to: those of the running pods that have these labels (app=web,tier=front), through the API server
+    #[arg(long, value_name = "SELECTOR", conflicts_with = "attach")]
+    pub kube: Option<String>,
+    /// Which cluster and namespace --kube means.
+    #[command(flatten)]
+    pub cluster: InCluster,
+    /// A file with the token for agents reached over TCP, or in pods
     #[arg(long, env = "MURPHY_TOKEN_FILE", value_name = "FILE", hide_env_values = true, value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
     /// Only look; halting stays possible
@@ -283,9 +306,33 @@ pub struct Disarm {
     pub output: Output,
 }
 
+/// `murphy targets`
+#[derive(Debug, Args)]
+#[command(after_help = "What it names can be armed: murphy arm container:shop-web-1 pause --for 10s, and
+murphy arm proxy:shop/db:5432 latency delay=200ms --for 60s in front of a port of a compose service.")]
+pub struct Targets {
+    /// Which agent.
+    #[command(flatten)]
+    pub which: Which,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
 /// `murphy list`
 #[derive(Debug, Args)]
 pub struct List {
+    /// Which agent.
+    #[command(flatten)]
+    pub which: Which,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `murphy health`
+#[derive(Debug, Args)]
+pub struct Health {
     /// Which agent.
     #[command(flatten)]
     pub which: Which,

@@ -18,6 +18,7 @@ use inject::Injector;
 use model::target::{NodeSpec, Target, TargetSpec};
 use model::units::Span;
 use nodeops::NetworkInjector;
+use nodeops::containers::Finder;
 use proxy::ProxyInjector;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,15 @@ use tokio::sync::mpsc;
 /// Everything that injects, ready to be registered.
 pub fn injectors() -> Vec<Arc<dyn Injector>> {
     let network = Arc::new(NetworkInjector::new());
-    injectors_with(Arc::new(ProxyInjector::new()), Arc::new(FsInjector::new()), network)
+    injectors_with(proxies(), files(), network)
+}
+
+fn proxies() -> Arc<ProxyInjector> {
+    Arc::new(ProxyInjector::new().with_containers(Arc::new(Finder)))
+}
+
+fn files() -> Arc<FsInjector> {
+    Arc::new(FsInjector::new().with_containers(Arc::new(Finder)))
 }
 
 /// The same, with those for proxies and files, whose connections and operations someone wants to see, and with that for
@@ -47,7 +56,16 @@ fn injectors_with(
 
 /// Runs a verb on a runtime of its own.
 pub fn block_on(verb: impl Future<Output = Outcome>) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
+    block_on_threads(None, verb)
+}
+
+/// The same with so many threads for what the verb does; none: one a processor.
+pub fn block_on_threads(threads: Option<usize>, verb: impl Future<Output = Outcome>) -> Outcome {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads.max(1));
+    }
+    let runtime = builder.enable_all().build().map_err(|e| {
         Failure::cannot(
             format!("cannot start the runtime: {e}"),
             "look at the limits of this process (ulimit -a)",
@@ -124,9 +142,14 @@ pub fn token(file: &Path) -> Result<control::Token, Failure> {
     })
 }
 
+/// The socket of the user's own agent, as `MURPHY_SOCKET` says.
+pub fn own_socket() -> PathBuf {
+    std::env::var_os("MURPHY_SOCKET").map_or_else(default_socket, PathBuf::from)
+}
+
 /// Every socket of this user's agents that might be there.
 pub fn sockets() -> Vec<PathBuf> {
-    let mut all = vec![std::env::var_os("MURPHY_SOCKET").map_or_else(default_socket, PathBuf::from)];
+    let mut all = vec![own_socket()];
     all.extend(state_dirs().into_iter().map(|dir| dir.join("murphy.sock")).filter(|s| s.exists()));
     all
 }
@@ -183,6 +206,8 @@ pub struct House {
     pub agent: Agent,
     /// What its API calls.
     pub service: Arc<EngineService>,
+    /// Its proxies.
+    pub proxies: Arc<ProxyInjector>,
     /// The directories that it serves.
     pub files: Arc<FsInjector>,
     /// Its control socket.
@@ -191,6 +216,16 @@ pub struct House {
     exporter: Option<Exporter>,
     /// Removed at the end, for an agent in the foreground.
     dir: Option<PathBuf>,
+    _follower: Follower,
+}
+
+/// The task that goes after containers; ends with the house.
+struct Follower(tokio::task::AbortHandle);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Where and for how long an agent serves.
@@ -208,6 +243,8 @@ pub struct Opening {
     pub otlp: Option<Collector>,
     /// Targets to open; whoever reaches the agent finds them open.
     pub targets: Vec<Target>,
+    /// Nothing but proxies, which end with this process: no watchdog is needed, and the machine is no target.
+    pub proxies_only: bool,
 }
 
 impl House {
@@ -249,24 +286,31 @@ impl House {
                 .unwrap_or((&text, "another state directory can be chosen with MURPHY_STATE_DIR"));
             Failure::cannot(what, hint)
         };
-        let proxies = Arc::new(ProxyInjector::new());
-        let files = Arc::new(FsInjector::new());
+        let proxies = proxies();
+        let files = files();
         let network = Arc::new(NetworkInjector::new());
-        let all = injectors_with(proxies.clone(), files.clone(), network.clone());
-        let mut config = Config::new(&dir, all).watchdog(WatchdogCommand::this_program());
+        let mut config = match opening.proxies_only {
+            true => Config::new(&dir, vec![proxies.clone()]),
+            false => Config::new(&dir, injectors_with(proxies.clone(), files.clone(), network.clone()))
+                .watchdog(WatchdogCommand::this_program()),
+        };
         config.leftovers = vec![socket.clone()];
         if let Some(lease) = opening.lease {
             config.lease = lease.0;
         }
         let lease = config.lease;
         let agent = Agent::start(config).await.map_err(cannot)?;
+        let followed = files.clone();
+        let follower =
+            Follower(tokio::spawn(async move { followed.follow_containers().await }).abort_handle());
         let seen = proxies.clone();
         let exporter = opening
             .otlp
             .map(|collector| Exporter::start(&agent, collector, Arc::new(move || seen.requests())));
         // This machine needs no opening; as an open target it can be chosen on the console.
         let this_machine = Target { name: "self".into(), spec: TargetSpec::Node(NodeSpec::default()) };
-        for target in std::iter::once(this_machine).chain(opening.targets) {
+        let this_machine = Some(this_machine).filter(|_| !opening.proxies_only);
+        for target in this_machine.into_iter().chain(opening.targets) {
             if let Err(e) = agent.open(target).await {
                 // Nothing was armed yet, so nothing can be left.
                 let _ = agent.shutdown().await;
@@ -286,7 +330,17 @@ impl House {
                 if let Some(address) = server.address() {
                     network.control_port(address.port());
                 }
-                Ok(House { agent, service, files, socket, server, exporter, dir: passing.then_some(dir) })
+                Ok(House {
+                    agent,
+                    service,
+                    proxies,
+                    files,
+                    socket,
+                    server,
+                    exporter,
+                    dir: passing.then_some(dir),
+                    _follower: follower,
+                })
             }
             Err(e) => {
                 // Nothing was armed yet, so nothing can be left.

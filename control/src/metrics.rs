@@ -142,6 +142,13 @@ impl Page {
             "Those that failed: no answer, 500 and above, cut off.",
         );
         self.by_arm(all, "murphy_request_errors_total", |arm| arm.errors);
+        let refused =
+            "What clients sent that is no request, and was refused: answered with 400, 431, 501 or 505.";
+        self.family("murphy_requests_refused_total", "counter", refused);
+        for (target, sample) in all {
+            let labels = [("target", &*target.name)];
+            self.sample("murphy_requests_refused_total", &labels, sample.refused as f64);
+        }
         self.family("murphy_request_duration_seconds", "histogram", "What clients waited for an answer.");
         for (target, sample) in all {
             for (faulted, arm) in arms(sample) {

@@ -22,14 +22,19 @@ pub(crate) struct Found {
 /// Places that belong to the kernel or hold everything.
 const NEVER: &[&str] = &["/", "/proc", "/sys", "/dev", "/run"];
 
-/// Looks at everything that can be looked at. Touches nothing.
-pub(crate) fn check(target: &TargetRef, spec: &FsSpec, state_dir: Option<&Path>) -> Result<Found, Refusal> {
+/// Looks at everything that can be looked at. Touches nothing. `pid`: the process in whose mount namespace it all is.
+pub(crate) fn check(
+    target: &TargetRef,
+    spec: &FsSpec,
+    pid: Option<u32>,
+    state_dir: Option<&Path>,
+) -> Result<Found, Refusal> {
     let no = |what: String, hint: &str| Err(Refusal::new(format!("{target}: {what}"), hint));
-    let mut place = Place { path: PathBuf::from(&spec.mount), pid: spec.pid };
+    let mut place = Place { path: PathBuf::from(&spec.mount), pid };
     if !place.path.is_absolute() {
         return no(format!("{} is not an absolute path", spec.mount), "write it from the root: /srv/shop/db");
     }
-    if let Some(pid) = spec.pid
+    if let Some(pid) = pid
         && host::process::stat(pid).is_err()
     {
         return no(
@@ -41,7 +46,7 @@ pub(crate) fn check(target: &TargetRef, spec: &FsSpec, state_dir: Option<&Path>)
     let mount = real(target, &place, "the mount point")?;
     // As the table of mounts has it.
     place.path.clone_from(&mount);
-    let source = spec.source.as_ref().map(|s| Place { path: PathBuf::from(s), pid: spec.pid });
+    let source = spec.source.as_ref().map(|s| Place { path: PathBuf::from(s), pid });
     let source_path = match &source {
         Some(source) if !source.path.is_absolute() => {
             return no(
@@ -52,7 +57,7 @@ pub(crate) fn check(target: &TargetRef, spec: &FsSpec, state_dir: Option<&Path>)
         Some(source) => Some(real(target, source, "the source")?),
         None => None,
     };
-    if spec.pid.is_none() && NEVER.iter().any(|p| mount == Path::new(p)) || mount.starts_with("/proc/self") {
+    if pid.is_none() && NEVER.iter().any(|p| mount == Path::new(p)) || mount.starts_with("/proc/self") {
         return no(
             format!("{} is not a directory to serve: the machine needs it as it is", mount.display()),
             "mount over the directory of the data itself",
@@ -210,7 +215,7 @@ mod tests {
 
     fn refused(spec: &FsSpec, state: Option<&Path>) -> String {
         let target = TargetRef::new(model::TargetKind::Fs, "t");
-        check(&target, spec, state).err().map(|r| r.to_string()).unwrap_or_default()
+        check(&target, spec, spec.pid, state).err().map(|r| r.to_string()).unwrap_or_default()
     }
 
     #[test]

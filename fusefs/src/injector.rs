@@ -4,8 +4,8 @@ use crate::live::Live;
 use crate::record;
 use crate::rule::Rule;
 use inject::{
-    Armed, BoxFuture, InjectError, Injector, Leftover, Order, Outcomes, Plan, Recovered, Refusal, Swept,
-    UndoLog, UndoRecord,
+    Armed, BoxFuture, Container, Containers, InjectError, Injector, Leftover, NoContainers, Order, Outcomes,
+    Plan, Recovered, Refusal, Swept, UndoLog, UndoRecord,
 };
 use model::sample::TargetState;
 use model::target::FsSpec;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// Faults on files, in directories that are served through us.
 pub struct FsInjector {
@@ -23,10 +24,16 @@ pub struct FsInjector {
     open: Mutex<BTreeMap<String, Arc<Live>>>,
     /// Opening and closing, one after the other.
     gate: tokio::sync::Mutex<()>,
+    /// A target was opened.
+    opened: tokio::sync::Notify,
+    /// Who finds the containers that directories are in.
+    containers: Arc<dyn Containers>,
     /// The faults that are on, and the last ones that were: their evidence is asked for afterwards, too.
     faults: Mutex<VecDeque<Arc<Rule>>>,
 }
 
+/// How often containers in which something is mounted are looked at.
+const FOLLOW: Duration = Duration::from_millis(500);
 /// Faults whose evidence is kept after their end.
 const REMEMBERED: usize = 1024;
 
@@ -51,8 +58,65 @@ impl FsInjector {
             state_dir: OnceLock::new(),
             open: Mutex::default(),
             gate: tokio::sync::Mutex::default(),
+            opened: tokio::sync::Notify::new(),
+            containers: Arc::new(NoContainers),
             faults: Mutex::default(),
         }
+    }
+
+    /// With someone who finds containers.
+    pub fn with_containers(mut self, containers: Arc<dyn Containers>) -> FsInjector {
+        self.containers = containers;
+        self
+    }
+
+    /// Mounts anew where containers are started anew, for ever. Sleeps while nothing is mounted in a container.
+    pub async fn follow_containers(&self) {
+        loop {
+            let opened = self.opened.notified();
+            if self.lock().values().all(|open| open.container.is_none()) {
+                opened.await;
+            }
+            tokio::time::sleep(FOLLOW).await;
+            self.follow().await;
+        }
+    }
+
+    async fn follow(&self) {
+        let restarted: Vec<Arc<Live>> =
+            self.lock().values().filter(|open| open.has_lost_its_container()).cloned().collect();
+        for old in restarted {
+            // What is not there yet is looked for again next time.
+            let _ = self.follow_one(&old).await;
+        }
+    }
+
+    async fn follow_one(&self, old: &Arc<Live>) -> Result<(), Refusal> {
+        let target = old.target();
+        let Some(container) = self.container(target, &old.spec).await? else { return Ok(()) };
+        let _gate = self.gate.lock().await;
+        if !self.find(&target.name).is_some_and(|open| Arc::ptr_eq(&open, old)) {
+            return Ok(());
+        }
+        let (from, state_dir) = (old.clone(), self.state_dir.get().cloned());
+        let followed = blocking(move || Live::follow(&from, container, state_dir.as_deref())).await;
+        let live = followed.unwrap_or_else(|| Err(broken(&target.name)))?;
+        self.lock().insert(target.name.clone(), Arc::new(live));
+        Ok(())
+    }
+
+    /// The one container that a spec names.
+    async fn container(&self, target: &TargetRef, spec: &FsSpec) -> Result<Option<Container>, Refusal> {
+        let Some(wanted) = &spec.container else { return Ok(None) };
+        let mut found = self.containers.find(target, wanted).await?;
+        if found.len() > 1 {
+            let names: Vec<&str> = found.iter().map(|c| c.name.as_str()).collect();
+            return Err(Refusal::new(
+                format!("{target} is in one container, and {} fit: {}", found.len(), names.join(", ")),
+                "make a target for each, by its name",
+            ));
+        }
+        Ok(found.pop())
     }
 
     /// The last operations of a target after that number, oldest first; from now on for a while all are recorded, not
@@ -80,6 +144,7 @@ impl FsInjector {
 
     async fn open_target(&self, target: &Target) -> Result<TargetState, Refusal> {
         let wanted = spec(target)?.clone();
+        let container = self.container(&target.reference(), &wanted).await?;
         let _gate = self.gate.lock().await;
         if let Some(open) = self.find(&target.name) {
             let state = blocking({
@@ -112,12 +177,13 @@ impl FsInjector {
         }
         let (name, state_dir) = (target.name.clone(), self.state_dir.get().cloned());
         let opened = blocking(move || {
-            let live = Live::open(&name, &wanted, state_dir.as_deref())?;
+            let live = Live::open(&name, &wanted, container, state_dir.as_deref())?;
             let state = live.state();
             Ok((live, state))
         });
         let (live, state) = opened.await.unwrap_or_else(|| Err(broken(&target.name)))?;
         self.lock().insert(target.name.clone(), Arc::new(live));
+        self.opened.notify_one();
         Ok(state)
     }
 
@@ -137,7 +203,7 @@ impl FsInjector {
                     "close it first, or choose another name",
                 ));
             }
-        } else {
+        } else if spec.container.is_none() {
             warnings.push(format!(
                 "what has files in {} open already goes past the mount: open the target before the program starts",
                 spec.mount
@@ -264,7 +330,11 @@ impl Injector for FsInjector {
 
     fn claims(&self, plan: &Plan) -> Vec<String> {
         match &plan.order.target.spec {
-            TargetSpec::Fs(spec) => vec![format!("fs {} {}", spec.pid.unwrap_or(0), spec.mount)],
+            TargetSpec::Fs(spec) => {
+                let open = self.find(&plan.order.target.name);
+                let inside = open.and_then(|open| Some(open.container.as_ref()?.pid)).or(spec.pid);
+                vec![format!("fs {} {}", inside.unwrap_or(0), spec.mount)]
+            }
             _ => Vec::new(),
         }
     }

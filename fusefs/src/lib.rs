@@ -28,6 +28,7 @@ mod dirs;
 mod dispatch;
 mod faults;
 mod handle;
+mod in_use;
 mod injector;
 mod inode;
 mod live;

@@ -5,13 +5,15 @@ use crate::clones;
 use crate::core::{Fs, Options};
 use crate::dispatch::Face;
 use crate::faults::Need;
+use crate::in_use;
 use crate::inode::ROOT;
 use crate::mount::{MountId, Place, detached};
 use crate::record::Record;
 use crate::rule::{Rule, Settings, Snapshot};
 use crate::sys;
 use fuser::{Config, Session, SessionACL};
-use inject::{Order, Refusal};
+use host::ProcessId;
+use inject::{Container, Order, Refusal};
 use model::sample::TargetState;
 use model::target::FsSpec;
 use model::{Fault, FileOperation, Problem, Sample, TargetKind, TargetRef};
@@ -26,6 +28,8 @@ const THREADS: usize = 4;
 /// A mounted filesystem.
 pub(crate) struct Live {
     pub(crate) spec: FsSpec,
+    /// The container that it is in, as it was found.
+    pub(crate) container: Option<Container>,
     target: TargetRef,
     fs: Arc<Fs>,
     place: Place,
@@ -34,14 +38,46 @@ pub(crate) struct Live {
     /// Set when the kernel has nothing more to ask: it was unmounted, and the last descriptor was closed.
     ended: Arc<AtomicBool>,
     arming: Mutex<u64>,
+    /// Another one has taken its place, and its faults.
+    superseded: AtomicBool,
 }
 
 impl Live {
     /// Mounts. `state_dir` is where what must be undone is written down first.
-    pub(crate) fn open(name: &str, spec: &FsSpec, state_dir: Option<&Path>) -> Result<Live, Refusal> {
+    pub(crate) fn open(
+        name: &str,
+        spec: &FsSpec,
+        container: Option<Container>,
+        state_dir: Option<&Path>,
+    ) -> Result<Live, Refusal> {
         let target = TargetRef::new(TargetKind::Fs, name);
-        let found = check::check(&target, spec, state_dir)?;
-        Live::mount(target, spec, found, state_dir, None)
+        let pid = container.as_ref().map(|c| c.pid).or(spec.pid);
+        let found = check::check(&target, spec, pid, state_dir)?;
+        if let (Some(container), false) = (&container, spec.in_use_passes) {
+            in_use::refuse(&target, container, &found.place.path)?;
+        }
+        Live::mount(target, spec, container, found, state_dir, None)
+    }
+
+    /// Mounts in a container that was started anew, with the faults that were on in the one before.
+    pub(crate) fn follow(
+        old: &Live,
+        container: Container,
+        state_dir: Option<&Path>,
+    ) -> Result<Live, Refusal> {
+        let found = check::check(&old.target, &old.spec, Some(container.pid), state_dir)?;
+        let new = Live::mount(old.target.clone(), &old.spec, Some(container), found, state_dir, None)?;
+        let mut sequence = old.lock();
+        old.superseded.store(true, Relaxed);
+        *new.lock() = *sequence;
+        *sequence += 1;
+        let rules = old.fs.rules.load_full();
+        new.fs.rules.store(rules.clone());
+        for rule in &rules.rules {
+            new.look_anew(rule, true);
+        }
+        drop(sequence);
+        Ok(new)
     }
 
     /// Takes the place of an open target, of which only the options differ. Programs see no moment without a mount where
@@ -56,12 +92,13 @@ impl Live {
             .map_err(|e| Refusal::new(format!("{target}: opening the source again: {e}"), check::hint(&e)))?;
         let shown = spec.source.as_ref().unwrap_or(&spec.mount).clone();
         let found = check::Found { source, shown, place: old.place.clone() };
-        Live::mount(target, spec, found, state_dir, Some(old))
+        Live::mount(target, spec, old.container.clone(), found, state_dir, Some(old))
     }
 
     fn mount(
         target: TargetRef,
         spec: &FsSpec,
+        container: Option<Container>,
         found: check::Found,
         state_dir: Option<&Path>,
         over: Option<&Live>,
@@ -101,6 +138,7 @@ impl Live {
         };
         let live = Live {
             spec: spec.clone(),
+            container,
             target,
             fs,
             place: found.place,
@@ -108,6 +146,7 @@ impl Live {
             record,
             ended,
             arming: Mutex::default(),
+            superseded: AtomicBool::new(false),
         };
         let attached = match over {
             None => live.place.attach(&mount.mount),
@@ -141,8 +180,18 @@ impl Live {
 
     /// Whether that spec differs from this one's in its options alone.
     pub(crate) fn is_place_of(&self, spec: &FsSpec) -> bool {
-        let place = |s: &FsSpec| (s.mount.clone(), s.source.clone(), s.pid);
+        let place = |s: &FsSpec| (s.mount.clone(), s.source.clone(), s.pid, s.container.clone());
         place(&self.spec) == place(spec)
+    }
+
+    /// Its name.
+    pub(crate) fn target(&self) -> &TargetRef {
+        &self.target
+    }
+
+    /// Whether it was in a container whose first process has ended, and the mount with its namespace.
+    pub(crate) fn has_lost_its_container(&self) -> bool {
+        self.container.as_ref().is_some_and(|c| !ProcessId { pid: c.pid, start: c.start }.alive())
     }
 
     /// Whether faults are on.
@@ -153,8 +202,10 @@ impl Live {
     /// Takes the mount away and lets everything go on that waits. Descriptors that are open are served until they are
     /// closed or this process ends.
     pub(crate) fn close(&self) -> bool {
-        for rule in &self.fs.rules.load().rules {
-            rule.switch_off();
+        if !self.superseded.load(Relaxed) {
+            for rule in &self.fs.rules.load().rules {
+                rule.switch_off();
+            }
         }
         self.fs.rules.store(Arc::default());
         self.fs.timers.close();
@@ -182,6 +233,9 @@ impl Live {
         };
         if let Some(pid) = self.spec.pid {
             about.push_str(&format!(" of process {pid}"));
+        }
+        if let Some(container) = &self.container {
+            about.push_str(&format!(" of container {}", container.name));
         }
         if let Some(log) = &self.fs.unsynced {
             let (writes, ..) = log.state();

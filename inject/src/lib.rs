@@ -11,8 +11,11 @@
 //! [`knob`] and [`spread`] are what all rooms read parameters with that change over time or are drawn.
 #![forbid(unsafe_code)]
 
+mod containers;
 pub mod knob;
 pub mod spread;
+
+pub use containers::{Container, Containers, NoContainers};
 
 use model::{Evidence, Fault, Problem, Sample, Target, TargetKind, TargetRef, sample::TargetState};
 use serde::{Deserialize, Serialize};

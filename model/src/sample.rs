@@ -14,6 +14,9 @@ pub struct Sample {
     pub requests: u64,
     /// Of those, ones that failed: status 500 and above, no answer, or an end that the service did not mean.
     pub errors: u64,
+    /// What clients sent in place of requests and was refused before it was one: it counts as no request.
+    #[serde(default)]
+    pub refused: u64,
     /// Connections accepted.
     pub accepted: u64,
     /// Connections open at the end of the tick.
@@ -68,6 +71,7 @@ impl Sample {
             seconds,
             requests: self.requests.saturating_sub(earlier.requests),
             errors: self.errors.saturating_sub(earlier.errors),
+            refused: self.refused.saturating_sub(earlier.refused),
             accepted: self.accepted.saturating_sub(earlier.accepted),
             open: self.open,
             bytes_up: self.bytes_up.saturating_sub(earlier.bytes_up),
@@ -93,6 +97,7 @@ impl Sample {
         self.seconds += later.seconds;
         self.requests += later.requests;
         self.errors += later.errors;
+        self.refused += later.refused;
         self.accepted += later.accepted;
         self.open = later.open;
         self.bytes_up += later.bytes_up;

@@ -4,14 +4,15 @@ use crate::admission::{admit, attend};
 use crate::chain::{Dir, How};
 use crate::conn::{Open, Phase};
 use crate::dial::Dial;
+use crate::front::Resident;
 use crate::http;
 use crate::listen::Listener;
 use crate::net::Stream;
 use crate::proxyproto;
 use crate::relay::{Ended, relay};
-use crate::route::{Chosen, Member, Route};
+use crate::route::{Chosen, Route};
 use crate::target::Target;
-use crate::tls::{Originate, greet};
+use crate::tls::greet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,17 +25,24 @@ const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
 const HEADER: Duration = Duration::from_secs(5);
 
 /// Accepts on one port, for ever. Never waits for what becomes of a connection.
-pub(crate) async fn accept(listener: Arc<Listener>, port: usize, target: Arc<Target>) {
+/// `inside` is who dials when the service is in another network namespace.
+pub(crate) async fn accept(
+    listener: Arc<Listener>,
+    port: usize,
+    inside: Option<Arc<Resident>>,
+    target: Arc<Target>,
+) {
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
                 socket.no_delay();
-                let destination =
-                    target.route().is_original().then(|| socket.destination(listener.address()));
+                let originals = matches!(target.route(), Route::Original(_));
+                let destination = originals.then(|| socket.destination(listener.address()));
+                let goes = Goes { port, destination, inside: inside.clone() };
                 if target.spec.proxy_protocol.inbound {
-                    tokio::spawn(identify(target.clone(), socket, peer, port, destination));
+                    tokio::spawn(identify(target.clone(), socket, peer, goes));
                 } else {
-                    let open = target.welcome(peer, choose(&target, port, peer, destination));
+                    let open = target.welcome(peer, goes.choose(&target, peer));
                     let addresses = Addresses { client: peer, ours: None };
                     tokio::spawn(serve(target.clone(), open, socket, addresses));
                 }
@@ -45,15 +53,20 @@ pub(crate) async fn accept(listener: Arc<Listener>, port: usize, target: Arc<Tar
     }
 }
 
-fn choose(
-    target: &Target,
+/// What is known of where a connection goes.
+struct Goes {
     port: usize,
-    client: Option<SocketAddr>,
+    /// Where it was going, when that decides.
     destination: Option<Option<SocketAddr>>,
-) -> Option<Chosen> {
-    match destination {
-        Some(destination) => destination.map(|address| Member::original(address, target.route().originate())),
-        None => target.choose(port, client),
+    inside: Option<Arc<Resident>>,
+}
+
+impl Goes {
+    fn choose(&self, target: &Target, client: Option<SocketAddr>) -> Option<Chosen> {
+        match target.route() {
+            Route::Original(services) => services.at(self.destination.flatten(), self.inside.as_ref()),
+            _ => target.choose(self.port, client),
+        }
     }
 }
 
@@ -64,17 +77,11 @@ struct Addresses {
 }
 
 /// Reads who the client is before it is numbered: faults may be for some clients only.
-async fn identify(
-    target: Arc<Target>,
-    mut socket: Stream,
-    peer: Option<SocketAddr>,
-    port: usize,
-    destination: Option<Option<SocketAddr>>,
-) {
+async fn identify(target: Arc<Target>, mut socket: Stream, peer: Option<SocketAddr>, goes: Goes) {
     match tokio::time::timeout(HEADER, proxyproto::read(&mut socket)).await {
         Ok(Ok(said)) => {
             let client = said.or(peer);
-            let open = target.welcome(client, choose(&target, port, client, destination));
+            let open = target.welcome(client, goes.choose(&target, client));
             serve(target, open, socket, Addresses { client, ours: None }).await;
         }
         Ok(Err(_)) | Err(_) => {
@@ -144,17 +151,4 @@ async fn dial(target: &Target, open: &Open, addresses: &Addresses) -> io::Result
         service.write_all(&proxyproto::write(version, addresses.client, addresses.ours)).await?;
     }
     Ok(service)
-}
-
-impl Route {
-    fn is_original(&self) -> bool {
-        matches!(self, Route::Original(_))
-    }
-
-    fn originate(&self) -> Option<&Arc<Originate>> {
-        match self {
-            Route::Original(tls) => tls.as_ref(),
-            _ => None,
-        }
-    }
 }

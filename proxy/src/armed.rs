@@ -36,6 +36,8 @@ pub(crate) struct Armed {
     /// What all its connections share of a bandwidth, up and down.
     pub(crate) lines: [SharedLine; 2],
     settings: ArcSwap<Settings>,
+    /// What the settings say of it, where every request can look for less than what loading them costs.
+    asks_for_response: AtomicBool,
     ordinals: AtomicU64,
     /// How often each client (or whatever the share counts by) has come, in bounded memory; made when first asked.
     visits: OnceLock<Estimator>,
@@ -107,6 +109,11 @@ impl Settings {
     fn matches(&self, facts: &dyn Facts) -> bool {
         self.when.as_ref().is_none_or(|m| m.matches(facts))
     }
+
+    /// Whether the matcher asks for what only the response tells.
+    fn asks_for_response(&self) -> bool {
+        self.when.as_ref().and_then(Matcher::needs_response).is_some()
+    }
 }
 
 impl Armed {
@@ -114,6 +121,7 @@ impl Armed {
     pub(crate) fn new(order: &Order, sequence: u64) -> Result<Armed, Problem> {
         let def = order.fault.inject.def();
         let rank = catalogue::all().position(|d| d.name == def.name).unwrap_or(usize::MAX);
+        let settings = Settings::read(&order.fault, 0)?;
         Ok(Armed {
             id: order.id.clone(),
             def,
@@ -123,7 +131,8 @@ impl Armed {
             meters: Meters::default(),
             compared: Compared::default(),
             lines: Default::default(),
-            settings: ArcSwap::from_pointee(Settings::read(&order.fault, 0)?),
+            asks_for_response: AtomicBool::new(settings.asks_for_response()),
+            settings: ArcSwap::from_pointee(settings),
             ordinals: AtomicU64::new(0),
             visits: OnceLock::new(),
             off: AtomicBool::new(false),
@@ -139,7 +148,9 @@ impl Armed {
     /// Changes the settings; whoever waits for the fault looks again.
     pub(crate) fn adjust(&self, fault: &Fault) -> Result<(), Problem> {
         let version = self.settings.load().version + 1;
-        self.settings.store(Arc::new(Settings::read(fault, version)?));
+        let settings = Settings::read(fault, version)?;
+        self.asks_for_response.store(settings.asks_for_response(), Release);
+        self.settings.store(Arc::new(settings));
         self.changed.notify_waiters();
         Ok(())
     }
@@ -264,7 +275,7 @@ impl Armed {
 
     /// Whether its matcher asks for what only the response tells, so that it decides when there is one.
     pub(crate) fn asks_for_response(&self) -> bool {
-        self.settings.load().when.as_ref().and_then(Matcher::needs_response).is_some()
+        self.asks_for_response.load(Acquire)
     }
 
     /// Whether the one with that number for the share has the fault now, and when that changes by itself.

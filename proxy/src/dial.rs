@@ -61,8 +61,15 @@ impl Address {
         let stream = match (self, how.source) {
             (Address::Tls(address, Secured(tls)), _) => {
                 let socket = Box::pin(address.connect(how)).await?;
-                return tls.connect(socket, address.name(), how.offer).await;
+                return tls.connect(socket, &address.name(), how.offer).await;
             }
+            (Address::Nowhere, _) => {
+                return Err(io::Error::new(
+                    ErrorKind::AddrNotAvailable,
+                    "this connection came to the proxy's own port and was not redirected, so it has no other destination",
+                ));
+            }
+            (Address::Inside(address, resident), _) => resident.connect(*address).await.map(Stream::Tcp),
             (Address::Unix(path), _) => UnixStream::connect(path).await.map(Stream::Unix),
             (Address::Tcp { host, port }, None) => {
                 TcpStream::connect((host.as_str(), *port)).await.map(Stream::Tcp)

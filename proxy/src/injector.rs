@@ -8,7 +8,8 @@ use crate::target::Target as Open;
 use crate::timers::Timers;
 use crate::watch::{Hold, TopBy};
 use inject::{
-    Armed, BoxFuture, InjectError, Injector, Order, Outcomes, Plan, Recovered, Refusal, UndoLog, UndoRecord,
+    Armed, BoxFuture, Containers, InjectError, Injector, NoContainers, Order, Outcomes, Plan, Recovered,
+    Refusal, UndoLog, UndoRecord,
 };
 use model::catalogue::Layer;
 use model::sample::TargetState;
@@ -32,6 +33,8 @@ pub struct ProxyInjector {
     gate: tokio::sync::Mutex<Option<Timers>>,
     /// The faults that are on, and the last ones that were: their evidence is asked for afterwards, too.
     faults: Mutex<VecDeque<Arc<Live>>>,
+    /// Who finds the containers that proxies stand in front of.
+    containers: Arc<dyn Containers>,
     /// Where murphy's CA is, or will be when it is needed.
     ca: PathBuf,
 }
@@ -76,6 +79,7 @@ impl ProxyInjector {
             open: Mutex::default(),
             gate: tokio::sync::Mutex::default(),
             faults: Mutex::default(),
+            containers: Arc::new(NoContainers),
             ca: crate::tls::Authority::default_dir(),
         }
     }
@@ -83,6 +87,12 @@ impl ProxyInjector {
     /// With murphy's CA in that directory.
     pub fn with_ca(mut self, dir: impl Into<PathBuf>) -> ProxyInjector {
         self.ca = dir.into();
+        self
+    }
+
+    /// With someone who finds containers.
+    pub fn with_containers(mut self, containers: Arc<dyn Containers>) -> ProxyInjector {
+        self.containers = containers;
         self
     }
 
@@ -218,7 +228,7 @@ impl ProxyInjector {
                 gate.insert(timers).clone()
             }
         };
-        let open = Open::open(&target.name, spec, &timers, &self.ca).await?;
+        let open = Open::open(&target.name, spec, &timers, &self.ca, &self.containers).await?;
         let state = open.state();
         self.lock().insert(target.name.clone(), open);
         Ok(state)
@@ -271,22 +281,19 @@ impl ProxyInjector {
         }
         Settings::read(fault, 0).map_err(Refusal)?;
         let act = Act { agent: self.agent.clone(), target: name.clone(), fault: order.id.clone() };
-        let warnings = def.irreversible.then(|| format!("{}: {}", def.name, def.ends));
+        let mut warnings: Vec<String> =
+            def.irreversible.then(|| format!("{}: {}", def.name, def.ends)).into_iter().collect();
+        warnings.extend(self.find(name).and_then(|open| open.stands()?.gone_past()));
         Ok(Plan {
             order: order.clone(),
             acts: vec![UndoRecord {
                 injector: self.name().to_owned(),
-                act: format!(
-                    "{} on proxy:{name} ({} → {})",
-                    fault.describe(),
-                    spec.listen,
-                    spec.services().join(", ")
-                ),
+                act: format!("{} on proxy:{name} ({})", fault.describe(), spec.ends()),
                 undo: format!("disarm {} on proxy:{name}; it also ends with the agent", order.id),
                 data: serde_json::to_value(act).unwrap_or_default(),
                 ends_with_agent: true,
             }],
-            warnings: warnings.into_iter().collect(),
+            warnings,
         })
     }
 

@@ -11,6 +11,8 @@
 //! conn       one connection as the control path sees it: which faults took it, how to wake and end it
 //! listen     ports and unix sockets, and shutting them
 //! route      which service a connection goes to
+//! front      in front of containers: a listener in their namespace, the rules that lead there, following restarts
+//! original   where redirected connections were going
 //! accept     from a client's knock to bytes that pass
 //! admission  whether and when a new connection may go on, and ending one that waits
 //! proxyproto the PROXY protocol, in and out
@@ -27,7 +29,7 @@
 //! watch      who looks at requests and holds them by hand
 //! metrics    sharded counters and histograms, never reset
 //! ```
-// One call needs it, in `timers`.
+// Two calls need it, in `timers`.
 #![deny(unsafe_code)]
 
 mod accept;
@@ -41,6 +43,7 @@ mod dial;
 mod exchange;
 mod faultio;
 mod faults;
+mod front;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod heads;
@@ -50,6 +53,7 @@ mod knob;
 mod listen;
 mod metrics;
 mod net;
+mod original;
 mod proxyproto;
 mod relay;
 mod route;

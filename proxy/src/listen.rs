@@ -7,6 +7,7 @@
 
 use crate::net::Stream;
 use arc_swap::ArcSwap;
+use host::Netns;
 use model::Problem;
 use socket2::SockRef;
 use std::collections::HashSet;
@@ -43,8 +44,10 @@ impl FromStr for Place {
         let (text, range) = split_range(text.trim())?;
         match text.parse::<crate::net::Address>()? {
             crate::net::Address::Unix(path) => Ok(Place::Unix(path)),
-            // No text reads as that.
-            crate::net::Address::Tls(..) => Err(Problem::new("it is no place to listen")),
+            // No text reads as those.
+            crate::net::Address::Tls(..) | crate::net::Address::Inside(..) | crate::net::Address::Nowhere => {
+                Err(Problem::new("it is no place to listen"))
+            }
             crate::net::Address::Tcp { host, port } => {
                 Ok(Place::Tcp { host, first: port, last: range.unwrap_or(port) })
             }
@@ -130,8 +133,26 @@ fn bind(address: SocketAddr, transparent: bool) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// A socket for the listener of one family alone, on a port that stays its own. Listens nowhere yet: that needs the runtime,
+/// and a thread in another namespace has none.
+pub(crate) fn bound_for(address: SocketAddr) -> io::Result<TcpSocket> {
+    let first = bound(address, false)?;
+    let port = first.local_addr()?;
+    drop(first);
+    bound(port, false)
+}
+
+/// Listens on a socket that is bound.
+pub(crate) fn listening(socket: TcpSocket) -> io::Result<TcpListener> {
+    socket.listen(BACKLOG)
+}
+
 fn bound(address: SocketAddr, transparent: bool) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // All addresses are IPv4's too, whatever net.ipv6.bindv6only says.
+        let _ = SockRef::from(&socket).set_only_v6(false);
+    }
     // Connections of a proxy that was there before may still be in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     if transparent {
@@ -191,6 +212,8 @@ pub(crate) enum Door {
 /// One listening socket.
 pub(crate) struct Listener {
     kind: Kind,
+    /// The network namespace that it is in, when that is not ours.
+    ns: Option<Netns>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -215,7 +238,12 @@ struct State {
 impl Listener {
     fn new(kind: Kind) -> Listener {
         let state = State { door: Door::Open, fillers: Vec::new(), strangers: HashSet::new() };
-        Listener { kind, state: Mutex::new(state), changed: Notify::new() }
+        Listener { kind, ns: None, state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// One that was made in another network namespace.
+    pub(crate) fn within(listener: TcpListener, ns: Netns) -> Listener {
+        Listener { ns: Some(ns), ..Listener::new(Kind::Tcp(ArcSwap::from_pointee(listener))) }
     }
 
     /// Its address; none for unix sockets.
@@ -287,7 +315,16 @@ impl Listener {
             Door::Hanging => {
                 let done = self.listen(0).is_ok();
                 if let Ok(address) = listener.local_addr() {
-                    state.fill(reachable(address));
+                    let address = reachable(address);
+                    let filled = match &self.ns {
+                        None => fill(address),
+                        // With a queue that is not full some are let in, who then wait for the door.
+                        Some(ns) => ns.run(|| fill(address)).unwrap_or_default(),
+                    };
+                    for (socket, local) in filled {
+                        state.strangers.extend(local);
+                        state.fillers.push(socket);
+                    }
                 }
                 done
             }
@@ -327,28 +364,27 @@ impl Listener {
     }
 }
 
-impl State {
-    /// Fills the queue: on loopback the kernel completes a connection before connect(2) returns, if there is room.
-    fn fill(&mut self, address: SocketAddr) {
-        for _ in 0..4 {
-            let Ok(socket) =
-                socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)
-            else {
-                return;
-            };
-            let _ = socket.set_nonblocking(true);
-            let _ = socket.connect(&address.into());
-            let is_in = socket.peer_addr().is_ok();
-            // One that is not in is closed before there is room, and its port may then be a client's.
-            if let Some(local) = socket.local_addr().ok().and_then(|a| a.as_socket()).filter(|_| is_in) {
-                self.strangers.insert(local);
-            }
-            self.fillers.push(socket);
-            if !is_in {
-                return;
-            }
+/// Fills the queue: on loopback the kernel completes a connection before connect(2) returns, if there is room. Gives our
+/// sockets, and the addresses of those that are in.
+fn fill(address: SocketAddr) -> Vec<(socket2::Socket, Option<SocketAddr>)> {
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        let Ok(socket) =
+            socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)
+        else {
+            break;
+        };
+        let _ = socket.set_nonblocking(true);
+        let _ = socket.connect(&address.into());
+        let is_in = socket.peer_addr().is_ok();
+        // One that is not in is closed before there is room, and its port may then be a client's.
+        let local = socket.local_addr().ok().and_then(|a| a.as_socket()).filter(|_| is_in);
+        all.push((socket, local));
+        if !is_in {
+            break;
         }
     }
+    all
 }
 
 /// Where to reach a listener from this machine.

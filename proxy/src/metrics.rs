@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
 #[repr(align(128))]
 struct Shard {
     accepted: AtomicU64,
+    refused: AtomicU64,
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
     arms: [ArmShard; 2],
@@ -59,6 +60,11 @@ impl Metrics {
     /// Counts a connection.
     pub(crate) fn accepted(&self) {
         self.shard().accepted.fetch_add(1, Relaxed);
+    }
+
+    /// Counts what was refused before it was a request.
+    pub(crate) fn refused(&self) {
+        self.shard().refused.fetch_add(1, Relaxed);
     }
 
     /// Counts bytes from a client.
@@ -117,6 +123,7 @@ impl Metrics {
             seconds: self.opened.elapsed().as_secs_f64(),
             requests: untouched.requests + touched.requests,
             errors: untouched.errors + touched.errors,
+            refused: sum(&|s| &s.refused),
             accepted: sum(&|s| &s.accepted),
             open,
             bytes_up: sum(&|s| &s.bytes_up),

@@ -1,9 +1,11 @@
 //! Sockets: where services are, how they are dialled, how connections end.
 
 use crate::chain::How;
+use crate::front::Resident;
 use crate::tls::{Below, Originate};
 use model::Problem;
 use socket2::SockRef;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +28,10 @@ pub(crate) enum Address {
     Unix(PathBuf),
     /// One of these, spoken to over TLS.
     Tls(Box<Address>, Secured),
+    /// An address as it is seen in another network namespace.
+    Inside(SocketAddr, Arc<Resident>),
+    /// Where a client was going that came to us, and not by a rule that redirected it. Cannot be reached.
+    Nowhere,
 }
 
 /// How TLS with a service is made.
@@ -73,6 +79,8 @@ impl fmt::Display for Address {
             Address::Tcp { host, port } => write!(f, "{host}:{port}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Tls(address, _) => address.fmt(f),
+            Address::Inside(address, _) => address.fmt(f),
+            Address::Nowhere => f.write_str("nowhere"),
         }
     }
 }
@@ -81,17 +89,18 @@ impl Address {
     /// What requests that name no host are sent to it as.
     pub(crate) fn host(&self) -> String {
         match self {
-            Address::Tcp { .. } => self.to_string(),
-            Address::Unix(_) => "localhost".to_owned(),
+            Address::Tcp { .. } | Address::Inside(..) => self.to_string(),
+            Address::Unix(_) | Address::Nowhere => "localhost".to_owned(),
             Address::Tls(address, _) => address.host(),
         }
     }
 
     /// Its host alone: what its certificate is for.
-    pub(crate) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> Cow<'_, str> {
         match self {
-            Address::Tcp { host, .. } => host,
-            Address::Unix(_) => "localhost",
+            Address::Tcp { host, .. } => Cow::Borrowed(host),
+            Address::Inside(address, _) => Cow::Owned(address.ip().to_string()),
+            Address::Unix(_) | Address::Nowhere => Cow::Borrowed("localhost"),
             Address::Tls(address, _) => address.name(),
         }
     }
@@ -150,10 +159,14 @@ impl Stream {
     pub(crate) fn destination(&self, listener: Option<SocketAddr>) -> Option<SocketAddr> {
         let Stream::Tcp(stream) = self else { return None };
         let local = stream.local_addr().ok()?;
+        // A client that came to an IPv6 listener by IPv4 is remembered as what it is.
+        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
         let socket = SockRef::from(stream);
         let original = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
         match original.ok().and_then(|address| address.as_socket()) {
-            Some(original) if original != local => Some(original),
+            Some(original) if (original.ip(), original.port()) != (local.ip(), local.port()) => {
+                Some(original)
+            }
             _ => (Some(local.port()) != listener.map(|l| l.port())).then_some(local),
         }
     }

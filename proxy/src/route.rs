@@ -4,6 +4,7 @@ use crate::dial::Dial;
 use crate::http::Pool;
 use crate::listen::split_range;
 use crate::net::{Address, Secured};
+use crate::original::Originals;
 use crate::tls::Originate;
 use model::Problem;
 use model::draw;
@@ -36,11 +37,12 @@ pub(crate) enum Route {
     /// One for each port that is listened on.
     PerPort(Vec<Arc<Member>>),
     /// Where a redirected connection was going.
-    Original(Option<Arc<Originate>>),
+    Original(Originals),
 }
 
 impl Member {
-    fn new(address: Address, http: Option<Dial>, tls: Option<&Arc<Originate>>) -> Member {
+    /// A service there, with a pool when requests share connections to it.
+    pub(crate) fn new(address: Address, http: Option<Dial>, tls: Option<&Arc<Originate>>) -> Member {
         let address = match tls {
             Some(tls) => Address::Tls(Box::new(address), Secured(tls.clone())),
             None => address,
@@ -49,15 +51,15 @@ impl Member {
         Member { name: address.to_string().into(), address, pool, open: AtomicU64::new(0) }
     }
 
-    /// The service at the original destination of a connection.
-    pub(crate) fn original(address: std::net::SocketAddr, tls: Option<&Arc<Originate>>) -> Chosen {
-        let address = Address::Tcp { host: address.ip().to_string(), port: address.port() };
-        Chosen::new(Arc::new(Member::new(address, None, tls)))
+    /// Whether a connection has it now.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.open.load(Relaxed) > 0
     }
 }
 
 impl Chosen {
-    fn new(member: Arc<Member>) -> Chosen {
+    /// A share in that service.
+    pub(crate) fn new(member: Arc<Member>) -> Chosen {
         member.open.fetch_add(1, Relaxed);
         Chosen(member)
     }
@@ -84,11 +86,11 @@ impl Route {
         let tls = spec.tls.as_ref().and_then(|tls| tls.upstream.as_ref());
         let tls = tls.map(Originate::new).transpose()?;
         if spec.upstreams.is_empty() && spec.upstream == "original" {
-            if spec.protocol != Protocol::Tcp {
-                return Err(Problem::new("only protocol: tcp can go where connections were going")
-                    .hint("name the service, or leave the protocol out"));
+            if spec.protocol == Protocol::Udp {
+                return Err(Problem::new("datagrams do not say where they were going")
+                    .hint("name the service, or give the target protocol: tcp or http"));
             }
-            return Ok(Route::Original(tls));
+            return Ok(Route::Original(Originals::new(http, tls)));
         }
         if !spec.upstreams.is_empty() && !spec.upstream.is_empty() {
             return Err(Problem::new("both upstream and upstreams are given").hint("keep one of them"));
@@ -167,7 +169,9 @@ impl std::fmt::Display for Route {
                 [first, .., last] => match &last.address {
                     Address::Tcp { port, .. } => write!(f, "{}-{port}", first.name),
                     Address::Tls(last, _) => write!(f, "{} … {last}", first.name),
-                    Address::Unix(_) => write!(f, "{} … {}", first.name, last.name),
+                    Address::Unix(_) | Address::Inside(..) | Address::Nowhere => {
+                        write!(f, "{} … {}", first.name, last.name)
+                    }
                 },
                 [only] => f.write_str(&only.name),
                 [] => Ok(()),

@@ -8,6 +8,7 @@ use crate::armed::Armed;
 use crate::chain::How;
 use crate::conn::{Birth, Conn, Open};
 use crate::dial::may_keep_source;
+use crate::front::{Front, Stands, follow};
 use crate::http::message::{Answer, RequestHead};
 use crate::http::seams::Stub;
 use crate::http::stubs::Stubs;
@@ -19,7 +20,7 @@ use crate::tls::{self, Authority, Downstream, Mint, Terminator};
 use crate::udp;
 use crate::watch::Watch;
 use arc_swap::ArcSwap;
-use inject::{Order, Refusal};
+use inject::{Containers, Order, Refusal};
 use model::catalogue::Layer;
 use model::sample::TargetState;
 use model::target::{Protocol, ProxyProtocol, ProxySpec};
@@ -46,6 +47,8 @@ pub(crate) struct Target {
     name: String,
     /// As it really is, with the port that the kernel chose.
     listen: String,
+    /// The containers that it stands in front of.
+    stands: Option<Stands>,
     route: Route,
     /// What is done about the clients' TLS.
     tls: Option<Downstream>,
@@ -97,6 +100,7 @@ impl Target {
         spec: &ProxySpec,
         timers: &Timers,
         ca: &Path,
+        containers: &Arc<dyn Containers>,
     ) -> Result<Arc<Target>, Refusal> {
         let subject = |e: Problem| {
             let problem = Problem::new(format!("proxy:{name}: {}", e.what));
@@ -105,13 +109,17 @@ impl Target {
                 None => problem,
             })
         };
-        let place: Place = spec.listen.parse().map_err(subject)?;
+        let place: Option<Place> = match &spec.in_front_of {
+            Some(_) => None,
+            None => Some(spec.listen.parse().map_err(subject)?),
+        };
         let stubs = match spec.stubs.is_empty() {
             true => None,
             false => Some(Stubs::new(&spec.stubs, spec.is_stub()).map_err(subject)?),
         };
-        let route = Route::read(spec, place.ports()).map_err(subject)?;
-        check(spec, &place).map_err(subject)?;
+        let ports = place.as_ref().map_or(1, Place::ports);
+        let route = Route::read(spec, ports).map_err(subject)?;
+        check(spec, place.as_ref()).map_err(subject)?;
         let tls = downstream(spec, ca).map_err(subject)?;
         if spec.keep_source {
             may_keep_source().map_err(|e| {
@@ -121,10 +129,10 @@ impl Target {
                 )
             })?;
         }
-        let refused = |e: io::Error| {
+        let refused = |e: io::Error, place: &Place| {
             Refusal::new(
                 format!("proxy:{name} cannot listen on {place}: {e}"),
-                match (e.kind(), &place) {
+                match (e.kind(), place) {
                     (io::ErrorKind::AddrInUse, Place::Unix(_)) => {
                         "choose another path, or end what uses this one"
                     }
@@ -138,20 +146,28 @@ impl Target {
             )
         };
         let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
-        if spec.protocol == Protocol::Udp {
-            sockets = udp::bind(&place).await.map_err(refused)?.into_iter().map(Arc::new).collect();
-        } else {
-            let transparent = matches!(route, Route::Original(_));
-            listeners = place.listen(transparent).await.map_err(refused)?.into_iter().map(Arc::new).collect();
+        let mut listen = String::new();
+        if let Some(place) = &place {
+            if spec.protocol == Protocol::Udp {
+                let bound = udp::bind(place).await.map_err(|e| refused(e, place))?;
+                sockets = bound.into_iter().map(Arc::new).collect();
+            } else {
+                let transparent = matches!(route, Route::Original(_));
+                let bound = place.listen(transparent).await.map_err(|e| refused(e, place))?;
+                listeners = bound.into_iter().map(Arc::new).collect();
+            }
+            let first = || first_address(&listeners, &sockets).map(|a| a.to_string());
+            listen = if ports == 1 { first() } else { None }.unwrap_or_else(|| place.to_string());
         }
-        let address = match place.ports() {
-            1 => first_address(&listeners, &sockets).map_or_else(|| place.to_string(), |a| a.to_string()),
-            _ => place.to_string(),
+        let stands = match &spec.in_front_of {
+            None => None,
+            Some(front) => Some(Stands::begin(name, front, containers).await?),
         };
         let target = Arc::new(Target {
             spec: spec.clone(),
             name: name.to_owned(),
-            listen: address,
+            listen,
+            stands,
             route,
             tls,
             listeners: Mutex::new(listeners.clone()),
@@ -167,17 +183,67 @@ impl Target {
         });
         let mut acceptors = target.lock_acceptors();
         for (port, listener) in listeners.into_iter().enumerate() {
-            acceptors.spawn(accept(listener, port, target.clone()));
+            acceptors.spawn(accept(listener, port, None, target.clone()));
         }
         for (port, socket) in sockets.into_iter().enumerate() {
             acceptors.spawn(udp::serve(socket, port, target.clone()));
+        }
+        if let Some(stands) = &target.stands {
+            for front in stands.fronts() {
+                target.admit(&front, &mut acceptors);
+            }
+            acceptors.spawn(follow(target.clone()));
         }
         drop(acceptors);
         Ok(target)
     }
 
+    /// Accepts what is led to a front.
+    fn admit(self: &Arc<Target>, front: &Arc<Front>, acceptors: &mut JoinSet<()>) {
+        self.lock_listeners().extend(front.listeners.iter().cloned());
+        for listener in &front.listeners {
+            let (inside, target) = (front.resident.clone(), self.clone());
+            front.accepts(acceptors.spawn(accept(listener.clone(), 0, Some(inside), target)));
+        }
+    }
+
+    /// Stands in front of another container, or of one that was started anew. The doors are as faults want them.
+    pub(crate) fn add_front(self: &Arc<Target>, front: Arc<Front>) {
+        let Some(stands) = &self.stands else { return };
+        {
+            let registry = self.lock();
+            if registry.closed {
+                return;
+            }
+            let mut acceptors = self.lock_acceptors();
+            self.admit(&front, &mut acceptors);
+            stands.add(front);
+            self.shut(&registry);
+        }
+    }
+
+    /// A container has ended, and its namespace with it.
+    pub(crate) fn drop_front(&self, front: &Arc<Front>) {
+        if let Some(stands) = &self.stands {
+            stands.remove(front);
+        }
+        front.end();
+        self.lock_listeners().retain(|one| !front.listeners.iter().any(|its| Arc::ptr_eq(its, one)));
+        if let Route::Original(services) = &self.route {
+            services.forget(&front.resident);
+        }
+    }
+
+    /// The containers that it stands in front of.
+    pub(crate) fn stands(&self) -> Option<&Stands> {
+        self.stands.as_ref()
+    }
+
     /// Closes the listeners and ends its connections in order; the ports are free afterwards.
     pub(crate) async fn close(&self) {
+        let fronts = self.stands.as_ref().map(Stands::fronts).unwrap_or_default();
+        // Those who come now go to the service, and not to a port where nobody listens any more.
+        fronts.iter().for_each(|front| front.lift());
         let mut acceptors = std::mem::take(&mut *self.lock_acceptors());
         // Their end is what frees the ports; that they were aborted is what was asked for.
         acceptors.shutdown().await;
@@ -201,12 +267,17 @@ impl Target {
         while begun.elapsed() < CLOSING && !self.lock().conns.is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        // What had been led to us keeps its addresses until it has ended.
+        let fronts = self.stands.as_ref().map(Stands::fronts).unwrap_or_default();
+        fronts.iter().for_each(|front| self.drop_front(front));
     }
 
     /// Accepts no more, without waiting for anything: its owner is gone.
     pub(crate) fn abandon(&self) {
         self.lock_acceptors().abort_all();
         self.lock_listeners().clear();
+        let fronts = self.stands.as_ref().map(Stands::fronts).unwrap_or_default();
+        fronts.iter().for_each(|front| self.drop_front(front));
     }
 
     /// Its name.
@@ -216,11 +287,18 @@ impl Target {
 
     /// As it is now, for lists.
     pub(crate) fn state(&self) -> TargetState {
+        let (about, up, listen) = match &self.stands {
+            Some(stands) => (format!("{} {}", stands.about(), self.spec.speaks()), stands.complete(), None),
+            None => {
+                let about = format!("{} → {} {}", self.listen, self.route, self.spec.speaks());
+                (about, true, Some(self.listen.clone()))
+            }
+        };
         TargetState {
             target: self.reference(),
-            about: format!("{} → {} {}", self.listen, self.route, self.spec.speaks()),
-            up: true,
-            listen: Some(self.listen.clone()),
+            about,
+            up,
+            listen,
             http: self.spec.protocol == Protocol::Http,
         }
     }
@@ -488,18 +566,22 @@ fn ca_problem(e: &tls::CaError) -> Problem {
 }
 
 /// What cannot go together.
-fn check(spec: &ProxySpec, place: &Place) -> Result<(), Problem> {
+fn check(spec: &ProxySpec, place: Option<&Place>) -> Result<(), Problem> {
+    if let Some(problem) = spec.front_problem() {
+        return Err(problem);
+    }
     if let Some(problem) = spec.tls_problem() {
         return Err(problem);
     }
     let proxied = spec.proxy_protocol != ProxyProtocol::default();
-    let unix = matches!(place, Place::Unix(_)) || spec.services().iter().any(|s| s.starts_with("unix:"));
+    let unix =
+        matches!(place, Some(Place::Unix(_))) || spec.services().iter().any(|s| s.starts_with("unix:"));
     if spec.keep_source && (unix || spec.protocol == Protocol::Udp) {
         return Err(Problem::new("keep_source is for TCP connections on both sides")
             .hint("leave it out, or listen on and lead to a host:port with protocol tcp or http"));
     }
     match (spec.protocol, place) {
-        (Protocol::Udp, Place::Unix(_)) => {
+        (Protocol::Udp, Some(Place::Unix(_))) => {
             Err(Problem::new("datagrams on unix sockets are not in this version")
                 .hint("listen on a host:port"))
         }

@@ -9,7 +9,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -76,7 +76,14 @@ impl Timers {
     }
 }
 
-/// Has the runtime watch the timer. The one unsafe call of this crate.
+/// Has the runtime watch a descriptor that becomes readable, such as a pidfd.
+#[allow(unsafe_code)]
+pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the `AsyncFd` owns the descriptor, and hands out neither it nor a way to exchange it.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(Into::into)
+}
+
+/// Has the runtime watch the timer.
 #[allow(unsafe_code)]
 fn watch(fd: Arc<TimerFd>) -> io::Result<AsyncFd<Handle>> {
     // SAFETY: the descriptor stays open and the same for as long as the registration: the `AsyncFd` owns a share of the

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   murphy arm proxy:cart latency delay=120ms jitter=40ms --percent 30% --for 60s
   murphy arm proxy:cart abort status=503 --when method=POST --when path='/pay*' --for 60s
+  murphy arm proxy:shop/db:5432 latency delay=200ms --for 60s     in front of a container's port (compose project/service)
   murphy arm process:4711 pause --for 10s
   murphy arm node:self cpu load=80% --for 30s
 Without an agent it holds the fault itself, in the foreground; a proxy then needs --listen and --upstream.
@@ -91,6 +92,9 @@ pub struct Mount {
     /// Mount in the mount namespace of this process: DIR and the source are paths as it sees them
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
+    /// Mount in this container: its name, or PROJECT/SERVICE of a compose project
+    #[arg(long, value_name = "NAME", conflicts_with = "pid")]
+    pub container: Option<String>,
     /// Keep a log of what is not synced, of at most so many bytes, so that power_cut can take it
     #[arg(long, value_name = "SIZE", num_args = 0..=1, default_missing_value = "256MiB")]
     pub track_unsynced: Option<Size>,

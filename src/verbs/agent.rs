@@ -6,6 +6,7 @@ use crate::service::EngineService;
 use control::toxiproxy::Options;
 use control::{Role, TcpOptions};
 use model::{Target, TargetSpec};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,20 +14,7 @@ use std::time::Duration;
 /// `murphy agent`: serves until it is interrupted, then takes everything back.
 pub async fn agent(args: Agent) -> Outcome {
     let mut stop = interrupt()?;
-    let tcp = match args.listen {
-        None => None,
-        Some(listen) => {
-            let mut tcp = TcpOptions::new(listen);
-            if let Some(file) = &args.token_file {
-                tcp.grants.push(control::server::Grant {
-                    name: "token".into(),
-                    token: token(file)?,
-                    role: Role::Operator,
-                });
-            }
-            Some(tcp)
-        }
-    };
+    let tcp = tcp(args.listen, args.token_file.as_deref().map(token).transpose()?);
     let socket = match args.socket.as_deref().map(|s| s.strip_prefix("unix:").unwrap_or(s)) {
         None => default_socket(),
         Some(text) if text.starts_with("http") => {
@@ -45,6 +33,7 @@ pub async fn agent(args: Agent) -> Outcome {
         lease: Some(args.lease),
         otlp: args.export.collector()?,
         targets: proxies.collect(),
+        proxies_only: false,
     };
     let house = House::daemon(opening).await?;
     let door = match args.toxiproxy {
@@ -81,6 +70,17 @@ pub async fn agent(args: Agent) -> Outcome {
         door.close().await;
     }
     house.close().await
+}
+
+/// TCP as it is asked for: whoever shows the token is an operator.
+pub fn tcp(listen: Option<SocketAddr>, token: Option<control::Token>) -> Option<TcpOptions> {
+    let mut tcp = TcpOptions::new(listen?);
+    tcp.grants.extend(token.map(|token| control::server::Grant {
+        name: "token".into(),
+        token,
+        role: Role::Operator,
+    }));
+    Some(tcp)
 }
 
 /// Halts while a file exists: a lever that needs no murphy at hand.

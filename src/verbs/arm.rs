@@ -49,7 +49,7 @@ async fn foreground(
     if target.is_none() && fault.target.kind == TargetKind::Proxy {
         return Err(Failure::usage(
             format!("there is no agent, and {} is not known", fault.target),
-            "add --listen and --upstream to open the proxy here, or start an agent that has it (murphy agent --proxy …)",
+            "add --listen and --upstream to open the proxy here, name a container's port (proxy:shop/db:5432), or start an agent that has it (murphy agent --proxy …)",
         ));
     }
     let house = House::foreground("arm").await?;
@@ -194,7 +194,14 @@ fn target(args: &Arm, reference: &TargetRef) -> Result<Option<Target>, Problem> 
         let spec = target_proxy(&reference.name, listen, upstream, args.protocol, args.tls.as_ref())?;
         return Ok(Some(Target { name: reference.name.clone(), spec: TargetSpec::Proxy(spec) }));
     }
-    Ok(crate::service::implied(reference))
+    let mut implied = crate::service::implied(reference);
+    if let Some(TargetSpec::Proxy(spec)) = implied.as_mut().map(|t| &mut t.spec) {
+        spec.protocol = args.protocol;
+        if let Some(problem) = spec.front_problem() {
+            return Err(problem);
+        }
+    }
+    Ok(implied)
 }
 
 fn show_plan(args: &Arm, plan: &PlanView) -> Outcome {

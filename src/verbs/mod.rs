@@ -2,6 +2,7 @@
 
 mod agent;
 mod arm;
+mod attach;
 mod ca;
 mod check;
 mod connections;
@@ -11,17 +12,22 @@ mod doctor;
 mod exec;
 mod faults;
 mod halt;
+mod health;
+mod kube;
 mod list;
 mod mount;
+mod packaged;
 mod recover;
 mod requests;
 mod run;
+mod sidecar;
+mod targets;
 mod toxiproxy;
 mod tui;
 mod watch;
 
 use crate::cli::{Cli, Verb};
-use crate::failure::{self, FAILED, Failure, Outcome, WRONG};
+use crate::failure::{self, FAILED, Outcome, WRONG};
 use crate::house;
 use clap::{CommandFactory, Parser};
 use std::io::{self, Write};
@@ -68,18 +74,8 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Schema => print(&(pretty(&model::experiment::schema()) + "\n")),
         Verb::Faults(args) => faults::faults(&args),
         Verb::Ca(args) => ca::ca(args),
-        Verb::Completions { shell } => {
-            let mut out = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "murphy", &mut out);
-            print(&String::from_utf8_lossy(&out))
-        }
-        Verb::Man => {
-            let mut out = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut out).map_err(|e| {
-                Failure::cannot(format!("cannot make the manual page: {e}"), "this should not happen")
-            })?;
-            print(&String::from_utf8_lossy(&out))
-        }
+        Verb::Completions { shell } => packaged::completions(shell),
+        Verb::Man { dir } => packaged::man(dir.as_deref()),
         Verb::Exec(args) => exec::exec(&args),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Demo(args) => house::block_on(demo::demo(args)),
@@ -90,10 +86,14 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Tui(args) => house::block_on(tui::tui(args)),
         Verb::Arm(args) => house::block_on(arm::arm(*args)),
         Verb::Disarm(args) => house::block_on(disarm::disarm(args)),
+        Verb::Targets(args) => house::block_on(targets::targets(args)),
         Verb::List(args) => house::block_on(list::list(args)),
         Verb::Connections(args) => house::block_on(connections::connections(args)),
         Verb::Requests(args) => house::block_on(requests::requests(args)),
+        Verb::Health(args) => house::block_on(health::health(args)),
         Verb::Halt(args) => house::block_on(halt::halt(args)),
+        Verb::Attach(args) => house::block_on(attach::attach(*args)),
+        Verb::Sidecar(args) => sidecar::sidecar(args),
         Verb::Recover(args) => house::block_on(recover::recover(args)),
         Verb::Watch(args) => house::block_on(watch::watch(args)),
     }

@@ -2,7 +2,7 @@ use super::print;
 use crate::cli::Mount;
 use crate::failure::{Failure, Outcome};
 use crate::house::{House, Opening, interrupt};
-use model::target::FsSpec;
+use model::target::{ContainerSpec, FsSpec};
 use model::{Target, TargetSpec};
 use std::path::Path;
 use std::time::Duration;
@@ -11,12 +11,15 @@ use tokio::sync::mpsc::Receiver;
 /// `murphy mount`: serves a directory until it is interrupted, and then what is open of it until it is closed.
 pub async fn mount(args: Mount) -> Outcome {
     let mut stop = interrupt()?;
-    let dir = absolute(&args.dir, args.pid)?;
-    let source = args.source.as_deref().map(|s| absolute(s, args.pid)).transpose()?;
+    let elsewhere = args.pid.is_some() || args.container.is_some();
+    let dir = absolute(&args.dir, elsewhere)?;
+    let source = args.source.as_deref().map(|s| absolute(s, elsewhere)).transpose()?;
     let spec = FsSpec {
         mount: dir.clone(),
         source,
         pid: args.pid,
+        container: args.container.as_deref().map(|name| Box::new(ContainerSpec::named(name))),
+        in_use_passes: false,
         track_unsynced: args.track_unsynced,
         writeback: args.writeback,
         passthrough: args.passthrough,
@@ -50,10 +53,10 @@ async fn serve_what_is_open(files: &fusefs::FsInjector, stop: &mut Receiver<&'st
 }
 
 /// A directory as a target names it; within another process's root it must be absolute as it is.
-fn absolute(dir: &Path, pid: Option<u32>) -> Result<String, Failure> {
-    let whole = match pid {
-        Some(_) => Ok(dir.to_owned()),
-        None => dir.canonicalize().or_else(|_| std::path::absolute(dir)),
+fn absolute(dir: &Path, elsewhere: bool) -> Result<String, Failure> {
+    let whole = match elsewhere {
+        true => Ok(dir.to_owned()),
+        false => dir.canonicalize().or_else(|_| std::path::absolute(dir)),
     };
     let whole = whole.map_err(|e| {
         Failure::usage(format!("{} is not a directory: {e}", dir.display()), "name a directory that exists")

@@ -1,7 +1,7 @@
-use super::print;
+use super::{kube, print};
 use crate::cli::{self, MarkerKind, ThemeKind};
 use crate::failure::{Failure, Outcome};
-use crate::house::{House, default_socket, endpoint};
+use crate::house::{House, endpoint, own_socket};
 use control::Endpoint;
 use model::{Target, TargetSpec};
 
@@ -12,9 +12,12 @@ pub async fn tui(args: cli::Tui) -> Outcome {
         let ends = args.attach.iter().map(|a| endpoint(Some(a), token)).collect::<Result<Vec<_>, _>>()?;
         return console(&args.look, ends, args.read_only).await;
     }
-    if args.proxy.is_empty() && control::Client::new(Endpoint::unix(default_socket())).status().await.is_ok()
-    {
-        return console(&args.look, vec![Endpoint::unix(default_socket())], args.read_only).await;
+    let own = Endpoint::unix(own_socket());
+    if let Some(selector) = &args.kube {
+        return kube::console_of_pods(&args, selector).await;
+    }
+    if args.proxy.is_empty() && control::Client::new(own.clone()).status().await.is_ok() {
+        return console(&args.look, vec![own], args.read_only).await;
     }
     let house = House::foreground("tui").await?;
     let mut outcome = Ok(0);

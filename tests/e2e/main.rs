@@ -6,6 +6,7 @@
 mod access;
 mod clients;
 mod clocks;
+mod compose;
 mod configs;
 mod connections;
 mod console;
@@ -22,6 +23,7 @@ mod programs;
 mod redis;
 mod requests;
 mod run;
+mod sidecar;
 mod tls;
 mod told;
 mod toxiproxy;

@@ -3,6 +3,7 @@
 use crate::ground::{
     Agent, Nginx, TempDir, client, eventually, free_port, get, murphy_in, need, program, run, this_machine,
 };
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -90,10 +91,17 @@ fn prometheus_scrapes_and_every_panel_of_the_dashboard_asks_what_it_understands(
         assert_eq!(get(front, "/").unwrap().status, 200);
     }
     let is = |query: &str, fits: &dyn Fn(f64) -> bool| {
+        let mut seen = Vec::new();
         assert!(
-            eventually(Duration::from_secs(60), || value(query).is_some_and(fits)),
+            eventually(Duration::from_secs(40), || {
+                seen.push(format!("{:?}", value(query)));
+                value(query).is_some_and(fits)
+            }),
             "{query}: {:?}\n{}",
-            ask(query),
+            {
+                seen.dedup();
+                seen
+            },
             server.said()
         );
     };
@@ -108,6 +116,13 @@ fn prometheus_scrapes_and_every_panel_of_the_dashboard_asks_what_it_understands(
     is(r#"murphy_request_duration_seconds_count{faulted="true"}"#, &|n| n == hit);
     is("murphy_injected_seconds_total", &|n| n >= 0.029 * hit && n < 0.2 * hit);
     is("process_resident_memory_bytes > 1e6", &|n| n > 1e6);
+    let mut nonsense = std::net::TcpStream::connect(("127.0.0.1", front)).unwrap();
+    nonsense.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").unwrap();
+    let mut refused = String::new();
+    nonsense.read_to_string(&mut refused).unwrap();
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+    is("sum(murphy_requests_refused_total)", &|n| n == 1.0);
+    is("sum(murphy_requests_total)", &|n| n == 40.0);
     let dashboard: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(deploy("grafana/murphy.json")).unwrap()).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();

@@ -17,15 +17,16 @@ pub enum Row {
 
 /// The rows that are shown now. A filter unfolds everything.
 pub fn rows(model: &Model) -> Vec<Row> {
-    let filter = model.ui.filter.value().trim();
-    let pattern = Pattern::parse(filter, CaseMatching::Ignore, Normalization::Smart);
+    let filter = model.ui.filter.value().trim().to_lowercase();
+    let pattern = Pattern::parse(&filter, CaseMatching::Ignore, Normalization::Smart);
     let mut matcher = Matcher::new(Config::DEFAULT);
+    // What is found as it was typed is meant; only where nothing is, names are searched for something like it.
+    let exact = catalogue::all().any(|def| def.name.contains(&filter));
     let mut fits = |def: &FaultDef| {
-        // Fuzzy in the name; in the rest only as it stands, or every word would be found everywhere.
         let mut buffer = Vec::new();
-        filter.is_empty()
-            || pattern.score(Utf32Str::new(def.name, &mut buffer), &mut matcher).is_some()
-            || (filter.len() > 2 && def.summary.to_lowercase().contains(&filter.to_lowercase()))
+        def.name.contains(&filter)
+            || (filter.len() > 2 && def.summary.to_lowercase().contains(&filter))
+            || (!exact && pattern.score(Utf32Str::new(def.name, &mut buffer), &mut matcher).is_some())
     };
     let mut out = Vec::new();
     for layer in Layer::ALL {

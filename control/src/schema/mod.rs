@@ -66,9 +66,13 @@ pub fn all() -> Value {
             "properties": {
                 "name": text(),
                 "proxy": object(
-                    &["listen"],
+                    &[],
                     json!({
-                        "listen": text(), "upstream": text(), "upstreams": {"type": "array", "items": text()},
+                        "listen": text(),
+                        "in_front_of": object(&["port"], json!({
+                            "name": text(), "label": text(), "service": text(), "all": flag(), "engine": text(),
+                            "port": int(), "outgoing": flag(),
+                        })), "upstream": text(), "upstreams": {"type": "array", "items": text()},
                         "tls": {"type": "object", "description": "downstream: terminate or pass_through; certificate: {cert, key}; alpn; upstream: {sni, roots, certificate, insecure, alpn}"},
                         "balance": {"enum": ["round_robin", "least_connections", "sticky"]},
                         "protocol": {"enum": ["tcp", "http", "udp"]}, "idle_timeout": text(),
@@ -83,7 +87,9 @@ pub fn all() -> Value {
                 "fs": object(
                     &["mount"],
                     json!({
-                        "mount": text(), "source": text(), "pid": int(), "track_unsynced": text(), "writeback": flag(),
+                        "mount": text(), "source": text(), "pid": int(),
+                        "container": {"type": "object", "description": "As in targets of kind container."}, "in_use_passes": flag(),
+                        "track_unsynced": text(), "writeback": flag(),
                         "passthrough": list(text()),
                     }),
                 ),

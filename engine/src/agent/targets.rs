@@ -82,8 +82,9 @@ impl Inner {
         if let Some(target) = self.lock().targets.get(reference) {
             return Ok(target.clone());
         }
-        // A directory is mounted over when it is opened, and not in passing.
-        let implied = TargetSpec::implied(reference).filter(|_| reference.kind != TargetKind::Fs);
+        // A directory is mounted over when it is opened, and a proxy listens then; neither is done in passing.
+        let in_passing = !matches!(reference.kind, TargetKind::Fs | TargetKind::Proxy);
+        let implied = TargetSpec::implied(reference).filter(|_| in_passing);
         let spec = implied.ok_or_else(|| self.no_target(reference))?;
         Ok(Target { name: reference.name.clone(), spec })
     }

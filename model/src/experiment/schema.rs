@@ -100,9 +100,17 @@ pub fn schema() -> J {
         json!({"when": {"$ref": "#/$defs/matcher"}, "status": {"type": "integer", "minimum": 200, "maximum": 599}, "headers": {"type": "object"}, "body": text, "delay": span}),
         &[],
     );
+    let port = json!({"type": "integer", "minimum": 1, "maximum": 65535});
     let proxy = closed(
         json!({
             "listen": {"type": "string", "examples": ["127.0.0.1:8001", "127.0.0.1:7000-7009", "unix:/run/shop.sock"]},
+            "in_front_of": closed(
+                json!({
+                    "name": text, "label": text, "or_service": {"type": "boolean"}, "compose": text, "service": {"type": "string", "examples": ["shop/db"]}, "all": {"type": "boolean"},
+                    "engine": text, "port": port, "outgoing": {"type": "boolean"},
+                }),
+                &["port"],
+            ),
             "upstream": {"type": "string", "examples": ["127.0.0.1:8000", "unix:/run/db.sock", "original"]},
             "upstreams": {"type": "array", "items": text, "minItems": 1},
             "stubs": {"type": "array", "minItems": 1, "items": stub},
@@ -115,7 +123,11 @@ pub fn schema() -> J {
             "tls": tls,
             "upstream_http": {"enum": ["auto", "1", "2", 1, 2]},
         }),
-        &["listen"],
+        &[],
+    );
+    let container = closed(
+        json!({"name": text, "label": text, "or_service": {"type": "boolean"}, "compose": text, "service": text, "pick": pick, "engine": text, "interface": text}),
+        &[],
     );
     let defs = json!({
         "target": {
@@ -124,16 +136,13 @@ pub fn schema() -> J {
                 "proxy": proxy,
                 "fs": closed(
                     json!({
-                        "mount": text, "source": text, "pid": positive, "track_unsynced": {"type": ["string", "integer"]},
+                        "mount": text, "source": text, "pid": positive, "container": container, "in_use_passes": {"type": "boolean"}, "track_unsynced": {"type": ["string", "integer"]},
                         "writeback": {"type": "boolean"}, "passthrough": {"type": "array", "items": text},
                     }),
                     &["mount"],
                 ),
                 "process": closed(json!({"pid": positive, "match": text, "pick": pick}), &[]),
-                "container": closed(
-                    json!({"name": text, "label": text, "service": text, "pick": pick, "engine": text, "interface": text}),
-                    &[],
-                ),
+                "container": container,
                 "node": {"oneOf": [{"const": "self"}, closed(json!({"interface": text}), &[])]},
                 "netns": closed(json!({"name": text, "path": text, "pid": positive, "interface": text}), &[]),
                 "cgroup": {"type": "string", "examples": ["/system.slice/nginx.service"]},

@@ -64,6 +64,12 @@ pub struct FsSpec {
     /// Mounts in the mount namespace of this process, where `mount` and `source` are paths as the process sees them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
+    /// Mounts in this container, where `mount` and `source` are paths as it sees them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Box<ContainerSpec>>,
+    /// In a container: mounts although files are open there, which go past it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_use_passes: bool,
     /// Keeps a log of what was not synced yet, of at most so many bytes, so that it can be lost: `power_cut` and what goes
     /// with it. Costs memory and a read before each write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,9 +100,12 @@ pub struct ContainerSpec {
     /// One container by its name or the beginning of its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Containers with this label: `key` or `key=value`.
+    /// Containers with this label: `key` or `key=value`; with all of them, separated by commas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Where no container has the label: those of the compose service that is named as a label's value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub or_service: bool,
     /// Containers of this service of a compose project: `web`, or `shop/web` with the project's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
@@ -109,6 +118,17 @@ pub struct ContainerSpec {
     /// For faults of the network: the interface inside; all but the loopback one when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+}
+
+impl ContainerSpec {
+    /// What a word alone says: `web-1` is a container, `shop/web` a service of a compose project.
+    pub fn named(word: &str) -> ContainerSpec {
+        let name = Some(word.to_owned());
+        match word.contains('/') {
+            true => ContainerSpec { service: name, ..ContainerSpec::default() },
+            false => ContainerSpec { name, ..ContainerSpec::default() },
+        }
+    }
 }
 
 /// A network namespace of this machine. Exactly one of `name`, `path` and `pid` is given.

@@ -5,8 +5,8 @@ mod proxy;
 
 pub use machine::{CgroupSpec, ContainerSpec, FsSpec, NetnsSpec, NodeSpec, Pick, ProcessSpec};
 pub use proxy::{
-    Alpn, Balance, Downstream, HttpVersion, KeyPair, OriginateSpec, Protocol, ProxyHeader, ProxyProtocol,
-    ProxySpec, TlsSpec,
+    Alpn, Balance, Downstream, Front, HttpVersion, KeyPair, OriginateSpec, Protocol, ProxyHeader,
+    ProxyProtocol, ProxySpec, TlsSpec,
 };
 
 use crate::problem::{Problem, did_you_mean};
@@ -177,7 +177,8 @@ impl TargetSpec {
 
 impl TargetSpec {
     /// What a name alone says: `process:4711`, `process:nginx`, `fs:/srv/db`, `node:self`, `node:eth0`, `container:web-1`,
-    /// `netns:blue`, `netns:/run/netns/blue`, `cgroup:/system.slice/nginx.service`.
+    /// `netns:blue`, `netns:/run/netns/blue`, `cgroup:/system.slice/nginx.service`, `proxy:shop/db:5432` in front of a
+    /// container's port.
     pub fn implied(reference: &TargetRef) -> Option<TargetSpec> {
         let name = || Some(reference.name.clone());
         Some(match reference.kind {
@@ -192,9 +193,7 @@ impl TargetSpec {
             TargetKind::Fs if reference.name.starts_with('/') => {
                 TargetSpec::Fs(FsSpec { mount: reference.name.clone(), ..FsSpec::default() })
             }
-            TargetKind::Container => {
-                TargetSpec::Container(ContainerSpec { name: name(), ..ContainerSpec::default() })
-            }
+            TargetKind::Container => TargetSpec::Container(ContainerSpec::named(&reference.name)),
             TargetKind::Netns if reference.name.starts_with('/') => {
                 TargetSpec::Netns(NetnsSpec { path: name(), ..NetnsSpec::default() })
             }
@@ -202,7 +201,11 @@ impl TargetSpec {
             TargetKind::Cgroup if reference.name.starts_with('/') => {
                 TargetSpec::Cgroup(CgroupSpec { path: reference.name.clone() })
             }
-            TargetKind::Fs | TargetKind::Cgroup | TargetKind::Proxy => return None,
+            TargetKind::Proxy => {
+                let front = Front::implied(&reference.name)?;
+                TargetSpec::Proxy(ProxySpec::in_front_of(front, Protocol::Tcp))
+            }
+            TargetKind::Fs | TargetKind::Cgroup => return None,
         })
     }
 }

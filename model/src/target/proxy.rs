@@ -1,5 +1,6 @@
 //! A proxy: where it listens, where the service is, and what is spoken on either side.
 
+use super::machine::{ContainerSpec, Pick};
 use crate::problem::Problem;
 use crate::stub::Stub;
 use crate::units::Span;
@@ -34,8 +35,12 @@ impl Protocol {
 #[serde(deny_unknown_fields)]
 pub struct ProxySpec {
     /// Where to listen: `127.0.0.1:15432`, a range of ports `127.0.0.1:7000-7009`, or `unix:/run/shop.sock`; port 0 takes
-    /// a free one.
+    /// a free one. Empty with `in_front_of`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub listen: String,
+    /// The containers in front of which it stands, in their own network namespaces; nobody has to be told another address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_front_of: Option<Box<Front>>,
     /// Where the service is: `host:port`, a range of ports as long as that of `listen`, `unix:/run/db.sock`, or `original`:
     /// where a redirected connection was going. Empty when `upstreams` are given.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -71,6 +76,73 @@ pub struct ProxySpec {
     /// With `http`: the version that is spoken with the service.
     #[serde(default, skip_serializing_if = "HttpVersion::is_default")]
     pub upstream_http: HttpVersion,
+}
+
+/// Containers, and the port in front of which a proxy stands there. Exactly one of `name`, `label` and `service` is given.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Front {
+    /// One container by its name or the beginning of its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Containers with this label: `key` or `key=value`; with all of them, separated by commas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Where no container has the label: those of the compose service that is named as a label's value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub or_service: bool,
+    /// Containers of this service of a compose project: `web`, or `shop/web` with the project's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// All of those found, not just the only one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// The engine's socket; when absent the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// The port: that of the containers that others come to, or with `outgoing` that of others that they go to.
+    pub port: u16,
+    /// What the containers say to that port of others, and not what others say to that port of theirs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outgoing: bool,
+}
+
+impl Front {
+    /// The containers that are meant.
+    pub fn containers(&self) -> ContainerSpec {
+        ContainerSpec {
+            name: self.name.clone(),
+            label: self.label.clone(),
+            or_service: self.or_service,
+            service: self.service.clone(),
+            pick: if self.all { Pick::All } else { Pick::One },
+            engine: self.engine.clone(),
+            interface: None,
+        }
+    }
+
+    /// What a name alone says: `shop-db-1:5432` is a container, `shop/db:5432` a service of a compose project.
+    pub fn implied(name: &str) -> Option<Front> {
+        let (who, port) = name.rsplit_once(':')?;
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        let fine = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+        if who.is_empty() || !who.chars().all(fine) {
+            return None;
+        }
+        let who_is = Some(who.to_owned());
+        Some(match who.contains('/') {
+            true => Front { service: who_is, port, ..Front::default() },
+            false => Front { name: who_is, port, ..Front::default() },
+        })
+    }
+
+    /// In words: `service shop/db, port 5432`.
+    pub fn words(&self) -> String {
+        let parts = [("container", &self.name), ("label", &self.label), ("service", &self.service)];
+        let who = parts.iter().find_map(|(what, value)| Some(format!("{what} {}", value.as_deref()?)));
+        let way = if self.outgoing { "what it says to port" } else { "port" };
+        format!("{}, {way} {}", who.unwrap_or_default(), self.port)
+    }
 }
 
 /// The version of HTTP that is spoken with a service.
@@ -191,6 +263,51 @@ impl ProxySpec {
     /// From one address to another, bytes only.
     pub fn new(listen: impl Into<String>, upstream: impl Into<String>) -> ProxySpec {
         ProxySpec { listen: listen.into(), upstream: upstream.into(), ..ProxySpec::default() }
+    }
+
+    /// In front of containers.
+    pub fn in_front_of(front: Front, protocol: Protocol) -> ProxySpec {
+        let (upstream, in_front_of) = ("original".to_owned(), Some(Box::new(front)));
+        ProxySpec { in_front_of, upstream, protocol, ..ProxySpec::default() }
+    }
+
+    /// What about standing in front of containers cannot be.
+    pub fn front_problem(&self) -> Option<Problem> {
+        let front = self.in_front_of.as_ref()?;
+        let refuse = |what: &str, hint: &str| Some(Problem::new(format!("in_front_of: {what}")).hint(hint));
+        if [&front.name, &front.label, &front.service].iter().filter(|one| one.is_some()).count() != 1 {
+            return refuse("it needs one of name, label and service", "write for example service: shop/db");
+        }
+        if front.port == 0 {
+            return refuse("port 0 is none", "write the port that clients connect to");
+        }
+        if !self.listen.is_empty() || !self.upstreams.is_empty() || self.upstream != "original" {
+            return refuse(
+                "where it listens and leads to is said by the container and the port",
+                "leave listen, upstream and upstreams out",
+            );
+        }
+        if self.protocol == Protocol::Udp {
+            return refuse("it takes connections, not datagrams", "use protocol: tcp or http");
+        }
+        if self.keep_source {
+            return refuse(
+                "the service's answers to its clients' own addresses would pass it by",
+                "leave keep_source out, or use proxy_protocol",
+            );
+        }
+        if self.proxy_protocol.inbound {
+            return refuse("clients do not know of it and send no header", "leave proxy_protocol.in out");
+        }
+        None
+    }
+
+    /// Where it listens and where to, in words.
+    pub fn ends(&self) -> String {
+        match &self.in_front_of {
+            Some(front) => format!("in front of {}", front.words()),
+            None => format!("{} → {}", self.listen, self.services().join(", ")),
+        }
     }
 
     /// Whether it leads nowhere and answers everything itself.

@@ -4,9 +4,9 @@
 
 pub mod api;
 mod faults;
-mod find;
+pub(crate) mod find;
 
-pub use find::{Found, State, engine, find, inspect, names, picked};
+pub use find::{Finder, Found, State, engine, find, inspect, names, picked};
 
 use crate::held::Held;
 use crate::looping::{self, Loops, Round};

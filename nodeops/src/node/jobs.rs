@@ -177,6 +177,12 @@ fn memory(fault: &Fault, place: &Place, elapsed: Duration) -> Result<Vec<Task>, 
         group: place.groups.clone().filter(|g| g.memory().is_some()),
     };
     let last = amount.to;
+    if let Some(all) = crate::stress::memory_of_machine().filter(|all| !share && last > *all as f64) {
+        return Err(Refusal::new(
+            format!("{} are more than the {} that this machine has", Size(last as u64), Size(all)),
+            "give less; all but the reserve is load=100%",
+        ));
+    }
     let what = if share {
         Percent::new(last * 100.0).map_or_else(String::new, |p| p.to_string())
     } else {
@@ -285,10 +291,24 @@ fn disk(id: &str, fault: &Fault, place: &Place) -> Result<Vec<Task>, Refusal> {
     let at = crate::inroot::directory(&dir.root, &dir.path)
         .and_then(|fd| Ok(rustix::fs::fstatvfs(&fd)?))
         .map_err(|e| Refusal::new(format!("{}: {e}", dir.path.display()), "choose another path"))?;
+    let reserved = inject.flag("reserved");
     let free = at.f_bavail * at.f_frsize;
+    let most = if reserved { at.f_bfree * at.f_frsize } else { free };
+    if let Wanted::Take(size) = wanted
+        && size > most
+    {
+        return Err(Refusal::new(
+            format!(
+                "{} are more than the {} that are free on the filesystem of {}",
+                Size(size),
+                Size(most),
+                dir.path.display()
+            ),
+            "to have it full, whatever others do, give free=0B",
+        ));
+    }
     let words =
         format!("{words} of the filesystem of {}{} ({} free)", dir.path.display(), place.name, Size(free));
-    let reserved = inject.flag("reserved");
     let job = Disk { place: dir.clone(), wanted, reserved, name: name.clone() };
     let leftover = Some((dir, name));
     Ok(vec![Task { job: Job::Disk(job), words, leftover, warnings: vec![] }])

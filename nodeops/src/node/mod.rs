@@ -100,9 +100,15 @@ impl NodeInjector {
         log: &dyn UndoLog,
     ) -> Result<(), InjectError> {
         let program = self.program.clone();
+        let name = plan.order.fault.inject.name();
         let failed = |what: String| {
-            InjectError::new(format!("{} failed: {what}", plan.order.fault.inject.name())).hint(
+            InjectError::new(format!("{name} failed: {what}")).hint(
                 "when no child can be started look at the limits on processes (ulimit -u, pids.max) and seccomp profiles",
+            )
+        };
+        let killed = |what: String| {
+            InjectError::new(format!("{name} failed: {what}")).hint(
+                "it was killed while it took what it was told to: the fault was over, taken back or short of memory before that was done; give it longer, or less to take",
             )
         };
         let stressor = blocking(move || Stressor::start(&program).map_err(|e| e.to_string()))
@@ -125,17 +131,22 @@ impl NodeInjector {
         let started = blocking(move || {
             let mut stressor = stressor;
             if let Some(groups) = groups {
-                groups.take(stressor.id().pid).map_err(|e| format!("joining the group: {e}"))?;
+                groups.take(stressor.id().pid).map_err(|e| (false, format!("joining the group: {e}")))?;
             }
-            stressor.tell(&Word::Setup(setup)).map_err(|e| e.to_string())?;
+            stressor.tell(&Word::Setup(setup)).map_err(|e| (false, e.to_string()))?;
             match stressor.tell(&Word::Job(told)) {
-                Ok(()) => Ok::<_, String>(stressor),
+                Ok(()) => Ok::<_, (bool, String)>(stressor),
                 // Killed for want of memory while it took some: that is what the fault came to.
                 Err(_) if stressor.was_killed() && oom_kills(&here) > oom_before => Ok(stressor),
-                Err(e) => Err(e.to_string()),
+                Err(e) if stressor.was_killed() => Err((true, e.to_string())),
+                Err(e) => Err((false, e.to_string())),
             }
         });
-        let stressor = started.await.and_then(|r| r).map_err(failed)?;
+        let stressor = started
+            .await
+            .map_err(|e| (false, e))
+            .and_then(|r| r)
+            .map_err(|(was, what)| if was { killed(what) } else { failed(what) })?;
         let working = Working {
             stressor: Arc::new(Mutex::new(stressor)),
             job,

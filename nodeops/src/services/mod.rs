@@ -341,6 +341,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The units of systemd that run, or why they are not seen.
+pub(crate) async fn running_units() -> Result<Vec<String>, String> {
+    let systemctl = Systemctl::default();
+    match systemctl.missing() {
+        Some(why) => Err(format!("services: {why}")),
+        None => systemctl.running().await.map_err(|why| format!("services: {why}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

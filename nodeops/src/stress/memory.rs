@@ -223,6 +223,11 @@ impl There {
     }
 }
 
+/// How much memory the machine has.
+pub(crate) fn memory_of_machine() -> Option<u64> {
+    Some(machine().total).filter(|total| *total > 0)
+}
+
 /// proc(5), `/proc/meminfo`.
 fn machine() -> There {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();

@@ -19,6 +19,7 @@ pub use child::child_main;
 pub(crate) use job::{
     Dir, Disk, Exec, Files, Inodes, IoJob, Job, MemoryJob, Moving, Ports, Setup, Tasks, Wanted, Word,
 };
+pub(crate) use memory::memory_of_machine;
 pub(crate) use spawn::Stressor;
 
 use model::Injection;

@@ -111,7 +111,11 @@ impl<'a> Flow<'a> {
 
     /// Asks those that only decide when there is a response.
     pub(super) fn consider_response(&mut self, request: &RequestHead, response: &ResponseHead) {
-        let Some(known) = self.known.clone() else { return };
+        let Some(known) = self.known.as_ref().filter(|known| known.iter().any(|f| f.asks_for_response()))
+        else {
+            return;
+        };
+        let known = known.clone();
         let asked = Asked { conn: self.conn(), request, response: Some(response) };
         let now = Instant::now();
         let before = self.hits.len();

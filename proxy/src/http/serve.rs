@@ -75,7 +75,7 @@ async fn http1<T: Io>(context: &Context, mut side: Box<H1<T>>) {
                 let mut heads = room::heads();
                 let read = side.take_request(size, &mut heads.request);
                 if let Err(why) = read {
-                    return Box::pin(refuse(side, why)).await;
+                    return Box::pin(refuse(context, side, why)).await;
                 }
                 // Boxed, so that a connection on which nothing happens does not keep the room that a request needs.
                 Box::pin(exchange(context, &mut *side, &mut heads)).await;
@@ -86,15 +86,16 @@ async fn http1<T: Io>(context: &Context, mut side: Box<H1<T>>) {
             }
             // It has ended in order, and so do we: what was written to it may still be held by faults.
             Ok(None) => return Box::pin(close(side)).await,
-            Err(Some(why)) => return refuse(side, why).await,
+            Err(Some(why)) => return refuse(context, side, why).await,
             Err(None) => return,
         }
     }
 }
 
-async fn refuse<T: Io>(mut side: Box<H1<T>>, why: Refused) {
+async fn refuse<T: Io>(context: &Context, mut side: Box<H1<T>>, why: Refused) {
     let why =
         if side.input().starts_with(&[0x16, 3]) { bad("this is TLS, and HTTP is spoken here") } else { why };
+    context.conn.metrics.refused();
     side.refuse(why);
     close(side).await;
 }

@@ -250,7 +250,7 @@ async fn what_cannot_go_together_is_refused() {
     let proxy = ProxyInjector::new();
     for (spec, want) in [
         (json!({"listen": "unix:/tmp/x.sock", "upstream": "127.0.0.1:1", "protocol": "udp"}), "unix"),
-        (json!({"listen": "127.0.0.1:0", "upstream": "original", "protocol": "http"}), "protocol: tcp"),
+        (json!({"listen": "127.0.0.1:0", "upstream": "original", "protocol": "udp"}), "datagrams"),
         (json!({"listen": "127.0.0.1:0", "upstream": "127.0.0.1:1-3"}), "3 ports"),
         (
             json!({"listen": "127.0.0.1:0", "upstream": "127.0.0.1:1", "protocol": "http", "proxy_protocol": {"out": "v1"}}),

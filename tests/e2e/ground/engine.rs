@@ -20,17 +20,28 @@ pub struct Engine {
 impl Engine {
     /// Starts one, from packages that are downloaded once.
     pub fn start() -> Option<Engine> {
+        Engine::begin("run")
+    }
+
+    /// Starts one with networks and compose; `docker compose` is a command of its client.
+    pub fn with_networks() -> Option<Engine> {
+        Engine::begin("serve")
+    }
+
+    fn begin(how: &str) -> Option<Engine> {
         if !can_serve() || !need("apt-get and dpkg", program("apt-get", &[]).is_some()) {
             return None;
         }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/docker/engine");
         let packages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docker");
-        let fetched = Command::new(&script).arg("fetch").arg(&packages).output().unwrap();
-        assert!(fetched.status.success(), "{}", String::from_utf8_lossy(&fetched.stderr));
+        for what in if how == "serve" { &["fetch", "compose"][..] } else { &["fetch"] } {
+            let fetched = Command::new(&script).arg(what).arg(&packages).output().unwrap();
+            assert!(fetched.status.success(), "{}", String::from_utf8_lossy(&fetched.stderr));
+        }
         let home = TempDir::new();
         let cgroup = format!("murphy-test-{}", home.path().file_name().unwrap().to_string_lossy());
         let mut run = Command::new(&script);
-        run.arg("run").arg(&packages).arg(home.path()).arg(format!("/{cgroup}"));
+        run.arg(how).arg(&packages).arg(home.path()).arg(format!("/{cgroup}"));
         let daemon = Daemon::start(run, &home.path().join("log"));
         let mut engine = Engine { daemon, cgroup, packages, home };
         let up = eventually(PATIENCE, || {
@@ -50,6 +61,7 @@ impl Engine {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.packages.join("root/usr/bin/docker"));
         command.arg("-H").arg(format!("unix://{}/docker.sock", self.home.path().display())).args(args);
+        command.env("DOCKER_CONFIG", self.packages.join("config"));
         command.stdin(Stdio::null());
         command
     }
@@ -76,6 +88,18 @@ impl Engine {
     pub fn run(&self, name: &str, options: &[&str], script: &str) {
         let head = ["run", "-d", "--name", name, "--network", "none"];
         self.must(&[&head[..], options, &["box", "sh", "-c", script]].concat());
+    }
+
+    /// Imports the archive of a root that a script makes, which is kept for next time, as an image.
+    pub fn import(&self, name: &str, script: &Path) {
+        let archive = self.packages.join(format!("{name}.tar"));
+        if !archive.exists() {
+            let partial = self.packages.join(format!("{name}.part"));
+            let made = Command::new(script).arg(&partial).output().unwrap();
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            fs::rename(partial, &archive).unwrap();
+        }
+        self.must(&["import", archive.to_str().unwrap(), name]);
     }
 
     /// Its socket.

@@ -37,6 +37,14 @@ fn a_disk_is_full_and_has_room_again() {
     }
     // No names were made, and none are left.
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+    for (fault, size, instead) in
+        [("disk_fill", "size=900TiB", "free=0B"), ("memory", "size=900TiB", "load=100%")]
+    {
+        let mut words = vec!["node:self", fault, size];
+        words.extend((fault == "disk_fill").then_some(&*path));
+        let why = rig.try_arm(&words).unwrap_err();
+        assert!(why.contains("more than") && why.contains(instead), "{why}");
+    }
     let why = rig.try_arm(&["node:self", "disk_fill", &path, "size=1MiB", "used=50%"]).unwrap_err();
     assert!(why.contains("one of size, used, leave and free"), "{why}");
 }

@@ -1,9 +1,12 @@
 //! Targets that exist on this machine anyway: directories, processes, containers, namespaces, control groups, the machine.
 
-use crate::target::{CgroupSpec, ContainerSpec, FsSpec, NetnsSpec, NodeSpec, Pick, ProcessSpec, TargetSpec};
+use crate::target::{
+    CgroupSpec, ContainerSpec, Front, FsSpec, NetnsSpec, NodeSpec, Pick, ProcessSpec, TargetSpec,
+};
 use crate::yaml::{Fields, Node, Reader};
 
-const FS_KEYS: [&str; 6] = ["mount", "source", "pid", "track_unsynced", "writeback", "passthrough"];
+const FS_KEYS: [&str; 8] =
+    ["mount", "source", "pid", "container", "in_use_passes", "track_unsynced", "writeback", "passthrough"];
 
 pub(super) fn fs(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     let f = r.fields(node, what, &FS_KEYS)?;
@@ -15,6 +18,31 @@ pub(super) fn fs(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     let pid = match f.get("pid") {
         Some(n) => Some(r.integer(n, "pid", 1, u64::from(u32::MAX))? as u32),
         None => None,
+    };
+    let container = match f.get("container") {
+        Some(n) => match container(r, n, &format!("{what}: container"))? {
+            TargetSpec::Container(spec) => Some(Box::new(spec)),
+            _ => None,
+        },
+        None => None,
+    };
+    if container.is_some() && pid.is_some() {
+        return r.refuse(
+            f.place_of("pid"),
+            format!("{what}: both container and pid say in which mount namespace"),
+            "keep one of them",
+        );
+    }
+    let in_use_passes = match f.get("in_use_passes") {
+        Some(n) if container.is_none() => {
+            return r.refuse(
+                n.place,
+                format!("{what}: in_use_passes is for directories in containers"),
+                "leave it out: elsewhere what is open before the mount always goes past it",
+            );
+        }
+        Some(n) => r.boolean(n, "in_use_passes")?,
+        None => false,
     };
     let track_unsynced = match f.get("track_unsynced") {
         Some(n) => Some(r.parse(n, "track_unsynced")?),
@@ -45,7 +73,17 @@ pub(super) fn fs(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
             "what the kernel keeps or writes by itself cannot be tracked: leave one of them out",
         );
     }
-    Some(TargetSpec::Fs(FsSpec { mount: mount?, source, pid, track_unsynced, writeback, passthrough }))
+    let mount = mount?;
+    Some(TargetSpec::Fs(FsSpec {
+        mount,
+        source,
+        pid,
+        container,
+        in_use_passes,
+        track_unsynced,
+        writeback,
+        passthrough,
+    }))
 }
 
 /// An absolute path of a directory.
@@ -128,7 +166,8 @@ pub(super) fn node(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     Some(TargetSpec::Node(NodeSpec::default()))
 }
 
-const CONTAINER_KEYS: [&str; 6] = ["name", "label", "service", "pick", "engine", "interface"];
+const CONTAINER_KEYS: [&str; 8] =
+    ["name", "label", "or_service", "compose", "service", "pick", "engine", "interface"];
 
 pub(super) fn container(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     let f = r.fields(node, what, &CONTAINER_KEYS)?;
@@ -136,7 +175,8 @@ pub(super) fn container(r: &Reader, node: &Node, what: &str) -> Option<TargetSpe
     Some(TargetSpec::Container(ContainerSpec {
         name: word(r, &f, "name")?,
         label: word(r, &f, "label")?,
-        service: word(r, &f, "service")?,
+        or_service: or_service(r, &f, what)?,
+        service: service(r, &f, what)?,
         pick: match f.get("pick") {
             Some(n) => pick(r, n)?,
             None => Pick::One,
@@ -144,6 +184,60 @@ pub(super) fn container(r: &Reader, node: &Node, what: &str) -> Option<TargetSpe
         engine: word(r, &f, "engine")?,
         interface: word(r, &f, "interface")?,
     }))
+}
+
+const FRONT_KEYS: [&str; 9] =
+    ["name", "label", "or_service", "compose", "service", "all", "engine", "port", "outgoing"];
+
+/// The containers in front of which a proxy stands.
+pub(super) fn front(r: &Reader, node: &Node, what: &str) -> Option<Front> {
+    let what = format!("{what}: in_front_of");
+    let f = r.fields(node, &what, &FRONT_KEYS)?;
+    one_of(r, &f, node, &what, &["name", "label", "service"], "service: shop/db")?;
+    let port = r.need(&f, &what, "port", "5432").and_then(|n| r.integer(n, "port", 1, 65535));
+    let flag = |key: &str| f.get(key).map_or(Some(false), |n| r.boolean(n, key));
+    Some(Front {
+        name: word(r, &f, "name")?,
+        label: word(r, &f, "label")?,
+        or_service: or_service(r, &f, &what)?,
+        service: service(r, &f, &what)?,
+        all: flag("all")?,
+        engine: word(r, &f, "engine")?,
+        port: port? as u16,
+        outgoing: flag("outgoing")?,
+    })
+}
+
+/// Whether a compose service may stand for a label.
+fn or_service(r: &Reader, f: &Fields<'_>, what: &str) -> Option<bool> {
+    match f.get("or_service") {
+        Some(n) if !f.has("label") => r.refuse(
+            n.place,
+            format!("{what}: or_service is for containers that are found by a label"),
+            "leave it out, or add label: app=payments",
+        ),
+        Some(n) => r.boolean(n, "or_service"),
+        None => Some(false),
+    }
+}
+
+/// A service of a compose project: `service: shop/db`, or `compose: shop` beside `service: db`.
+fn service(r: &Reader, f: &Fields<'_>, what: &str) -> Option<Option<String>> {
+    let (project, service) = (word(r, f, "compose")?, word(r, f, "service")?);
+    match (project, service) {
+        (Some(_), None) => r.refuse(
+            f.place_of("compose"),
+            format!("{what}: compose names a project, and no service of it is named"),
+            "add service: web",
+        ),
+        (Some(_), Some(service)) if service.contains('/') => r.refuse(
+            f.place_of("service"),
+            format!("{what}: service {service:?} names a project already"),
+            "leave compose out, or the part before the slash",
+        ),
+        (Some(project), Some(service)) => Some(Some(format!("{project}/{service}"))),
+        (None, service) => Some(service),
+    }
 }
 
 pub(super) fn netns(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {

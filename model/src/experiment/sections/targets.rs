@@ -2,6 +2,7 @@ use super::machine;
 use super::names::check_name;
 use super::stages::matcher;
 use super::tls;
+use crate::problem::Problem;
 use crate::stub::Stub;
 use crate::target::{
     Balance, HttpVersion, Protocol, ProxyHeader, ProxyProtocol, ProxySpec, Target, TargetKind, TargetSpec,
@@ -45,7 +46,7 @@ pub(in crate::experiment) fn read(r: &Reader, top: &Fields<'_>) -> Vec<Target> {
 
 fn clash<'t>(targets: &'t [Target], spec: &TargetSpec) -> Option<&'t str> {
     let TargetSpec::Proxy(new) = spec else { return None };
-    if new.listen.ends_with(":0") {
+    if new.listen.ends_with(":0") || new.listen.is_empty() {
         return None;
     }
     // A port of datagrams is not that port of connections.
@@ -80,8 +81,9 @@ fn spec(r: &Reader, node: &Node, name: &str) -> Option<TargetSpec> {
     }
 }
 
-const PROXY_KEYS: [&str; 12] = [
+const PROXY_KEYS: [&str; 13] = [
     "listen",
+    "in_front_of",
     "upstream",
     "upstreams",
     "stubs",
@@ -97,12 +99,22 @@ const PROXY_KEYS: [&str; 12] = [
 
 fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     let f = r.fields(node, what, &PROXY_KEYS)?;
-    let listen = r.need(&f, what, "listen", "\"127.0.0.1:8001\"").and_then(|n| address(r, n, what, "listen"));
+    let in_front_of = match f.get("in_front_of") {
+        Some(n) => Some(Box::new(machine::front(r, n, what)?)),
+        None => None,
+    };
+    let listen = match &in_front_of {
+        Some(_) if !f.has("listen") => Some(String::new()),
+        _ => r.need(&f, what, "listen", "\"127.0.0.1:8001\"").and_then(|n| address(r, n, what, "listen")),
+    };
     let stubs = match f.get("stubs") {
         Some(n) => stubs(r, n, what)?,
         None => Vec::new(),
     };
     let (upstream, upstreams) = match stubs.is_empty() || f.has("upstream") || f.has("upstreams") {
+        true if in_front_of.is_some() && !f.has("upstream") && !f.has("upstreams") => {
+            ("original".to_owned(), Vec::new())
+        }
         true => upstreams(r, &f, node, what)?,
         false => (String::new(), Vec::new()),
     };
@@ -186,15 +198,16 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
             "leave it out, or listen on and lead to a host:port",
         );
     }
-    if listen == upstream || upstreams.contains(&listen) {
+    if in_front_of.is_none() && (listen == upstream || upstreams.contains(&listen)) {
         return r.refuse(
             node.place,
             format!("{what} would be its own upstream"),
             "listen on another port than the service",
         );
     }
-    Some(TargetSpec::Proxy(ProxySpec {
+    let spec = ProxySpec {
         listen,
+        in_front_of,
         upstream,
         upstreams,
         stubs,
@@ -206,7 +219,14 @@ fn proxy(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
         keep_source,
         tls,
         upstream_http,
-    }))
+    };
+    match spec.front_problem() {
+        Some(problem) => {
+            r.report(Problem { what: format!("{what}: {}", problem.what), ..problem }.at(node.place));
+            None
+        }
+        None => Some(TargetSpec::Proxy(spec)),
+    }
 }
 
 const STUB_KEYS: [&str; 5] = ["when", "status", "headers", "body", "delay"];

@@ -75,6 +75,7 @@ async fn stream(
     mut responder: h2::server::SendResponse<Bytes>,
 ) -> Option<Ending> {
     if !heads::names_one_host(&request) {
+        context.conn.metrics.refused();
         responder.send_reset(h2::Reason::PROTOCOL_ERROR);
         return None;
     }

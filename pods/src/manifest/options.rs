@@ -1,0 +1,188 @@
+//! What is asked for: on the command line, and by annotations of a pod, which have the last word.
+
+use super::tree::Node;
+use crate::ways::{self, Way};
+use model::Problem;
+
+/// The beginning of every annotation and label of ours.
+pub const PREFIX: &str = "murphy.dev/";
+/// The annotation that asks for murphy, and the label that the webhook looks for.
+pub const INJECT: &str = "murphy.dev/inject";
+/// The annotation that remembers what was there before.
+pub const STATUS: &str = "murphy.dev/status";
+
+/// Annotations that there are, besides [`STATUS`].
+const KNOWN: [&str; 8] = ["inject", "mode", "inbound", "outbound", "proxies", "image", "uid", "token-secret"];
+
+/// How traffic gets to the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Rules lead named ports through it.
+    #[default]
+    Redirect,
+    /// It listens on ports of its own, and whoever wants to pass through it says so. Needs no capability anywhere.
+    Explicit,
+}
+
+/// What is asked for where no annotation says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    /// Whether workloads get murphy that do not ask for it. One that refuses it never does.
+    pub all: bool,
+    /// How traffic gets to the proxy.
+    pub mode: Mode,
+    /// The image.
+    pub image: String,
+    /// The user that the proxy runs as.
+    pub user: u32,
+    /// Inbound ports; none: those that the containers declare.
+    pub inbound: Option<String>,
+    /// Outbound ports.
+    pub outbound: String,
+    /// The Secret whose key `token` opens the control API, which is served on TCP then.
+    pub token_secret: Option<String>,
+}
+
+impl Default for Defaults {
+    fn default() -> Defaults {
+        Defaults {
+            all: false,
+            mode: Mode::Redirect,
+            image: format!("murphy:{}", env!("CARGO_PKG_VERSION")),
+            user: ways::USER,
+            inbound: None,
+            outbound: String::new(),
+            token_secret: None,
+        }
+    }
+}
+
+/// What one pod asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    pub(super) mode: Mode,
+    pub(super) image: String,
+    pub(super) user: u32,
+    pub(super) inbound: Option<String>,
+    pub(super) outbound: String,
+    /// Proxies of the explicit mode, as `--proxy` takes them.
+    pub(super) proxies: Vec<String>,
+    pub(super) token_secret: Option<String>,
+}
+
+/// Whether a pod, whose annotations and those of its owner are given, wants murphy; none: it does not say.
+pub(super) fn wants(annotations: &[Option<&Node>]) -> Option<bool> {
+    word(annotations, INJECT).map(|text| matches!(text, "true" | "enabled" | "yes"))
+}
+
+/// Reads what a pod asks for. The first annotations count for more.
+pub(super) fn read(annotations: &[Option<&Node>], defaults: &Defaults) -> Result<Options, Problem> {
+    for (key, _) in annotations.iter().flatten().flat_map(|a| a.entries()) {
+        let Some(rest) = key.as_text().and_then(|k| k.strip_prefix(PREFIX)) else { continue };
+        if rest != "status" && !KNOWN.contains(&rest) {
+            let hint = match model::problem::did_you_mean(rest, KNOWN) {
+                Some(near) => format!("did you mean {PREFIX}{near}?"),
+                None => format!("there are {}", KNOWN.map(|k| format!("{PREFIX}{k}")).join(", ")),
+            };
+            return Err(Problem::new(format!("the annotation {PREFIX}{rest} is not known")).hint(hint));
+        }
+    }
+    let word = |key: &str| word(annotations, &format!("{PREFIX}{key}")).map(str::to_owned);
+    let mode = match word("mode").as_deref() {
+        None => defaults.mode,
+        Some("redirect") => Mode::Redirect,
+        Some("explicit") => Mode::Explicit,
+        Some(other) => {
+            return Err(Problem::new(format!("{PREFIX}mode is {other:?}")).hint("write redirect or explicit"));
+        }
+    };
+    let user = match word("uid") {
+        None => defaults.user,
+        Some(text) => match text.parse() {
+            Ok(user @ 1..) => user,
+            _ => {
+                return Err(Problem::new(format!("{PREFIX}uid is {text:?}"))
+                    .hint("write the number of a user that no container of the pod runs as, and not 0"));
+            }
+        },
+    };
+    let proxies = word("proxies").unwrap_or_default();
+    let proxies = proxies.split([';', '\n']).map(str::trim).filter(|p| !p.is_empty()).map(str::to_owned);
+    Ok(Options {
+        mode,
+        image: word("image").unwrap_or_else(|| defaults.image.clone()),
+        user,
+        inbound: word("inbound").or_else(|| defaults.inbound.clone()),
+        outbound: word("outbound").unwrap_or_else(|| defaults.outbound.clone()),
+        proxies: proxies.collect(),
+        token_secret: word("token-secret").or_else(|| defaults.token_secret.clone()),
+    })
+}
+
+fn word<'a>(annotations: &[Option<&'a Node>], key: &str) -> Option<&'a str> {
+    annotations.iter().flatten().find_map(|a| a.word(key))
+}
+
+/// A port of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Declared {
+    pub(super) name: Option<String>,
+    pub(super) port: u16,
+}
+
+/// The TCP ports that containers declare.
+pub(super) fn declared<'a>(containers: impl Iterator<Item = &'a Node>) -> Vec<Declared> {
+    let ports = containers.flat_map(|c| c.get("ports").map(Node::items).unwrap_or_default());
+    let tcp = ports.filter(|p| p.word("protocol").is_none_or(|protocol| protocol == "TCP"));
+    let each = tcp.filter_map(|p| {
+        let port = p.word("containerPort")?.parse().ok()?;
+        Some(Declared { name: p.word("name").map(str::to_owned), port })
+    });
+    each.collect()
+}
+
+/// Inbound ports: as named, by number or by the name that a container gave them; else all that are declared.
+pub(super) fn inbound(
+    asked: Option<&str>,
+    declared: &[Declared],
+    outbound: &[Way],
+) -> Result<Vec<Way>, Problem> {
+    let Some(text) = asked else {
+        let mut ways: Vec<Way> = Vec::new();
+        for d in declared {
+            if ways.iter().any(|w| w.port == d.port) {
+                continue;
+            }
+            let taken = |name: &&String| {
+                ways.iter().chain(outbound).any(|w| w.name.as_ref() == Some(*name))
+                    || name.starts_with("in-")
+                    || name.starts_with("out-")
+            };
+            let name = d.name.as_ref().filter(|name| !taken(name)).cloned();
+            ways.push(Way { name, port: d.port, speaks: ways::Speaks::Tcp });
+        }
+        return Ok(ways);
+    };
+    if text.trim() == "none" {
+        return Ok(Vec::new());
+    }
+    let mut ways = Vec::new();
+    for part in text.split([',', ' ']).filter(|p| !p.is_empty()) {
+        let (name, rest) = part.split_once('=').map_or((None, part), |(name, rest)| (Some(name), rest));
+        let (port, speaks) = rest.split_once('/').map_or((rest, None), |(port, speaks)| (port, Some(speaks)));
+        let found = declared.iter().find(|d| d.name.as_deref() == Some(port));
+        let whole = match found {
+            Some(d) => {
+                let speaks = speaks.map_or(String::new(), |s| format!("/{s}"));
+                format!("{}={}{speaks}", name.unwrap_or(port), d.port)
+            }
+            None if !port.is_empty() && !port.bytes().all(|b| b.is_ascii_digit()) => {
+                return Err(Problem::new(format!("no container declares a TCP port named {port:?}"))
+                    .hint("name a port of a container, or write its number"));
+            }
+            None => part.to_owned(),
+        };
+        ways.push(whole.parse()?);
+    }
+    Ok(ways)
+}

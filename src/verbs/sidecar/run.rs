@@ -1,0 +1,112 @@
+use super::ways;
+use crate::cli::SidecarRun;
+use crate::failure::{Failure, Outcome};
+use crate::house::{House, Opening, default_socket, interrupt, token};
+use crate::verbs::agent::tcp;
+use crate::verbs::print;
+use model::units::Span;
+use model::{Target, TargetSpec};
+use pods::beat::{self, Heart};
+use pods::redirect::LASTS_MS;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether the last connections have ended.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// `murphy sidecar run`: the proxy beside an application, until it is told to end.
+pub async fn run(args: SidecarRun) -> Outcome {
+    let mut stop = interrupt()?;
+    let ways = ways(&args.ports)?;
+    if ways.is_empty() && args.proxy.is_empty() {
+        return Err(Failure::usage(
+            "no port is named, so there is nothing to be in front of",
+            "name some as the redirect has them: --inbound web=8080/http; without one: --proxy db=127.0.0.1:15432,db:5432",
+        ));
+    }
+    let any = beat::any_address();
+    let redirected = ways.proxied().map(|p| (p.name.clone(), p.spec(any)));
+    let targets =
+        redirected.chain(args.proxy).map(|(name, spec)| Target { name, spec: TargetSpec::Proxy(spec) });
+    // Both are addresses.
+    let control = args.control.and_then(|port| format!("{any}:{port}").parse().ok());
+    let token = match (&args.token_file, &args.token_env) {
+        (Some(file), _) => Some(token(file)?),
+        (None, Some(name)) => Some(token_of(name)?),
+        (None, None) => None,
+    };
+    let socket = args.socket.map_or_else(default_socket, PathBuf::from);
+    let opening = Opening {
+        socket: Some(socket),
+        tcp: tcp(args.listen.or(control), token),
+        targets: targets.collect(),
+        proxies_only: true,
+        ..Opening::default()
+    };
+    let heart = (!ways.is_empty()).then(Heart::new).transpose().map_err(|e| {
+        Failure::cannot(
+            format!("there is no loopback to say on that the proxy lives: {e}"),
+            "is the pod's network up?",
+        )
+    })?;
+    let house = House::daemon(opening).await?;
+    print(&format!("murphy sidecar on unix:{}\n", house.socket.display()))?;
+    if let Some(address) = house.address() {
+        print(&format!("murphy sidecar on http://{address}\n"))?;
+    }
+    for target in house.agent.targets().iter().filter(|t| t.target.kind == model::TargetKind::Proxy) {
+        print(&format!("{} {}\n", target.target, target.about))?;
+    }
+    let beating = heart.map(|heart| tokio::spawn(keep_beating(heart)));
+    let who = tokio::select! {
+        who = stop.recv() => who.unwrap_or("the end of its signals"),
+        () = over(args.lasts) => "the end of its time",
+    };
+    tell!("{who}: taking everything back");
+    // What is armed must not act on the last connections, and what is new goes direct from now on.
+    house.service.end_run_if_any("the end of murphy").await;
+    for fault in house.agent.faults() {
+        // What cannot be taken back now is told by the end of the agent.
+        let _ = house.agent.disarm(&fault.id, &fault.by).await;
+    }
+    if let Some(beating) = beating {
+        beating.abort();
+        tokio::time::sleep(Duration::from_millis(LASTS_MS)).await;
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < args.drain.0 && !house.proxies.connections().is_empty() {
+        tokio::select! {
+            _ = stop.recv() => break,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+    house.close().await
+}
+
+/// When its time is over; never when it has none.
+async fn over(lasts: Option<Span>) {
+    match lasts {
+        Some(lasts) => tokio::time::sleep(lasts.0).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The token in a variable.
+fn token_of(name: &str) -> Result<control::Token, Failure> {
+    let hint = "it is the key `token` of a Secret, made with: openssl rand -hex 32";
+    let text =
+        std::env::var(name).map_err(|_| Failure::usage(format!("the variable {name} is not set"), hint))?;
+    control::Token::parse(&text)
+        .map_err(|e| Failure::usage(format!("the token in {name} cannot be used: {e}"), hint))
+}
+
+/// Says that we live, as long as we do.
+async fn keep_beating(heart: Heart) {
+    let beating = beat::keep_beating(&heart, |heard| match heard {
+        true => tell!("the redirect is there: named ports lead here"),
+        false => tell!("no redirect is here: traffic goes direct until `murphy sidecar init` has run"),
+    });
+    if let Err(e) = beating.await {
+        tell!("warning: the heartbeat stopped: {e}; traffic goes direct");
+    }
+}
