@@ -38,6 +38,9 @@ struct Ground {
 
 const FILES: [&str; 9] = ["cut", "env", "gone", "hosts", "mode", "moved", "owner", "replaced", "text"];
 
+/// As long as nothing happens, when nothing is to happen: many times what is between two rounds.
+const MOMENT: Duration = Duration::from_millis(1500);
+
 /// A sleeper of a certain length.
 struct Prey(std::process::Child);
 
@@ -119,10 +122,10 @@ impl Ground {
         format!("sleep {}", self.prey)
     }
 
-    /// Whether what is to be killed again and again is.
-    fn kills(&self) -> bool {
+    /// Whether what is to be killed again and again is, within a time.
+    fn kills(&self, within: Duration) -> bool {
         let mut prey = Prey::start(&self.prey);
-        eventually(Duration::from_millis(1500), || prey.0.try_wait().unwrap().is_some())
+        eventually(within, || prey.0.try_wait().unwrap().is_some())
     }
 
     fn stress_ng(&self) -> String {
@@ -301,7 +304,7 @@ fn at_any_moment_nothing_is_left() {
             let on = ground.on(&children);
             // All but the one that is seen by what it kills.
             assert_eq!(on.len() + 1, faults.len(), "round {n}: on are {on:?}");
-            assert!(ground.kills(), "round {n}: nothing is killed");
+            assert!(ground.kills(PATIENCE), "round {n}: nothing is killed");
         } else {
             // While it arms, in the middle of whatever it does.
             let home = dir.clone();
@@ -343,7 +346,7 @@ fn at_any_moment_nothing_is_left() {
                 let held = |on: Vec<&str>| on.iter().any(|n| children.contains_key(n) || *n == "stress_ng");
                 eventually(Duration::from_secs(10), || !held(ground.on(&children)));
                 let mut still = ground.on(&children);
-                still.extend(ground.kills().then_some("kill_loop"));
+                still.extend(ground.kills(MOMENT).then_some("kill_loop"));
                 let column = if who == Killed::Both { 2 } else { 1 };
                 for words in &faults {
                     let name = model::catalogue::find(&words[1]).unwrap().name;
@@ -366,7 +369,7 @@ fn at_any_moment_nothing_is_left() {
         }
         let clean = eventually(PATIENCE, || ground.left(pid).is_empty());
         assert!(clean, "round {n}, {who:?} killed: {:?}", ground.left(pid));
-        assert!(!ground.kills(), "round {n}, {who:?} killed: it is killed on");
+        assert!(!ground.kills(MOMENT), "round {n}, {who:?} killed: it is killed on");
         assert!(eventually(PATIENCE, || watchdogs().is_empty()), "round {n}: the watchdog stays");
         let again = murphy(&dir, &["recover"]);
         assert!(again.out.contains("nothing was left behind"), "round {n}: {again:?}");
