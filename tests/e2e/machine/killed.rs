@@ -18,10 +18,11 @@ const TEXT: &str = "A=1\n127.0.0.1 localhost db\n";
 
 /// Everything that faults can be on.
 struct Ground {
-    sleepers: Sleepers,
+    // The first to go: who is frozen in it cannot die.
     group: Group,
-    /// Another one, which is not frozen: who is frozen dies late.
+    /// Another one, which is not frozen.
     crowd: Group,
+    sleepers: Sleepers,
     disk: Tmpfs,
     /// Whose ports are taken.
     ports: Host,
