@@ -1,6 +1,6 @@
 //! `kill -9` of the agent, the watchdog or both, at any moment, with every fault on that leaves something: nothing is left.
 //!
-//! `MURPHY_MACHINE_ROUNDS` sets how many rounds; 8 without it. A table at the end says what ended what.
+//! `MURPHY_MACHINE_ROUNDS` sets how many rounds; 4 without it. A table at the end says what ended what.
 
 use super::rig::{Group, PATIENCE, Sleepers, Tmpfs, state};
 use crate::ground::{Agent, eventually, murphy, murphy_in, need, running, signal_all, text_of, this_machine};
@@ -293,7 +293,7 @@ fn arm_all(agent: &Agent, pid: u32, faults: &[Vec<String>]) -> BTreeMap<&'static
 #[test]
 fn at_any_moment_nothing_is_left() {
     let _one = this_machine();
-    let rounds = std::env::var("MURPHY_MACHINE_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(8);
+    let rounds = std::env::var("MURPHY_MACHINE_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
     // By fault: how often it ended with the agent, by the watchdog, by recover.
     let mut table: BTreeMap<&'static str, [u32; 3]> = BTreeMap::new();
     let mut armed_then = [0_u32; 2];
