@@ -90,6 +90,8 @@ pub enum Verb {
     Exec(Exec),
     /// Take a fault back
     Disarm(Disarm),
+    /// What there is to break on this machine: containers, services, namespaces; and what is in the way of reaching more
+    Targets(Targets),
     /// What is armed, and on what
     #[command(alias = "query")]
     List(List),
@@ -97,6 +99,8 @@ pub enum Verb {
     Connections(Connections),
     /// The HTTP requests through the proxies, live; hold some by hand, see who asks most
     Requests(requests::Requests),
+    /// Whether an agent answers, as an exit code: a health check that needs no shell
+    Health(Health),
     /// Take everything back and let nothing be armed until the halt is lifted
     Halt(Halt),
     /// Be beside an application in its pod: install the redirect, run the proxy
@@ -302,9 +306,33 @@ pub struct Disarm {
     pub output: Output,
 }
 
+/// `murphy targets`
+#[derive(Debug, Args)]
+#[command(after_help = "What it names can be armed: murphy arm container:shop-web-1 pause --for 10s, and
+murphy arm proxy:shop/db:5432 latency delay=200ms --for 60s in front of a port of a compose service.")]
+pub struct Targets {
+    /// Which agent.
+    #[command(flatten)]
+    pub which: Which,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
 /// `murphy list`
 #[derive(Debug, Args)]
 pub struct List {
+    /// Which agent.
+    #[command(flatten)]
+    pub which: Which,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `murphy health`
+#[derive(Debug, Args)]
+pub struct Health {
     /// Which agent.
     #[command(flatten)]
     pub which: Which,

@@ -215,7 +215,7 @@ mod tests {
 
     fn refused(spec: &FsSpec, state: Option<&Path>) -> String {
         let target = TargetRef::new(model::TargetKind::Fs, "t");
-        check(&target, spec, None, state).err().map(|r| r.to_string()).unwrap_or_default()
+        check(&target, spec, spec.pid, state).err().map(|r| r.to_string()).unwrap_or_default()
     }
 
     #[test]

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod catalogue;
+mod chaosmesh;
 pub mod connection;
 pub mod draw;
 pub mod event;

@@ -3,7 +3,7 @@
 //! Each room is an injector of its own: `process/` (signals), `containers/` (what an engine is asked for), `group/` (control
 //! groups), `network/` (packets, names, ports), `clock/` (clocks of processes and of the machine), `limits/` (rlimits), `node/`
 //! (what children of ours take: their side of the work is in `stress/` and `exhaust/`), `files/` (single files), `services/`
-//! (systemd). A new fault is a row in the catalogue and a file in its room.
+//! (systemd). `seen` tells what there is. A new fault is a row in the catalogue and a file in its room.
 #![deny(unsafe_code)]
 
 pub mod cgroup;
@@ -22,6 +22,7 @@ mod opened;
 mod pick;
 mod process;
 mod record;
+pub mod seen;
 mod services;
 pub mod stress;
 
@@ -46,9 +47,10 @@ pub fn injectors() -> Vec<Arc<dyn Injector>> {
     vec![
         Arc::new(ContainerInjector::new()),
         Arc::new(processes),
+        // Before that of the node, which has `fd_fill` for the machine: in containers it is a limit of processes.
+        Arc::new(LimitInjector::new(known.clone())),
         Arc::new(NodeInjector::new()),
         Arc::new(GroupInjector::new(known.clone())),
-        Arc::new(LimitInjector::new(known.clone())),
         Arc::new(FileInjector::new()),
         Arc::new(ServiceInjector::new()),
         Arc::new(ClockInjector::new(known)),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// `murphy demo`
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Without the console: lines of text, the verdict, the report's path
+    /// Without the console: lines of text, the verdict, the report's path; so it is where there is no terminal, too
     #[arg(long)]
     pub headless: bool,
     /// How long the whole experiment takes, 20s at least

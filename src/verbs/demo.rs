@@ -9,6 +9,7 @@ use model::Experiment;
 use model::experiment::Format;
 use model::units::Span;
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Shorter and the windows are too few to say anything.
@@ -39,7 +40,13 @@ pub async fn demo(args: Demo) -> Outcome {
     // Text of our own making; if it does not read, the message says where.
     let experiment = model::experiment::read("demo.yaml", &text, &BTreeMap::new())?;
     let house = House::foreground("demo").await?;
-    let outcome = if args.headless {
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    if !args.headless && !terminal {
+        tell!(
+            "there is no terminal for the console: going on as with --headless (docker run needs -it for it)"
+        );
+    }
+    let outcome = if args.headless || !terminal {
         let started = start(&house, experiment, args.report.clone(), args.seed).await;
         match started {
             Ok(handle) => {

@@ -12,6 +12,7 @@ mod doctor;
 mod exec;
 mod faults;
 mod halt;
+mod health;
 mod kube;
 mod list;
 mod mount;
@@ -20,6 +21,7 @@ mod recover;
 mod requests;
 mod run;
 mod sidecar;
+mod targets;
 mod toxiproxy;
 mod tui;
 mod watch;
@@ -84,9 +86,11 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Tui(args) => house::block_on(tui::tui(args)),
         Verb::Arm(args) => house::block_on(arm::arm(*args)),
         Verb::Disarm(args) => house::block_on(disarm::disarm(args)),
+        Verb::Targets(args) => house::block_on(targets::targets(args)),
         Verb::List(args) => house::block_on(list::list(args)),
         Verb::Connections(args) => house::block_on(connections::connections(args)),
         Verb::Requests(args) => house::block_on(requests::requests(args)),
+        Verb::Health(args) => house::block_on(health::health(args)),
         Verb::Halt(args) => house::block_on(halt::halt(args)),
         Verb::Attach(args) => house::block_on(attach::attach(*args)),
         Verb::Sidecar(args) => sidecar::sidecar(args),

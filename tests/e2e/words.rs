@@ -48,6 +48,7 @@ fn mistakes_teach() {
         5,
         &["no agent at", "the socket does not exist", "murphy agent"],
     );
+    mistake(&["health", "--socket", "nowhere.sock"], 5, &["no agent at"]);
     mistake(&["list", "--socket", "ftp://x"], 2, &["not an agent's address"]);
     mistake(&["arm", "process:4711", "pause", "--for", "5s"], 5, &["no agent at", "murphy agent --socket"]);
 }
@@ -78,6 +79,8 @@ fn everything_has_help() {
         "halt",
         "recover",
         "doctor",
+        "targets",
+        "health",
         "exec",
         "faults",
         "schema",
@@ -105,6 +108,9 @@ fn texts_for_programs_read_as_what_they_are() {
     assert!(faults.as_array().is_some_and(|all| all.iter().any(|f| f["name"] == "latency")));
     assert_eq!(json(&["faults", "cut", "--json"])["irreversible"], true);
     assert!(json(&["doctor", "--json"]).as_array().is_some_and(|a| !a.is_empty()));
+    let targets = json(&["targets", "--json"]);
+    assert!(targets["interfaces"].as_array().is_some_and(|all| all.contains(&"lo".into())), "{targets}");
+    assert!(targets["containers"].is_array() && targets["missing"].is_array(), "{targets}");
     let bash = murphy(dir.path(), &["completions", "bash"]);
     assert!(bash.out.contains("_murphy"), "{bash:?}");
     assert!(
@@ -145,6 +151,8 @@ fn an_agent_by_hand() {
     let port = free_port();
     let agent = Agent::start(&[format!("web=127.0.0.1:{port},127.0.0.1:9")]);
     assert!(agent.murphy(&["list"]).out.contains("nothing is armed"));
+    let health = agent.murphy(&["health"]);
+    assert!(health.code == 0 && health.out.contains("answers"), "{health:?}");
     let plan = agent.murphy(&["arm", "proxy:web", "latency", "delay=1s", "--for", "60s", "--dry-run"]);
     assert!(plan.out.contains("do:") && plan.out.contains("undo:"), "{plan:?}");
     assert!(agent.murphy(&["list"]).out.contains("nothing is armed"), "a plan touches nothing");

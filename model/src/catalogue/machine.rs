@@ -172,7 +172,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "fd_fill",
-        targets: &[TargetKind::Process, TargetKind::Node],
+        targets: &[TargetKind::Process, TargetKind::Container, TargetKind::Node],
         params: &[
             with_default("leave", Int { min: 0, max: 1_000_000 }, "0", "how many more files may be opened"),
             optional(
@@ -183,7 +183,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
             ),
         ],
         summary: "Leaves no file descriptors.",
-        detail: "On processes: the soft limit of open files (RLIMIT_NOFILE) becomes what is open now plus leave, so the next open, \
+        detail: "On processes, and all of a container: the soft limit of open files (RLIMIT_NOFILE) becomes what is open now plus leave, so the next open, \
                  accept or socket fails with EMFILE. On the node: a child process of ours holds open files until fs.file-max is \
                  used up but for leave, and others get ENFILE (root does not). Where file-max is beyond reach, as on most of \
                  today's machines, that is refused without count.",

@@ -3,6 +3,7 @@
 use super::sections::names::check_name;
 use super::sections::{load, safety, stages, steady_state, targets};
 use super::{Experiment, Format, Report};
+use crate::chaosmesh;
 use crate::problem::{Problem, Problems};
 use crate::yaml::{Fields, Node, Reader, parse};
 use std::collections::BTreeMap;
@@ -30,7 +31,10 @@ pub fn read(name: &str, source: &str, set: &BTreeMap<String, String>) -> Result<
     let root = parse(source).map_err(problems)?;
     let vars = variables(&root, set).map_err(problems)?;
     let reader = Reader::new(vars);
-    let experiment = document(&reader, &root, name);
+    let experiment = match chaosmesh::is_one(&root) {
+        true => chaosmesh::translate(&reader, &root).and_then(|ours| document(&reader, &ours, name)),
+        false => document(&reader, &root, name),
+    };
     if !reader.failed() {
         for var in reader.unused().iter().filter(|v| set.contains_key(*v)) {
             reader.report(

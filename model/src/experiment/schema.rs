@@ -106,7 +106,7 @@ pub fn schema() -> J {
             "listen": {"type": "string", "examples": ["127.0.0.1:8001", "127.0.0.1:7000-7009", "unix:/run/shop.sock"]},
             "in_front_of": closed(
                 json!({
-                    "name": text, "label": text, "compose": text, "service": {"type": "string", "examples": ["shop/db"]}, "all": {"type": "boolean"},
+                    "name": text, "label": text, "or_service": {"type": "boolean"}, "compose": text, "service": {"type": "string", "examples": ["shop/db"]}, "all": {"type": "boolean"},
                     "engine": text, "port": port, "outgoing": {"type": "boolean"},
                 }),
                 &["port"],
@@ -126,7 +126,7 @@ pub fn schema() -> J {
         &[],
     );
     let container = closed(
-        json!({"name": text, "label": text, "compose": text, "service": text, "pick": pick, "engine": text, "interface": text}),
+        json!({"name": text, "label": text, "or_service": {"type": "boolean"}, "compose": text, "service": text, "pick": pick, "engine": text, "interface": text}),
         &[],
     );
     let defs = json!({

@@ -85,9 +85,12 @@ pub struct Front {
     /// One container by its name or the beginning of its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Containers with this label: `key` or `key=value`.
+    /// Containers with this label: `key` or `key=value`; with all of them, separated by commas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Where no container has the label: those of the compose service that is named as a label's value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub or_service: bool,
     /// Containers of this service of a compose project: `web`, or `shop/web` with the project's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
@@ -110,6 +113,7 @@ impl Front {
         ContainerSpec {
             name: self.name.clone(),
             label: self.label.clone(),
+            or_service: self.or_service,
             service: self.service.clone(),
             pick: if self.all { Pick::All } else { Pick::One },
             engine: self.engine.clone(),

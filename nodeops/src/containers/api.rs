@@ -176,7 +176,8 @@ impl Engine {
     }
 }
 
-fn usual_sockets(env: impl Fn(&str) -> Option<String>) -> Vec<String> {
+/// Where engines are when nobody says otherwise.
+pub(crate) fn usual_sockets(env: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let host = env("DOCKER_HOST").or_else(|| env("CONTAINER_HOST"));
     if let Some(socket) = host.as_deref().and_then(|h| h.strip_prefix("unix://")) {
         return vec![socket.to_owned()];

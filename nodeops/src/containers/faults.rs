@@ -220,9 +220,12 @@ pub(super) async fn inject(fault: &Fault, act: &Act) -> Result<BTreeMap<String, 
             let body = act.limits.narrowed(&fault.inject);
             let path = format!("/containers/{id}/update");
             engine.post(&path, Some(&body), ENGINE).await.map_err(|e| {
-                failed(e).hint(
-                    "a memory limit below what is in use is refused by version 1 of control groups: use less of it",
-                )
+                // The container was there a moment ago: it is the call that is not.
+                let unknown = e.is_missing();
+                failed(e).hint(match unknown {
+                    true => "this engine's API cannot change limits, as Podman's cannot: arm cgroup_squeeze, which sets the same past it",
+                    false => "a memory limit below what is in use is refused by version 1 of control groups: use less of it",
+                })
             })?;
         }
     }

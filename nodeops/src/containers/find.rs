@@ -65,6 +65,10 @@ pub async fn find(target: &TargetRef, spec: &ContainerSpec) -> Result<Vec<Found>
     let all: Vec<Listed> =
         listed.as_array().map(Vec::as_slice).unwrap_or_default().iter().map(Listed::read).collect();
     let mut fit: Vec<&Listed> = all.iter().filter(|c| c.fits(spec)).collect();
+    if fit.is_empty() && spec.or_service {
+        let services: Vec<ContainerSpec> = services_for(spec).collect();
+        fit = all.iter().filter(|c| services.iter().any(|spec| c.fits(spec))).collect();
+    }
     fit.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
     if fit.is_empty() {
         let there: Vec<&str> = all.iter().filter(|c| c.runs()).take(8).map(|c| c.name.as_str()).collect();
@@ -205,17 +209,18 @@ fn first_process(id: &str, claimed: u32) -> Option<ProcessId> {
     }
 }
 
-struct Listed {
-    id: String,
-    name: String,
+/// A container as the engine lists it.
+pub(crate) struct Listed {
+    pub(crate) id: String,
+    pub(crate) name: String,
     names: Vec<String>,
-    state: String,
+    pub(crate) state: String,
     created: i64,
-    labels: Value,
+    pub(crate) labels: Value,
 }
 
 impl Listed {
-    fn read(value: &Value) -> Listed {
+    pub(crate) fn read(value: &Value) -> Listed {
         let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
         let names: Vec<String> = value["Names"]
             .as_array()
@@ -236,6 +241,12 @@ impl Listed {
         }
     }
 
+    /// The service of a compose project that it is of: `shop/db`.
+    pub(crate) fn service(&self) -> Option<String> {
+        let part = |what: &str| BASES.iter().find_map(|base| self.label(&format!("{base}.{what}")));
+        Some(format!("{}/{}", part("project")?, part("service")?))
+    }
+
     fn runs(&self) -> bool {
         matches!(self.state.as_str(), "running" | "paused")
     }
@@ -249,9 +260,11 @@ impl Listed {
             self.names.iter().any(|n| n == wanted)
                 || (wanted.len() >= 6 && self.id.starts_with(wanted.as_str()))
         };
-        let label = |wanted: &String| match wanted.split_once('=') {
-            Some((key, value)) => self.label(key) == Some(value),
-            None => self.label(wanted).is_some(),
+        let label = |wanted: &String| {
+            wanted.split(',').all(|one| match one.trim().split_once('=') {
+                Some((key, value)) => self.label(key) == Some(value),
+                None => self.label(one.trim()).is_some(),
+            })
         };
         // `shop/web`: that service of that project.
         let service = |wanted: &String| match wanted.split_once('/') {
@@ -266,11 +279,20 @@ impl Listed {
     }
 }
 
+/// The compose services that the values of its labels may mean.
+fn services_for(spec: &ContainerSpec) -> impl Iterator<Item = ContainerSpec> {
+    let values = spec.label.as_deref().unwrap_or_default().split(',').filter_map(|one| one.split_once('='));
+    values.map(|(_, value)| ContainerSpec {
+        service: Some(value.trim().to_owned()),
+        ..ContainerSpec::default()
+    })
+}
+
 /// Docker Compose and podman-compose mark what they start.
+const BASES: [&str; 2] = ["com.docker.compose", "io.podman.compose"];
+
 fn compose(container: &Listed, what: &str, wanted: &str) -> bool {
-    ["com.docker.compose", "io.podman.compose"]
-        .iter()
-        .any(|base| container.label(&format!("{base}.{what}")) == Some(wanted))
+    BASES.iter().any(|base| container.label(&format!("{base}.{what}")) == Some(wanted))
 }
 
 fn wanted(spec: &ContainerSpec) -> String {

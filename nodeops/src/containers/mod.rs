@@ -4,7 +4,7 @@
 
 pub mod api;
 mod faults;
-mod find;
+pub(crate) mod find;
 
 pub use find::{Finder, Found, State, engine, find, inspect, names, picked};
 

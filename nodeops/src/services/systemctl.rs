@@ -71,6 +71,14 @@ impl Systemctl {
         })
     }
 
+    /// The services that run.
+    pub(super) async fn running(&self) -> Result<Vec<String>, String> {
+        let args =
+            ["list-units", "--type=service", "--state=running", "--plain", "--no-legend", "--no-pager"];
+        let text = self.run(&args, ANSWER).await?;
+        Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+    }
+
     /// Has something done, and waits for it that long.
     pub(super) async fn ask(&self, verb: &str, unit: &str, patience: Duration) -> Result<(), String> {
         self.run(&[QUIET, verb, "--", unit], patience).await.map(drop)

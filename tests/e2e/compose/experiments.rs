@@ -1,22 +1,6 @@
 use super::shop::{PATIENCE, Shop};
 use crate::ground::eventually;
 
-/// That nothing is different from what it was.
-fn unchanged(shop: &Shop, before: &std::collections::BTreeMap<String, String>, after_what: &str) {
-    let mut last = String::new();
-    let same = eventually(PATIENCE, || {
-        let now = shop.seen();
-        let differs = |key: &&String| now.get(*key) != before.get(*key);
-        let keys: Vec<&String> = before.keys().chain(now.keys()).filter(differs).collect();
-        last = keys
-            .iter()
-            .map(|k| format!("{k}:\nbefore {:?}\nafter  {:?}\n", before.get(*k), now.get(*k)))
-            .collect();
-        keys.is_empty()
-    });
-    assert!(same, "{after_what} has left something:\n{last}");
-}
-
 #[test]
 #[ignore = "by hand: downloads a Docker engine"]
 fn from_a_clean_start_to_a_clean_end() {
@@ -24,7 +8,7 @@ fn from_a_clean_start_to_a_clean_end() {
     let before = shop.seen();
     let dry = shop.run(&["run", "slow-database.yaml", "--dry-run"]);
     assert!(dry.code == 0 && dry.out.contains("in front of service shop/db, port 5432"), "{dry:?}");
-    unchanged(&shop, &before, "a dry run");
+    shop.is_again(&before, "a dry run");
     for (file, evidence) in [
         ("slow-database.yaml", "added ms mean"),
         ("flaky-cache.yaml", "connections cut"),
@@ -34,7 +18,7 @@ fn from_a_clean_start_to_a_clean_end() {
         println!("{}", done.out.lines().filter(|l| !l.contains("sample")).collect::<Vec<_>>().join("\n"));
         assert_eq!(done.code, 0, "{file}: {done:?}");
         assert!(done.out.contains("HELD") && done.out.contains(evidence), "{file}: {done:?}");
-        unchanged(&shop, &before, file);
+        shop.is_again(&before, file);
         shop.sells();
     }
     // What could not be written for want of room was written in the end.
@@ -51,14 +35,14 @@ fn killed_in_the_middle() {
     run.says("very-late latency");
     assert!(shop.rules("shop-db-1").contains("murphy-front-in-5432"), "{}", shop.rules("shop-db-1"));
     run.kill();
-    unchanged(&shop, &before, "a killed murphy with a proxy in front of a container");
+    shop.is_again(&before, "a killed murphy with a proxy in front of a container");
     shop.sells();
 
     let mut run = shop.start("full-disk.yaml");
     run.says("full disk_full");
     assert!(shop.is_mounted("shop-web-1"));
     run.kill();
-    unchanged(&shop, &before, "a killed murphy with a filesystem in a container");
+    shop.is_again(&before, "a killed murphy with a filesystem in a container");
     shop.sells();
     let caught_up = eventually(PATIENCE, || shop.ask("GET", "/health").0.out.contains("\"behind\": 0"));
     assert!(caught_up, "receipts are not written again");

@@ -5,4 +5,5 @@
 //! `cargo test --test e2e compose:: -- --ignored --test-threads=1 --nocapture`
 
 mod experiments;
+mod inside;
 mod shop;

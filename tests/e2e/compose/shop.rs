@@ -102,6 +102,22 @@ impl Shop {
         seen
     }
 
+    /// That nothing is different from what it was.
+    pub fn is_again(&self, before: &BTreeMap<String, String>, after_what: &str) {
+        let mut last = String::new();
+        let same = eventually(PATIENCE, || {
+            let now = self.seen();
+            let differs = |key: &&String| now.get(*key) != before.get(*key);
+            let keys: Vec<&String> = before.keys().chain(now.keys()).filter(differs).collect();
+            last = keys
+                .iter()
+                .map(|k| format!("{k}:\nbefore {:?}\nafter  {:?}\n", before.get(*k), now.get(*k)))
+                .collect();
+            keys.is_empty()
+        });
+        assert!(same, "{after_what} has left something:\n{last}");
+    }
+
     /// The rules in the network of a container.
     pub fn rules(&self, name: &str) -> String {
         inside(self.engine.first_of(name), "nft", &["-s", "list", "ruleset"])
@@ -117,6 +133,8 @@ impl Shop {
         seen.insert(format!("{name} queues"), inside(pid, "tc", &["qdisc", "show"]));
         seen.insert(format!("{name} links"), inside(pid, "ip", &["-o", "link", "show"]));
         if name != "engine" {
+            // The engine's bridge gets and loses addresses of IPv6 by itself.
+            seen.insert(format!("{name} routes"), inside(pid, "ip", &["-4", "route", "show"]));
             seen.insert(format!("{name} mounts"), mounts(pid));
         }
     }

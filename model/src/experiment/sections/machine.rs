@@ -166,7 +166,8 @@ pub(super) fn node(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     Some(TargetSpec::Node(NodeSpec::default()))
 }
 
-const CONTAINER_KEYS: [&str; 7] = ["name", "label", "compose", "service", "pick", "engine", "interface"];
+const CONTAINER_KEYS: [&str; 8] =
+    ["name", "label", "or_service", "compose", "service", "pick", "engine", "interface"];
 
 pub(super) fn container(r: &Reader, node: &Node, what: &str) -> Option<TargetSpec> {
     let f = r.fields(node, what, &CONTAINER_KEYS)?;
@@ -174,6 +175,7 @@ pub(super) fn container(r: &Reader, node: &Node, what: &str) -> Option<TargetSpe
     Some(TargetSpec::Container(ContainerSpec {
         name: word(r, &f, "name")?,
         label: word(r, &f, "label")?,
+        or_service: or_service(r, &f, what)?,
         service: service(r, &f, what)?,
         pick: match f.get("pick") {
             Some(n) => pick(r, n)?,
@@ -184,7 +186,8 @@ pub(super) fn container(r: &Reader, node: &Node, what: &str) -> Option<TargetSpe
     }))
 }
 
-const FRONT_KEYS: [&str; 8] = ["name", "label", "compose", "service", "all", "engine", "port", "outgoing"];
+const FRONT_KEYS: [&str; 9] =
+    ["name", "label", "or_service", "compose", "service", "all", "engine", "port", "outgoing"];
 
 /// The containers in front of which a proxy stands.
 pub(super) fn front(r: &Reader, node: &Node, what: &str) -> Option<Front> {
@@ -196,12 +199,26 @@ pub(super) fn front(r: &Reader, node: &Node, what: &str) -> Option<Front> {
     Some(Front {
         name: word(r, &f, "name")?,
         label: word(r, &f, "label")?,
+        or_service: or_service(r, &f, &what)?,
         service: service(r, &f, &what)?,
         all: flag("all")?,
         engine: word(r, &f, "engine")?,
         port: port? as u16,
         outgoing: flag("outgoing")?,
     })
+}
+
+/// Whether a compose service may stand for a label.
+fn or_service(r: &Reader, f: &Fields<'_>, what: &str) -> Option<bool> {
+    match f.get("or_service") {
+        Some(n) if !f.has("label") => r.refuse(
+            n.place,
+            format!("{what}: or_service is for containers that are found by a label"),
+            "leave it out, or add label: app=payments",
+        ),
+        Some(n) => r.boolean(n, "or_service"),
+        None => Some(false),
+    }
 }
 
 /// A service of a compose project: `service: shop/db`, or `compose: shop` beside `service: db`.
