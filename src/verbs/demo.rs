@@ -42,7 +42,9 @@ pub async fn demo(args: Demo) -> Outcome {
     let house = House::foreground("demo").await?;
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     if !args.headless && !terminal {
-        tell!("there is no terminal for the console: going on as with --headless (docker run needs -it for it)");
+        tell!(
+            "there is no terminal for the console: going on as with --headless (docker run needs -it for it)"
+        );
     }
     let outcome = if args.headless || !terminal {
         let started = start(&house, experiment, args.report.clone(), args.seed).await;
