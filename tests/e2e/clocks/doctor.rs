@@ -1,7 +1,7 @@
 //! What `murphy doctor` says of a fault, against trying it: as root, as an ordinary user, and as root with no more
 //! capabilities than a container has by default.
 
-use crate::ground::{TempDir, free_port, is_root, need, program};
+use crate::ground::{TempDir, is_root, need, program};
 use crate::network::hosts::Host;
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,7 +44,7 @@ const CASES: &str = "
     NET net_slot every=10ms interface=lo
     NET partition peer=127.0.0.9 interface=lo
     NET dns names=x.invalid answer=nxdomain upstream=127.0.0.1
-    node:self port_occupy port=PORT
+    node:self port_occupy port=20077 address=127.0.0.77
     !node:self system_clock offset=1s
     !node:self ntp_stop
     !node:self service_stop unit=nobody.service
@@ -182,7 +182,6 @@ fn what_doctor_says_is_what_happens() {
             let line = line.replace("VICTIM", &target).replace("NET", &net).replace("DIR", &dir);
             let line = line.replace("FILE", &file).replace("HOSTS", &hosts).replace("ENV", &env);
             let line = line.replace("to=away", &format!("to={}", someone.dir.path().join("away").display()));
-            let line = line.replace("PORT", &free_port().to_string());
             line.split(' ').map(|word| word.replace('~', " ")).collect::<Vec<_>>()
         };
         for line in CASES.lines().map(str::trim).filter(|line| !line.is_empty()) {
