@@ -58,6 +58,8 @@ pub async fn run(args: SidecarRun) -> Outcome {
         print(&format!("{} {}\n", target.target, target.about))?;
     }
     let beating = heart.map(|heart| tokio::spawn(keep_beating(heart)));
+    // It waits from now on, beside an application whose memory it shares.
+    host::memory::forget_start();
     let who = tokio::select! {
         who = stop.recv() => who.unwrap_or("the end of its signals"),
         () = over(args.lasts) => "the end of its time",

