@@ -4,7 +4,7 @@ use crate::ground::{Agent, TempDir, free_port, murphy, murphy_in};
 use std::path::Path;
 
 /// `murphy ARGS` where no agent is named, so that it is its own.
-fn alone(dir: &std::path::Path, args: &[&str]) -> crate::ground::Finished {
+fn alone(dir: &Path, args: &[&str]) -> crate::ground::Finished {
     murphy_in(dir).env_remove("MURPHY_SOCKET").args(args).output().unwrap().into()
 }
 
@@ -138,7 +138,7 @@ fn what_is_made_from_the_catalogue_is_up_to_date() {
         [(vec!["faults", "--markdown"], "docs/faults.md"), (vec!["schema"], "configs/murphy.schema.json")]
     {
         let made = murphy(dir.path(), &args).out;
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         if std::env::var_os("MURPHY_UPDATE").is_some() {
             std::fs::write(&path, &made).unwrap();
         }
