@@ -45,6 +45,7 @@ fn what_does_not_go_together_is_refused() {
         ("{proxy: {in_front_of: {compose: shop, service: shop/db, port: 1}}}", "names a project already"),
         ("{proxy: {in_front_of: {service: db, port: 1}, upstream: \"a:1\"}}", "leave listen, upstream"),
         ("{proxy: {in_front_of: {service: db, port: 1}, listen: \"a:1\"}}", "leave listen, upstream"),
+        ("{proxy: {in_front_of: {service: db, port: 1, reset_open: maybe}}}", "reset_open"),
         ("{proxy: {in_front_of: {service: db, port: 1}, protocol: udp}}", "not datagrams"),
         ("{proxy: {in_front_of: {service: db, port: 1}, keep_source: true}}", "leave keep_source out"),
         ("{fs: {mount: /a, pid: 1, container: {name: web}}}", "keep one of them"),

@@ -25,4 +25,5 @@ else
 fi
 chmod +x "$work/go"
 "$here/vmtest" -e icount -k "$kernel" -M 1500 -t 900 -E MURPHY_NETWORK_ENGINE="$engine" -E MURPHY_E2E=require \
+  -E MURPHY_NETWORK_SECONDS="${MURPHY_NETWORK_SECONDS:-0}" \
   -E PATH=/usr/sbin:/usr/bin:/sbin:/bin "${files[@]}" "${tools[@]}" -- "$work/go"

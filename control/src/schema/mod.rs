@@ -71,7 +71,7 @@ pub fn all() -> Value {
                         "listen": text(),
                         "in_front_of": object(&["port"], json!({
                             "name": text(), "label": text(), "service": text(), "all": flag(), "engine": text(),
-                            "port": int(), "outgoing": flag(),
+                            "port": int(), "outgoing": flag(), "reset_open": flag(),
                         })), "upstream": text(), "upstreams": {"type": "array", "items": text()},
                         "tls": {"type": "object", "description": "downstream: terminate or pass_through; certificate: {cert, key}; alpn; upstream: {sni, roots, certificate, insecure, alpn}"},
                         "balance": {"enum": ["round_robin", "least_connections", "sticky"]},

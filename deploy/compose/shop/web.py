@@ -49,6 +49,9 @@ class Database:
             except (psycopg2.OperationalError, psycopg2.InterfaceError):
                 if last:
                     raise
+                # The others died with it, as a rule.
+                with self.lock:
+                    self.idle.clear()
                 continue
             with self.lock:
                 self.idle.append((born, connection))

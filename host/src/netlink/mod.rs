@@ -7,6 +7,7 @@
 //! nft        nf_tables: tables that die with their socket, chains, rules, counters
 //! queue      packets that netfilter lets a program decide about
 //! conntrack  connections that are tracked
+//! sockets    connections of programs, listed and ended
 //! ```
 
 pub mod attrs;
@@ -15,6 +16,7 @@ pub mod nft;
 pub mod queue;
 pub mod route;
 mod socket;
+pub mod sockets;
 
 pub use attrs::Attrs;
 pub use socket::{NetlinkError, Protocol, Socket};

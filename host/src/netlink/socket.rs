@@ -15,6 +15,8 @@ pub enum Protocol {
     Route,
     /// Everything of netfilter.
     Netfilter,
+    /// Sockets of programs: sock_diag(7).
+    Sockets,
 }
 
 /// What the kernel did not do, and what it said.
@@ -100,6 +102,7 @@ impl Socket {
         let which = match protocol {
             Protocol::Route => SockProtocol::NetlinkRoute,
             Protocol::Netfilter => SockProtocol::NetlinkNetFilter,
+            Protocol::Sockets => SockProtocol::NetlinkSockDiag,
         };
         let fd =
             nix::sys::socket::socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, which)?;

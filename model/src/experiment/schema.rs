@@ -107,7 +107,7 @@ pub fn schema() -> J {
             "in_front_of": closed(
                 json!({
                     "name": text, "label": text, "or_service": {"type": "boolean"}, "compose": text, "service": {"type": "string", "examples": ["shop/db"]}, "all": {"type": "boolean"},
-                    "engine": text, "port": port, "outgoing": {"type": "boolean"},
+                    "engine": text, "port": port, "outgoing": {"type": "boolean"}, "reset_open": {"type": "boolean"},
                 }),
                 &["port"],
             ),

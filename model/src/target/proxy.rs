@@ -105,6 +105,9 @@ pub struct Front {
     /// What the containers say to that port of others, and not what others say to that port of theirs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub outgoing: bool,
+    /// Connections that are open already are reset, so that they are made anew through the proxy; else they go past it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reset_open: bool,
 }
 
 impl Front {

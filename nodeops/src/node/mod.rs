@@ -1,6 +1,7 @@
 //! What takes resources, of the machine, or inside of a container, a group or a network namespace: children of ours.
 
 mod jobs;
+mod left;
 mod place;
 
 use crate::opened::Opened;
@@ -296,6 +297,10 @@ impl Injector for NodeInjector {
             }
             Ok(())
         })
+    }
+
+    fn leftovers(&self) -> Vec<inject::Leftover> {
+        left::all()
     }
 
     fn recover<'a>(&'a self, act: &'a UndoRecord) -> BoxFuture<'a, Recovered> {

@@ -13,6 +13,8 @@ pub(crate) use stands::{Stands, follow};
 
 use crate::listen::{self, Listener};
 use crate::timers::watched;
+use host::netlink::NetlinkError;
+use host::netlink::sockets::Sockets;
 use host::{Netns, ProcessId};
 use inject::Container;
 use model::Problem;
@@ -59,7 +61,6 @@ impl Front {
         let first = first.and_then(watched);
         let first = first.map_err(|e| about(&name, "watching its first process", &e))?;
         let (front, who) = (spec.clone(), name.clone());
-        let before = open_now(pid, spec);
         let made = tokio::task::spawn_blocking(move || enter(&front, pid, &who)).await;
         let (ns, sockets) =
             made.map_err(|e| about(&name, "entering its network", &io::Error::other(e)))??;
@@ -74,13 +75,17 @@ impl Front {
         let (front, who) = (spec.clone(), name.clone());
         let rules = tokio::task::spawn_blocking(move || {
             let resident = Resident::start(&ns).map_err(|e| about(&who, "entering its network", &e))?;
-            let table = ns
-                .run(|| Table::install(&front, v4, v6))
-                .map_err(|e| about(&who, "entering its network", &e))?
-                .map_err(|e| rules_problem(&front, &who, &e))?;
-            Ok::<_, Problem>((resident, table))
+            let entering = |e| about(&who, "entering its network", &e);
+            let table = ns.run(|| Table::install(&front, v4, v6)).map_err(entering)?;
+            let table = table.map_err(|e| rules_problem(&front, &who, &e))?;
+            if front.reset_open {
+                let ended = ns.run(|| end_open(&front)).map_err(entering)?;
+                ended.map_err(|e| reset_problem(&who, &e))?;
+            }
+            // What was made before the rules were there, and no sooner.
+            Ok::<_, Problem>((resident, table, open_now(pid, &front)))
         });
-        let (resident, table) =
+        let (resident, table, before) =
             rules.await.map_err(|e| about(&name, "making its rules", &io::Error::other(e)))??;
         Ok(Front {
             container,
@@ -151,7 +156,7 @@ fn about(name: &str, doing: &str, e: &io::Error) -> Problem {
     Problem::new(format!("container {name}: {doing}: {e}")).hint(hint)
 }
 
-fn rules_problem(spec: &Spec, name: &str, e: &host::netlink::NetlinkError) -> Problem {
+fn rules_problem(spec: &Spec, name: &str, e: &NetlinkError) -> Problem {
     let table = table::name(spec);
     let what = format!("container {name}: leading port {} to the proxy: {e}", spec.port);
     let hint = match e.errno {
@@ -166,6 +171,29 @@ fn rules_problem(spec: &Spec, name: &str, e: &host::netlink::NetlinkError) -> Pr
         _ => "look at `nft list ruleset` in its namespace".to_owned(),
     };
     Problem::new(what).hint(hint)
+}
+
+fn reset_problem(name: &str, e: &NetlinkError) -> Problem {
+    let what = format!("container {name}: resetting the connections that are open: {e}");
+    Problem::new(what).hint(match e.errno {
+        nix::libc::EOPNOTSUPP => {
+            "the kernel needs CONFIG_INET_DIAG_DESTROY: leave reset_open out and restart the clients"
+        }
+        _ => "leave reset_open out and restart the clients",
+    })
+}
+
+/// Resets the connections at that port which are open. To be called by a thread in the namespace, before anything is
+/// dialled from there: then none of them is ours.
+fn end_open(spec: &Spec) -> Result<(), NetlinkError> {
+    let mut sockets = Sockets::open()?;
+    for one in sockets.established()? {
+        let at = if spec.outgoing { one.remote } else { one.local };
+        if at.port() == spec.port && one.local.ip() != one.remote.ip() {
+            sockets.end(&one)?;
+        }
+    }
+    Ok(())
 }
 
 /// Sockets bound inside, not listening yet.

@@ -91,7 +91,7 @@ impl Stands {
         let n: usize = self.fronts().iter().map(|front| front.gone_past()).sum();
         (n > 0).then(|| {
             format!(
-                "{n} {} before the proxy was there and {} past it: they are hit when they are made anew (restart the clients, or let their pools end them)",
+                "{n} {} before the proxy was there and {} past it: they are hit when they are made anew (reset_open: true on the target resets them, or restart the clients)",
                 if n == 1 { "connection was open" } else { "connections were open" },
                 if n == 1 { "goes" } else { "go" },
             )

@@ -224,6 +224,37 @@ fn connections_come_to_the_proxy_and_old_ones_stay() {
 }
 
 #[test]
+fn old_connections_are_reset_where_that_is_wanted() {
+    if ready(enter()).is_none() {
+        return;
+    }
+    block_on(async {
+        let Some(inside) = ready(Box::start()) else { return };
+        let engine = Engine::default();
+        *engine.0.lock().unwrap() = Some(inside.as_container());
+        let proxy = ProxyInjector::new().with_containers(Arc::new(engine));
+        let mut old = TcpStream::connect(V4).await.unwrap();
+        assert_eq!(word(&mut old).await, "10.78.0.1");
+        let mut db = target(false);
+        if let model::TargetSpec::Proxy(spec) = &mut db.spec {
+            spec.in_front_of.as_mut().unwrap().reset_open = true;
+        }
+        match proxy.open(&db).await {
+            Err(why) if why.to_string().contains("CONFIG_INET_DIAG_DESTROY") => {
+                eprintln!("skipped: {why}");
+                return;
+            }
+            opened => drop(opened.unwrap()),
+        }
+        let read = old.read_u8().await;
+        assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+        let mut new = TcpStream::connect(V4).await.unwrap();
+        assert_eq!(word(&mut new).await, "10.78.0.2");
+        proxy.close(&db.reference()).await;
+    });
+}
+
+#[test]
 fn it_follows_a_container_that_is_started_anew() {
     if ready(enter()).is_none() {
         return;

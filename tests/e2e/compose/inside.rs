@@ -3,7 +3,7 @@
 use super::shop::{CONTAINERS, PATIENCE, Shop};
 use crate::ground::{eventually, median, need, program};
 use crate::machine::rig::Rig;
-use model::target::ContainerSpec;
+use model::target::{ContainerSpec, Front, Protocol, ProxySpec};
 use model::{Target, TargetSpec};
 use std::time::Duration;
 
@@ -56,6 +56,34 @@ fn networks() {
     rig.disarm(&id);
     drop(rig);
     shop.is_again(&before, "faults of networks");
+}
+
+#[test]
+#[ignore = "by hand: downloads a Docker engine"]
+fn requests_of_a_published_port() {
+    let Some(shop) = Shop::open() else { return };
+    let before = shop.seen();
+    let rig = rig(&shop);
+    let engine = Some(shop.engine.socket().display().to_string());
+    let front = Front { service: Some("shop/web".into()), port: 8080, engine, ..Front::default() };
+    let spec = TargetSpec::Proxy(ProxySpec::in_front_of(front, Protocol::Http));
+    let target = Target { name: "web".into(), spec };
+    rig.agent.ask(async |c| c.open_target(&target).await).unwrap();
+    shop.sells();
+    let health = || shop.ask("GET", "/health").0;
+    assert_eq!(health().code, 0);
+    let id = rig.arm(&["proxy:web", "abort", "status=503", "--when", "path=/health"]);
+    assert!(health().err.contains("503"), "{:?}", health());
+    // Only the requests that were meant.
+    shop.sells();
+    println!("abort: {:?}", rig.numbers(&id));
+    rig.disarm(&id);
+    assert_eq!(health().code, 0);
+    let id = rig.arm(&["proxy:web", "replace", "status=418", "--when", "path=/health"]);
+    assert!(health().err.contains("418"), "{:?}", health());
+    rig.disarm(&id);
+    drop(rig);
+    shop.is_again(&before, "a proxy in front of a published port");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use super::rig::{PATIENCE, unique};
 use crate::ground::{
     Daemon, Finished, TempDir, eventually, foreground_in, is_root, need, program, running, signal_all,
-    text_of,
+    text_of, this_machine,
 };
 use model::draw::{self, Lane};
 use nix::sys::signal::Signal;
@@ -153,6 +153,7 @@ impl Drop for Stopping {
 
 #[test]
 fn a_unit_is_stopped_restarted_and_started_again_whoever_is_killed() {
+    let _whole = this_machine();
     let Some(place) = Box::start() else { return };
     let before = place.process();
     let done = place.murphy(&["arm", "node:self", "service_restart", &format!("unit={UNIT}")]);

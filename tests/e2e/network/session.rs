@@ -2,7 +2,7 @@
 //! not installed.
 
 use super::hosts::{A4, Pair, ask, pair};
-use crate::ground::{TempDir, eventually, foreground_in, install, need, program, text_of};
+use crate::ground::{TempDir, eventually, foreground_in, install, need, program, text_of, this_machine};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -137,6 +137,7 @@ impl Drop for Session {
 
 #[test]
 fn who_arms_by_ssh_does_not_lose_that_connection() {
+    let _whole = this_machine();
     let Some(pair) = pair() else { return };
     let Some(sshd) = Sshd::start(&pair) else { return };
     let echo = super::hosts::Echo::start(&pair.a, A4, 0);

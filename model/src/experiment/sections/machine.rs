@@ -186,8 +186,8 @@ pub(super) fn container(r: &Reader, node: &Node, what: &str) -> Option<TargetSpe
     }))
 }
 
-const FRONT_KEYS: [&str; 9] =
-    ["name", "label", "or_service", "compose", "service", "all", "engine", "port", "outgoing"];
+const FRONT_KEYS: [&str; 10] =
+    ["name", "label", "or_service", "compose", "service", "all", "engine", "port", "outgoing", "reset_open"];
 
 /// The containers in front of which a proxy stands.
 pub(super) fn front(r: &Reader, node: &Node, what: &str) -> Option<Front> {
@@ -205,6 +205,7 @@ pub(super) fn front(r: &Reader, node: &Node, what: &str) -> Option<Front> {
         engine: word(r, &f, "engine")?,
         port: port? as u16,
         outgoing: flag("outgoing")?,
+        reset_open: flag("reset_open")?,
     })
 }
 

@@ -1,8 +1,8 @@
 //! What comes in (and everything on lo): the kernel holds it in a queue, and is told when it goes on.
 
 use super::course::{Ruling, Stage, bend};
-use super::named;
 use super::wire::{Carrier, Desk, Wire};
+use super::{Clock, named};
 use crate::network::packet;
 use host::frames::PacketSender;
 use host::netlink::queue::{Queue, Verdicts, Waiting};
@@ -84,7 +84,7 @@ impl Carrier for Queued {
         let got = queue.receive(buffer, |waiting| {
             let parsed = packet::parse(waiting.bytes);
             let now = desk.clock.now();
-            let came = waiting.came.map_or(now, |stamp| wall.here(stamp, now));
+            let came = waiting.came.map_or(now, |stamp| wall.here(stamp, now, desk.clock));
             let ruling = desk.rule(parsed.as_ref(), waiting.interface, came, waiting.length);
             pass(&waiting, &ruling, came, desk, verdicts);
         });
@@ -128,10 +128,12 @@ struct Wall {
 impl Wall {
     /// When a packet came that is met now. Since it came, not since we were told: that is later when this thread had to be
     /// woken first. What cannot be is now: someone has set the clock.
-    fn here(&mut self, stamp: Duration, now: u64) -> u64 {
+    fn here(&mut self, stamp: Duration, now: u64, clock: Clock) -> u64 {
         if self.at.is_none_or(|at| now - at > SURE) {
             let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            (self.ahead, self.at) = (wall.saturating_sub(Duration::from_nanos(now)), Some(now));
+            // Read after it: who is interrupted in between takes packets for later than they are, and lets none go early.
+            let after = Duration::from_nanos(clock.now());
+            (self.ahead, self.at) = (wall.saturating_sub(after), Some(now));
         }
         let came = stamp.checked_sub(self.ahead).and_then(|came| u64::try_from(came.as_nanos()).ok());
         came.filter(|came| *came <= now && now - *came < OLDEST).unwrap_or(now)
@@ -176,13 +178,14 @@ mod tests {
         let mut wall = Wall { ahead: Duration::from_secs(100), at: Some(5_000_000_000) };
         let now = 5_050_000_000;
         let at = |nanos: u64| Duration::from_secs(100) + Duration::from_nanos(nanos);
-        assert_eq!(wall.here(at(5_049_950_000), now), 5_049_950_000);
+        let clock = Clock(std::time::Instant::now());
+        assert_eq!(wall.here(at(5_049_950_000), now, clock), 5_049_950_000);
         // Later than now, long ago, before our clock began.
         for impossible in [at(5_050_000_001), at(4_000_000_000), Duration::from_secs(7)] {
-            assert_eq!(wall.here(impossible, now), now);
+            assert_eq!(wall.here(impossible, now, clock), now);
         }
         // After a while it is looked again.
-        wall.here(at(0), now + 200_000_000);
+        wall.here(at(0), now + 200_000_000, clock);
         assert_eq!(wall.at, Some(now + 200_000_000));
     }
 }
