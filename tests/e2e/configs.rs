@@ -1,4 +1,5 @@
-//! The experiments in `configs/` run as they are, on the usual ports of a machine of their own.
+//! The experiments in `configs/` run as they are, on the usual ports of a machine of their own; those of `deploy/compose`
+//! beside its project.
 
 use crate::ground::{TempDir, murphy};
 use std::path::PathBuf;
@@ -15,7 +16,9 @@ fn all() -> Vec<PathBuf> {
 fn every_config_reads() {
     let dir = TempDir::new();
     assert!(all().len() >= 4);
-    for file in all() {
+    let shop = ["slow-database", "flaky-cache", "full-disk"]
+        .map(|name| PathBuf::from(format!("{}/deploy/compose/{name}.yaml", env!("CARGO_MANIFEST_DIR"))));
+    for file in all().into_iter().chain(shop) {
         let done = murphy(dir.path(), &["check", file.to_str().unwrap()]);
         assert_eq!(done.code, 0, "{done:?}");
     }

@@ -13,6 +13,7 @@ mod console;
 mod crash;
 mod demo;
 mod files;
+mod front;
 mod ground;
 mod live;
 mod machine;

@@ -5,6 +5,7 @@ use super::runner::Runner;
 use crate::Agent;
 use crate::report::{Journal, JournalThread};
 use model::experiment::{Experiment, Format, Start};
+use model::target::{ProxySpec, TargetSpec};
 use model::units::Span;
 use model::{Problem, RunRecord};
 use std::path::{Path, PathBuf};
@@ -112,7 +113,13 @@ pub async fn dry_run(
     base: &Path,
 ) -> Result<Vec<String>, Vec<Problem>> {
     let seed = seed.or(experiment.seed).unwrap_or_else(random_seed);
-    let prepared = prepare(agent, experiment, seed, base).await?;
+    let mut gentle = experiment.clone();
+    for target in &mut gentle.targets {
+        if let TargetSpec::Proxy(ProxySpec { in_front_of: Some(front), .. }) = &mut target.spec {
+            front.reset_open = false;
+        }
+    }
+    let prepared = prepare(agent, &gentle, seed, base).await?;
     close(agent, &prepared.opened).await;
     let mut lines = vec![format!("{}: {} in all, seed {seed}", experiment.name, experiment.lasts())];
     lines.push(format!("baseline for {}", experiment.steady_state.baseline));

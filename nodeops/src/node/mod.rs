@@ -15,7 +15,7 @@ use inject::{
 };
 use jobs::Task;
 use model::sample::TargetState;
-use model::{Evidence, Fault, Sample, Target, TargetKind, TargetRef, TargetSpec};
+use model::{Evidence, Fault, Target, TargetKind, TargetRef, TargetSpec};
 use place::{Place, places};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -205,10 +205,6 @@ impl Injector for NodeInjector {
 
     fn states(&self) -> Vec<TargetState> {
         self.opened.states()
-    }
-
-    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
-        BTreeMap::new()
     }
 
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>> {
