@@ -129,6 +129,13 @@ fn make_with(route: &mut Route, device: &Device, discipline: &Discipline) -> Res
             .map_err(|e| step(&format!("making clsact at {at}"), "CONFIG_NET_SCH_INGRESS", e))?;
         let led = route.lead_marked(device.link, device.handle(), LEAD, lead(device.number), link.index);
         led.map_err(|e| {
+            if e.is(17) {
+                // EEXIST
+                return format!(
+                    "the filter {} of murphy's is at {at} already: a dead agent left it, and `murphy doctor --fix` removes it",
+                    device.number
+                );
+            }
             step(&format!("making a filter at {at}"), "CONFIG_NET_CLS_BPF and CONFIG_NET_ACT_MIRRED", e)
         })?;
     }
