@@ -21,11 +21,10 @@ pub(super) fn all() -> Vec<Leftover> {
 /// In the namespace of this thread, which is that one.
 fn look(ns: &Netns) -> Vec<Leftover> {
     let tables = tables(ns);
-    // One agent at a time has faults in a namespace.
-    let owner = tables.iter().find(|(_, owned)| **owned).map(|(name, _)| owner_of(name));
+    let alive = |pid: Option<u32>| pid.filter(|pid| is_murphy(*pid)).map(|pid| format!("process {pid}"));
     let mut out = Vec::new();
     for (table, owned) in &tables {
-        let maker = maker(table).filter(|pid| is_murphy(*pid));
+        let owner = alive(maker(table)).or_else(|| owned.then(unseen));
         out.push(Leftover {
             record: record(
                 ns,
@@ -33,19 +32,31 @@ fn look(ns: &Netns) -> Vec<Leftover> {
                 format!("nft delete table inet {table}; nft delete table netdev {table}"),
                 Done::Ownerless(table.clone()),
             ),
-            owner: if *owned { Some(owner_of(table)) } else { maker.map(|pid| format!("process {pid}")) },
+            owner,
         });
     }
+    // One agent at a time has faults in a namespace; where its table is, it lives.
+    let owners = tables.iter().filter(|(_, owned)| **owned).map(|(table, _)| maker(table));
+    let (seen, hidden): (Vec<_>, Vec<_>) = owners.map(alive).partition(Option::is_some);
+    let hidden = (!hidden.is_empty()).then(unseen);
     let found = native::found().unwrap_or_default();
-    // A filter is made after its IFB, by the same agent.
-    let alive = |maker: &Option<u32>| maker.filter(|pid| is_murphy(*pid)).map(|pid| format!("process {pid}"));
-    let arming = found.iter().find_map(|(_, maker)| alive(maker));
+    // A filter is made after its IFB, by the same agent, and before there is a table.
+    let arming = found.iter().find_map(|(_, maker)| alive(*maker));
+    let anyone = seen.into_iter().flatten().next().or_else(|| hidden.clone()).or(arming);
     for (device, maker) in found {
-        let by =
-            owner.clone().or_else(|| alive(&maker)).or_else(|| arming.clone().filter(|_| maker.is_none()));
-        out.push(Leftover { record: of_device(ns, device), owner: by });
+        let owner = match maker {
+            // Its maker is dead, or cannot be seen from here.
+            Some(_) => alive(maker).or_else(|| hidden.clone()),
+            None => anyone.clone(),
+        };
+        out.push(Leftover { record: of_device(ns, device), owner });
     }
     out
+}
+
+/// An agent lives in another namespace of processes, where it has another number: its table would be gone else.
+fn unseen() -> String {
+    "an agent that cannot be seen from here".to_owned()
 }
 
 fn of_device(ns: &Netns, device: Device) -> UndoRecord {
@@ -89,14 +100,6 @@ fn tables(ns: &Netns) -> BTreeMap<String, bool> {
 /// The process in the name of a table of ours.
 fn maker(table: &str) -> Option<u32> {
     table.strip_prefix("murphy_")?.split_once('_')?.0.parse().ok()
-}
-
-fn owner_of(table: &str) -> String {
-    match maker(table).filter(|pid| is_murphy(*pid)) {
-        Some(pid) => format!("process {pid}"),
-        // It lives, or its table would be gone: in another namespace of processes, where it has another number.
-        None => "an agent that cannot be seen from here".to_owned(),
-    }
 }
 
 #[cfg(test)]

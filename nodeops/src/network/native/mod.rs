@@ -101,15 +101,24 @@ fn maker(name: &str) -> Option<u32> {
 /// Makes it, in the namespace of this thread. Half made, it is removed again. Gives the IFB's index.
 pub(crate) fn make(device: &Device, discipline: &Discipline) -> Result<u32, String> {
     let mut route = Route::open().map_err(|e| e.to_string())?;
-    let made = make_with(&mut route, device, discipline);
+    let mut led = false;
+    let made = make_with(&mut route, device, discipline, &mut led);
     if made.is_err() {
-        // Why it could not be made says more than why it could not be removed.
-        let _ = remove_with(&mut route, device);
+        // Why it could not be made says more than why it could not be removed. A filter that was there is not ours to remove.
+        let _ = remove_with(&mut route, &Device { leaves: led, ..device.clone() });
+        if device.leaves && !device.place_was_there {
+            let _ = route.remove_clsact_if_empty(device.link);
+        }
     }
     made
 }
 
-fn make_with(route: &mut Route, device: &Device, discipline: &Discipline) -> Result<u32, String> {
+fn make_with(
+    route: &mut Route,
+    device: &Device,
+    discipline: &Discipline,
+    led: &mut bool,
+) -> Result<u32, String> {
     let step = |what: &str, needs: &str, e: NetlinkError| format!("{what} failed: {e}; it needs {needs}");
     let ifb = &device.ifb;
     route
@@ -127,10 +136,18 @@ fn make_with(route: &mut Route, device: &Device, discipline: &Discipline) -> Res
         route
             .add_clsact(device.link)
             .map_err(|e| step(&format!("making clsact at {at}"), "CONFIG_NET_SCH_INGRESS", e))?;
-        let led = route.lead_marked(device.link, device.handle(), LEAD, lead(device.number), link.index);
-        led.map_err(|e| {
+        let made = route.lead_marked(device.link, device.handle(), LEAD, lead(device.number), link.index);
+        made.map_err(|e| {
+            if e.is(17) {
+                // EEXIST
+                return format!(
+                    "the filter {} of murphy's is at {at} already: a dead agent left it, and `murphy doctor --fix` removes it",
+                    device.number
+                );
+            }
             step(&format!("making a filter at {at}"), "CONFIG_NET_CLS_BPF and CONFIG_NET_ACT_MIRRED", e)
         })?;
+        *led = true;
     }
     Ok(link.index)
 }
