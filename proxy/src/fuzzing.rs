@@ -117,7 +117,8 @@ fn house() -> Option<(Runtime, Arc<Target>)> {
     let spec = ProxySpec { protocol: Protocol::Http, ..ProxySpec::new("127.0.0.1:0", "unix:/nowhere") };
     let target = runtime.block_on(async {
         let timers = Timers::start().ok()?;
-        Target::open("fuzz", &spec, &timers, &std::env::temp_dir()).await.ok()
+        let containers: Arc<dyn inject::Containers> = Arc::new(inject::NoContainers);
+        Target::open("fuzz", &spec, &timers, &std::env::temp_dir(), &containers).await.ok()
     })?;
     Some((runtime, target))
 }
