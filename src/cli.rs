@@ -15,7 +15,10 @@ pub use connections::{ConnectionAct, Connections};
 pub use export::Export;
 pub use proxy::target_proxy;
 pub use run::{Check, Demo, Run};
-pub use sidecar::{Manifests, Ports, Sidecar, SidecarAct, SidecarInit, SidecarInject, SidecarRun};
+pub use sidecar::{
+    Attach, InCluster, Manifests, Ports, Sidecar, SidecarAct, SidecarInit, SidecarInject, SidecarRun,
+    SidecarWebhook,
+};
 
 use proxy::proxy;
 
@@ -102,6 +105,8 @@ pub enum Verb {
     Halt(Halt),
     /// Be beside an application in its pod: install the redirect, run the proxy
     Sidecar(Sidecar),
+    /// Be beside an application whose pod runs already: adds a container to it, which ends by itself
+    Attach(Box<Attach>),
     /// Undo what a killed agent left behind
     Recover(Recover),
     /// What this machine can do, and what is missing for the rest
@@ -264,7 +269,13 @@ pub struct Tui {
     /// Agents to attach to: unix:PATH or http://HOST:PORT [default: the user's own; without one, one is started inside]
     #[arg(long, visible_alias = "socket", value_name = "AGENT")]
     pub attach: Vec<String>,
-    /// A file with the token for agents reached over TCP
+    /// Sidecars to attach to: those of the running pods that have these labels (app=web,tier=front), through the API server
+    #[arg(long, value_name = "SELECTOR", conflicts_with = "attach")]
+    pub kube: Option<String>,
+    /// Which cluster and namespace --kube means.
+    #[command(flatten)]
+    pub cluster: InCluster,
+    /// A file with the token for agents reached over TCP, or in pods
     #[arg(long, env = "MURPHY_TOKEN_FILE", value_name = "FILE", hide_env_values = true, value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
     /// Only look; halting stays possible

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod dirs;
 pub mod frames;
 pub mod lock;
+pub mod memory;
 pub mod netlink;
 pub mod netns;
 pub mod privilege;

@@ -294,6 +294,11 @@ pub fn same_program(pid: u32) -> bool {
     }
 }
 
+/// Whether a process lives and is one of murphy's: it runs our program file, or one that is called so.
+pub fn is_murphy(pid: u32) -> bool {
+    same_program(pid) || stat(pid).is_ok_and(|s| s.comm.contains("murphy"))
+}
+
 fn pids() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let mut pids: Vec<u32> = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();

@@ -1,4 +1,4 @@
-//! The few calls that no safe wrapper offers: options of sockets, packet sockets and TAP devices. All unsafe code of this
+//! The few calls that no safe wrapper offers: options of sockets, packet sockets, TAP devices, pages. All unsafe code of this
 //! crate is here.
 #![allow(unsafe_code)]
 
@@ -76,4 +76,13 @@ pub(crate) fn header_included(socket: &impl AsFd, six: bool) -> io::Result<()> {
         // IPV6_HDRINCL of linux/in6.h, which libc does not have on every target.
         true => set_option(socket, libc::IPPROTO_IPV6, 36, 1),
     }
+}
+
+/// Has the kernel drop the pages of a mapping that can only be read and holds what its file holds.
+pub(crate) fn forget_clean(range: std::ops::Range<usize>) -> io::Result<()> {
+    let start = std::ptr::without_provenance_mut::<libc::c_void>(range.start);
+    // SAFETY: the mapping is of a file, private and never written to (the caller has looked), so that a dropped page comes back
+    // from the file with the same bytes when it is next read; nothing is unmapped.
+    let done = unsafe { libc::madvise(start, range.len(), libc::MADV_DONTNEED) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

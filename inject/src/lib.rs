@@ -215,7 +215,9 @@ pub trait Injector: Send + Sync {
     fn states(&self) -> Vec<TargetState>;
 
     /// Counters of the open targets since they were opened; whoever samples subtracts. Empty when there is nothing to count.
-    fn totals(&self) -> BTreeMap<TargetRef, Sample>;
+    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
+        BTreeMap::new()
+    }
 
     /// Whether a fault of its own can be injected here: probed, cheaply, and touching nothing. None: what the catalogue says
     /// that it needs is all there is to say.

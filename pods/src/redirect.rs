@@ -55,6 +55,11 @@ pub enum RedirectError {
         "the redirect cannot be installed: {0}; it needs CAP_NET_ADMIN in the pod's network (as the init container has it), or use mode: explicit"
     )]
     NotAllowed(NetlinkError),
+    /// The pod has such rules already.
+    #[error(
+        "the redirect cannot be installed: this pod has murphy's already; use its sidecar, or take its rules away with `murphy sidecar init --remove`"
+    )]
+    Occupied,
     /// The kernel cannot.
     #[error(
         "the redirect cannot be installed: {0}; the kernel needs nf_tables with nat and redirect (nft_redir, nft_chain_nat), or use mode: explicit"
@@ -79,12 +84,25 @@ impl Redirect {
         if nft.has_table(FAMILY, TABLE)? {
             batch.remove_table(FAMILY, TABLE);
         }
+        batch.lasting_table(FAMILY, TABLE);
         self.write(&mut batch);
         Ok(nft.commit(&batch)?)
     }
 
+    /// Installs the rules as what is given back owns them: when that is gone, however that came about, so are they.
+    pub fn install_owned(&self) -> Result<Nft, RedirectError> {
+        let mut nft = Nft::open()?;
+        if nft.has_table(FAMILY, TABLE)? {
+            return Err(RedirectError::Occupied);
+        }
+        let mut batch = Batch::new();
+        batch.table(FAMILY, TABLE);
+        self.write(&mut batch);
+        nft.commit(&batch)?;
+        Ok(nft)
+    }
+
     fn write(&self, batch: &mut Batch) {
-        batch.lasting_table(FAMILY, TABLE);
         batch.set_of_families(FAMILY, TABLE, SET, LASTS_MS);
         batch.base_chain(FAMILY, TABLE, "beat", "filter", &Hook::Output, 0);
         let beat = self
@@ -164,10 +182,14 @@ mod tests {
         let done = host::netns::in_a_new_one(|| {
             redirect.install()?;
             redirect.install()?;
-            Ok::<_, RedirectError>((remove()?, remove()?))
+            let (first, second) = (remove()?, remove()?);
+            let owned = redirect.install_owned()?;
+            let occupied = redirect.install_owned().is_err();
+            drop(owned);
+            Ok::<_, RedirectError>((first, second, occupied, remove()?))
         });
         match done {
-            Ok(done) => assert_eq!(done.unwrap(), (true, false)),
+            Ok(done) => assert_eq!(done.unwrap(), (true, false, true, false)),
             // Without root there is no namespace to try it in.
             Err(_) => eprintln!("skipped: needs root"),
         }

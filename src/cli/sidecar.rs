@@ -26,6 +26,8 @@ pub enum SidecarAct {
     Inject(SidecarInject),
     /// The same manifests without it again
     Uninject(Manifests),
+    /// Serve the admission webhook that gives pods the sidecar when they are made
+    Webhook(SidecarWebhook),
     /// Whether the proxy beside the application is up: exit code 0 when it is
     Ready(SidecarReady),
 }
@@ -73,9 +75,25 @@ pub struct SidecarRun {
     /// Serve the control API on TCP too; beyond loopback only with --token-file
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
+    /// The same on that port of all addresses, of both families where there are both
+    #[arg(long, value_name = "PORT", conflicts_with = "listen", requires = "tokens")]
+    pub control: Option<u16>,
     /// A file with the token that TCP callers must show
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "tokens")]
     pub token_file: Option<PathBuf>,
+    /// The name of a variable that holds the token
+    #[arg(long, value_name = "NAME", group = "tokens")]
+    pub token_env: Option<String>,
+    /// Install the redirect too, as this process's own: its rules end with it. Needs CAP_NET_ADMIN, CAP_SETUID and
+    /// CAP_SETGID at the start, and gives them up
+    #[arg(long)]
+    pub owned: bool,
+    /// With --owned: the user to become
+    #[arg(long, default_value_t = ways::USER)]
+    pub uid: u32,
+    /// End after so long
+    #[arg(long = "for", value_name = "DURATION")]
+    pub lasts: Option<Span>,
     /// How many threads carry traffic. With one, which is enough for tens of thousands of requests a second, an idle proxy
     /// wakes for its heartbeat alone
     #[arg(long, default_value_t = 1)]
@@ -119,7 +137,7 @@ pub struct SidecarInject {
 #[derive(Debug, Args)]
 pub struct Defaults {
     /// murphy's image
-    #[arg(long, default_value_t = pods::manifest::Defaults::default().image)]
+    #[arg(long, env = "MURPHY_IMAGE", default_value_t = pods::manifest::Defaults::default().image)]
     pub image: String,
     /// How traffic gets to the proxy
     #[arg(long, value_enum, default_value_t = ModeKind::Redirect)]
@@ -133,6 +151,71 @@ pub struct Defaults {
     /// A Secret whose key `token` opens the control API, which is served on port 15090 then
     #[arg(long, value_name = "SECRET")]
     pub token_secret: Option<String>,
+}
+
+/// `murphy sidecar webhook`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "deploy/kubernetes/webhook has its manifests: pods get the sidecar whose namespace has the label
+murphy.dev/inject: enabled and that have the label murphy.dev/inject: \"true\" themselves."
+)]
+pub struct SidecarWebhook {
+    /// Where to listen
+    #[arg(long, default_value = "[::]:9443", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// A name that the API server reaches it by, for its certificate; several may be given
+    #[arg(long, value_name = "NAME", default_value = "murphy-webhook.murphy.svc")]
+    pub name: Vec<String>,
+    /// Where its authority is kept, so that a new start has the same [default: in the state directory]
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
+    pub certs: Option<PathBuf>,
+    /// How long a certificate is valid; it is renewed after two thirds of that
+    #[arg(long, default_value = "30d", value_name = "DURATION")]
+    pub lifetime: Span,
+    /// Write the authority's certificate there, for the caBundle of the webhook's configuration
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub ca_out: Option<PathBuf>,
+    /// Set the caBundle of that MutatingWebhookConfiguration, as the pod's service account
+    #[arg(long, value_name = "NAME")]
+    pub configure: Option<String>,
+    /// What pods get.
+    #[command(flatten)]
+    pub defaults: Defaults,
+}
+
+/// `murphy attach`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example: murphy attach web-5d9f7c-x2x --outbound db=5432 --token-secret murphy-token --for 30m
+Then:    murphy tui --kube app=web --token-file token
+The pod's probes are not led past it, as they are with a sidecar from the start."
+)]
+pub struct Attach {
+    /// The pod
+    pub pod: String,
+    /// Which cluster and namespace.
+    #[command(flatten)]
+    pub cluster: InCluster,
+    /// What it gets.
+    #[command(flatten)]
+    pub defaults: Defaults,
+    /// When it ends, and with it the redirect and everything armed
+    #[arg(long = "for", value_name = "DURATION", default_value = "1h")]
+    pub lasts: Span,
+}
+
+/// A namespace of a cluster, as kubectl takes it.
+#[derive(Debug, Clone, Args)]
+pub struct InCluster {
+    /// The namespace [default: that of the kubeconfig's context]
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Another context of the kubeconfig than its current one
+    #[arg(long, value_name = "CONTEXT")]
+    pub context: Option<String>,
+    /// The kubeconfig [default: KUBECONFIG, else ~/.kube/config, else the service account of the pod this is in]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// How traffic gets to the proxy.

@@ -7,14 +7,14 @@ use control::toxiproxy::Options;
 use control::{Role, TcpOptions};
 use model::{Target, TargetSpec};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// `murphy agent`: serves until it is interrupted, then takes everything back.
 pub async fn agent(args: Agent) -> Outcome {
     let mut stop = interrupt()?;
-    let tcp = tcp(args.listen, args.token_file.as_deref())?;
+    let tcp = tcp(args.listen, args.token_file.as_deref().map(token).transpose()?);
     let socket = match args.socket.as_deref().map(|s| s.strip_prefix("unix:").unwrap_or(s)) {
         None => default_socket(),
         Some(text) if text.starts_with("http") => {
@@ -72,16 +72,15 @@ pub async fn agent(args: Agent) -> Outcome {
     house.close().await
 }
 
-/// TCP as it is asked for: whoever shows the token in that file is an operator.
-pub fn tcp(listen: Option<SocketAddr>, token_file: Option<&Path>) -> Result<Option<TcpOptions>, Failure> {
-    let Some(listen) = listen else { return Ok(None) };
-    let mut tcp = TcpOptions::new(listen);
-    if let Some(file) = token_file {
-        let grant =
-            control::server::Grant { name: "token".into(), token: token(file)?, role: Role::Operator };
-        tcp.grants.push(grant);
-    }
-    Ok(Some(tcp))
+/// TCP as it is asked for: whoever shows the token is an operator.
+pub fn tcp(listen: Option<SocketAddr>, token: Option<control::Token>) -> Option<TcpOptions> {
+    let mut tcp = TcpOptions::new(listen?);
+    tcp.grants.extend(token.map(|token| control::server::Grant {
+        name: "token".into(),
+        token,
+        role: Role::Operator,
+    }));
+    Some(tcp)
 }
 
 /// Halts while a file exists: a lever that needs no murphy at hand.

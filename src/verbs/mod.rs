@@ -2,6 +2,7 @@
 
 mod agent;
 mod arm;
+mod attach;
 mod ca;
 mod check;
 mod connections;
@@ -12,6 +13,7 @@ mod exec;
 mod faults;
 mod halt;
 mod health;
+mod kube;
 mod list;
 mod mount;
 mod packaged;
@@ -90,6 +92,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Requests(args) => house::block_on(requests::requests(args)),
         Verb::Health(args) => house::block_on(health::health(args)),
         Verb::Halt(args) => house::block_on(halt::halt(args)),
+        Verb::Attach(args) => house::block_on(attach::attach(*args)),
         Verb::Sidecar(args) => sidecar::sidecar(args),
         Verb::Recover(args) => house::block_on(recover::recover(args)),
         Verb::Watch(args) => house::block_on(watch::watch(args)),

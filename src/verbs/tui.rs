@@ -1,4 +1,4 @@
-use super::print;
+use super::{kube, print};
 use crate::cli::{self, MarkerKind, ThemeKind};
 use crate::failure::{Failure, Outcome};
 use crate::house::{House, endpoint, own_socket};
@@ -13,6 +13,9 @@ pub async fn tui(args: cli::Tui) -> Outcome {
         return console(&args.look, ends, args.read_only).await;
     }
     let own = Endpoint::unix(own_socket());
+    if let Some(selector) = &args.kube {
+        return kube::console_of_pods(&args, selector).await;
+    }
     if args.proxy.is_empty() && control::Client::new(own.clone()).status().await.is_ok() {
         return console(&args.look, vec![own], args.read_only).await;
     }

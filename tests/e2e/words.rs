@@ -1,9 +1,10 @@
 //! What is said on a terminal: help, lists, and every mistake a person makes. Nothing is half done afterwards.
 
 use crate::ground::{Agent, TempDir, free_port, murphy, murphy_in};
+use std::path::Path;
 
 /// `murphy ARGS` where no agent is named, so that it is its own.
-fn alone(dir: &std::path::Path, args: &[&str]) -> crate::ground::Finished {
+fn alone(dir: &Path, args: &[&str]) -> crate::ground::Finished {
     murphy_in(dir).env_remove("MURPHY_SOCKET").args(args).output().unwrap().into()
 }
 
@@ -137,7 +138,7 @@ fn what_is_made_from_the_catalogue_is_up_to_date() {
         [(vec!["faults", "--markdown"], "docs/faults.md"), (vec!["schema"], "configs/murphy.schema.json")]
     {
         let made = murphy(dir.path(), &args).out;
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         if std::env::var_os("MURPHY_UPDATE").is_some() {
             std::fs::write(&path, &made).unwrap();
         }
@@ -207,4 +208,29 @@ fn a_fault_in_the_foreground_ends_by_itself_and_leaves_nothing() {
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&gone), Some(9));
     let left: Vec<_> = std::fs::read_dir(dir.path().join("state")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Files of Chaos Mesh are files of experiments; what is wrong with one is told where it stands.
+#[test]
+fn files_of_chaos_mesh_are_read() {
+    let dir = TempDir::new();
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/compose/chaosmesh");
+    let mut n = 0;
+    for file in std::fs::read_dir(files).unwrap() {
+        let path = file.unwrap().path().display().to_string();
+        let done = murphy(dir.path(), &["check", &path]);
+        assert_eq!(done.code, 0, "{done:?}");
+        n += 1;
+    }
+    assert!(n >= 6, "{n}");
+    let wrong = dir.file(
+        "wrong.yaml",
+        "apiVersion: chaos-mesh.org/v1alpha1\nkind: NetworkChaos\nmetadata: {name: a}\nspec:\n  action: loss\n  mode: one\n  selector: {}\n  loss: {loss: \"25\"}\n  duration: 30s\n",
+    );
+    let done = murphy(dir.path(), &["run", wrong.to_str().unwrap()]);
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(
+        done.err.contains("wrong.yaml:7:13") && done.err.contains("everything that runs here"),
+        "{done:?}"
+    );
 }

@@ -30,7 +30,7 @@ fn one(out: Possibility, need: &str, machine: &[Finding]) -> Possibility {
         if Capabilities::mine().has(cap) {
             return out;
         }
-        let how = machine.iter().find(|f| f.name == cap).map_or("run as root", |f| f.hint.as_str());
+        let how = how_to_get(cap, machine);
         return match purpose {
             "" => out.no(format!("{cap}: {how}")),
             purpose => out.partly(format!("{cap} {purpose}: {how}")),
@@ -55,6 +55,19 @@ fn one(out: Possibility, need: &str, machine: &[Finding]) -> Possibility {
         // A matter of the target alone: the plan tells.
         _ => out,
     }
+}
+
+/// How this process would have a capability.
+fn how_to_get(cap: &str, machine: &[Finding]) -> String {
+    if host::privilege::uid() == 0 {
+        let short = cap.trim_start_matches("CAP_");
+        return format!(
+            "this root is without it: --cap-add {short} for a container, AmbientCapabilities={cap} for a service"
+        );
+    }
+    // What else it is for stands before that.
+    let hint = machine.iter().find(|f| f.name == cap).and_then(|f| f.hint.rsplit_once(": "));
+    hint.map_or("run as root", |(_, how)| how).to_owned()
 }
 
 fn on_path(program: &str) -> bool {

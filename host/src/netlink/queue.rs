@@ -7,6 +7,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
+/// NF_DROP and NF_ACCEPT.
+const DROP: u32 = 0;
+const ACCEPT: u32 = 1;
+/// How many bytes of verdicts that are not urgent are gathered.
+const GATHERED: usize = 2 << 10;
+
 const SUBSYSTEM: u16 = 3 << 8;
 const PACKET: u16 = 0;
 const VERDICT: u16 = 1;
@@ -35,8 +41,8 @@ pub struct Waiting<'a> {
     pub id: u32,
     /// The interface it came in at.
     pub interface: u32,
-    /// How long ago it came, as far as that is known.
-    pub age: Duration,
+    /// When it came by the wall clock, since 1970, as far as that is known.
+    pub came: Option<Duration>,
     /// How long it is.
     pub length: usize,
     /// Its bytes from the IP header on, as many as are shown.
@@ -118,18 +124,20 @@ impl Queue {
         Ok(count)
     }
 
-    /// Says what becomes of packets.
+    /// Says what becomes of packets. To drop some is not urgent: that waits for some more, or for one that goes on.
     pub fn decide(&self, verdicts: &mut Verdicts) -> Result<(), NetlinkError> {
-        if !verdicts.bytes.is_empty() {
-            self.socket.send_raw(&verdicts.bytes)?;
+        if verdicts.urgent || verdicts.bytes.len() > GATHERED {
+            let sent = self.socket.send_raw(&verdicts.bytes);
             verdicts.bytes.clear();
+            verdicts.urgent = false;
+            sent?;
         }
         Ok(())
     }
 
     /// An empty list of verdicts for this queue.
     pub fn verdicts(&self) -> Verdicts {
-        Verdicts { number: self.number, bytes: Vec::new() }
+        Verdicts { number: self.number, bytes: Vec::new(), urgent: false }
     }
 }
 
@@ -138,22 +146,24 @@ impl Queue {
 pub struct Verdicts {
     number: u16,
     bytes: Vec<u8>,
+    /// Some of these packets go on.
+    urgent: bool,
 }
 
 impl Verdicts {
     /// It goes on.
     pub fn accept(&mut self, id: u32) {
-        self.push(id, 1, None);
+        self.push(id, ACCEPT, None);
     }
 
     /// It vanishes.
     pub fn drop(&mut self, id: u32) {
-        self.push(id, 0, None);
+        self.push(id, DROP, None);
     }
 
     /// It goes on with other bytes.
     pub fn replace(&mut self, id: u32, bytes: &[u8]) {
-        self.push(id, 1, Some(bytes));
+        self.push(id, ACCEPT, Some(bytes));
     }
 
     /// Whether it is time to hand them over.
@@ -162,39 +172,40 @@ impl Verdicts {
     }
 
     fn push(&mut self, id: u32, verdict: u32, bytes: Option<&[u8]>) {
-        let mut head = verdict.to_be_bytes().to_vec();
-        head.extend(id.to_be_bytes());
-        let mut body = vec![0, 0];
-        body.extend(self.number.to_be_bytes());
-        let mut attrs = Attrs::new().raw(2, &head);
+        self.urgent |= verdict != DROP;
+        let from = self.bytes.len();
+        // struct nlmsghdr, whose length is put in below; struct nfgenmsg; struct nfqnl_msg_verdict_hdr in its attribute.
+        self.bytes.extend([0; 4]);
+        self.bytes.extend((SUBSYSTEM | VERDICT).to_ne_bytes());
+        self.bytes.extend(socket::REQUEST.to_ne_bytes());
+        self.bytes.extend([0; 10]);
+        self.bytes.extend(self.number.to_be_bytes());
+        self.bytes.extend(12_u16.to_ne_bytes());
+        self.bytes.extend(2_u16.to_ne_bytes());
+        self.bytes.extend(verdict.to_be_bytes());
+        self.bytes.extend(id.to_be_bytes());
         if let Some(bytes) = bytes {
-            attrs = attrs.raw(10, bytes);
+            self.bytes.extend(Attrs::new().raw(10, bytes).bytes());
         }
-        body.extend(attrs.bytes());
-        self.bytes.extend(socket::message(SUBSYSTEM | VERDICT, socket::REQUEST, 0, &body));
+        let length = (self.bytes.len() - from) as u32;
+        self.bytes[from..from + 4].copy_from_slice(&length.to_ne_bytes());
     }
 }
 
-/// What came longer ago than this did not: someone has set the clock.
-const OLDEST: Duration = Duration::from_millis(50);
-
-/// How long ago a moment of the wall clock was: struct nfqnl_msg_packet_timestamp, seconds and microseconds.
-fn age(stamp: &[u8]) -> Option<Duration> {
-    let (seconds, micros) = (attrs::be64(stamp)?, attrs::be64(stamp.get(8..)?)?);
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    let now = Duration::new(u64::try_from(now.tv_sec).ok()?, u32::try_from(now.tv_nsec).ok()?);
-    let came = Duration::from_secs(seconds).checked_add(Duration::from_micros(micros))?;
-    now.checked_sub(came).filter(|age| *age < OLDEST)
+/// struct nfqnl_msg_packet_timestamp: seconds and microseconds.
+fn stamp(value: &[u8]) -> Option<Duration> {
+    let (seconds, micros) = (attrs::be64(value)?, attrs::be64(value.get(8..)?)?);
+    Duration::from_secs(seconds).checked_add(Duration::from_micros(micros))
 }
 
 fn parse(body: &[u8]) -> Option<Waiting<'_>> {
     let rest = body.get(4..)?;
     let (mut id, mut interface, mut whole, mut bytes) = (None, 0, None, &[][..]);
-    let mut came = Duration::ZERO;
+    let mut came = None;
     for (kind, value) in attrs::read(rest) {
         match kind {
             1 => id = attrs::be32(value),
-            4 => came = age(value).unwrap_or_default(),
+            4 => came = stamp(value),
             5 => interface = attrs::be32(value).unwrap_or(0),
             10 => bytes = value,
             13 => whole = attrs::be32(value),
@@ -202,5 +213,27 @@ fn parse(body: &[u8]) -> Option<Waiting<'_>> {
         }
     }
     let length = whole.map_or(bytes.len(), |n| n as usize);
-    Some(Waiting { id: id?, interface, age: came, length, bytes })
+    Some(Waiting { id: id?, interface, came, length, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_messages_as_they_are_elsewhere() {
+        let mut verdicts = Verdicts { number: 7, bytes: Vec::new(), urgent: false };
+        let body = |word: u32, id: u32, bytes: Option<&[u8]>| {
+            let mut body = vec![0, 0, 0, 7];
+            let attrs = Attrs::new().raw(2, &[word.to_be_bytes(), id.to_be_bytes()].concat());
+            body.extend(bytes.map_or(attrs.clone(), |bytes| attrs.raw(10, bytes)).bytes());
+            socket::message(SUBSYSTEM | VERDICT, socket::REQUEST, 0, &body)
+        };
+        verdicts.drop(3);
+        assert!(verdicts.bytes == body(0, 3, None) && !verdicts.urgent);
+        verdicts.replace(4, b"abc");
+        verdicts.accept(5);
+        let all = [body(0, 3, None), body(1, 4, Some(b"abc")), body(1, 5, None)].concat();
+        assert!(verdicts.bytes == all && verdicts.urgent);
+    }
 }

@@ -21,7 +21,7 @@ const NETWORK: FaultDef = FaultDef {
     one_shot: false,
     irreversible: false,
     ends: "",
-    needs: &["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN"],
+    needs: &["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN for another namespace"],
 };
 
 /// What ends a fault on packets.
@@ -260,7 +260,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
         detail: "In nf_tables. Silent drops happen where packets leave and enter the machine, so that senders see nothing of them \
                  (a drop in an OUTPUT chain would tell them EPERM). Without peer and groups it is everyone.",
         ends: "the kernel removes the nf_tables table with the agent's socket",
-        needs: &["CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
+        needs: &["CAP_NET_ADMIN", "CAP_SYS_ADMIN for another namespace"],
         ..NETWORK
     },
     FaultDef {
@@ -298,7 +298,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
                  are asked for upstream. Queries over TLS or HTTPS are not seen. Answers that are cached already stay.",
         counts: Some("queries"),
         ends: "the kernel removes the redirect with the agent's socket",
-        needs: &["CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
+        needs: &["CAP_NET_ADMIN", "CAP_SYS_ADMIN for another namespace"],
         ..NETWORK
     },
     FaultDef {

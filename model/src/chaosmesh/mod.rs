@@ -148,6 +148,11 @@ pub(crate) fn translate(r: &Reader, root: &Node) -> Option<Node> {
             ("murphy", number(place, 1)),
             ("name", name),
             ("targets", map(place, vec![("victims", steps.target)])),
+            // They expect nothing of any number, so nothing is measured before and after.
+            (
+                "steady_state",
+                map(place, vec![("baseline", text(place, "0s")), ("cooldown", text(place, "0s"))]),
+            ),
             ("stages", list(place, vec![map(place, stage)])),
         ],
     ))

@@ -34,8 +34,7 @@ use inject::{
     Refusal, UndoLog, UndoRecord,
 };
 use model::sample::TargetState;
-use model::{Evidence, Fault, Sample, Target, TargetKind, TargetRef};
-use std::collections::BTreeMap;
+use model::{Evidence, Fault, Target, TargetKind, TargetRef};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The name in undo records.
@@ -137,10 +136,6 @@ impl Injector for ClockInjector {
 
     fn states(&self) -> Vec<TargetState> {
         Vec::new()
-    }
-
-    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
-        BTreeMap::new()
     }
 
     fn possible(&self, fault: &str) -> Option<Possibility> {

@@ -16,7 +16,7 @@ use inject::{
 };
 use model::sample::TargetState;
 use model::target::ContainerSpec;
-use model::{Evidence, Fault, Injection, Sample, Target, TargetKind, TargetRef, TargetSpec};
+use model::{Evidence, Fault, Injection, Target, TargetKind, TargetRef, TargetSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -157,10 +157,6 @@ impl Injector for ContainerInjector {
 
     fn states(&self) -> Vec<TargetState> {
         self.opened.states()
-    }
-
-    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
-        BTreeMap::new()
     }
 
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>> {

@@ -25,7 +25,7 @@ use inject::{
     Armed, BoxFuture, InjectError, Injector, Order, Outcomes, Plan, Recovered, Refusal, UndoLog, UndoRecord,
 };
 use model::sample::TargetState;
-use model::{Evidence, Fault, Injection, Sample, Target, TargetKind, TargetRef, TargetSpec};
+use model::{Evidence, Fault, Injection, Target, TargetKind, TargetRef, TargetSpec};
 use rustix::fs::{OFlags, fstatvfs};
 use spot::Spot;
 use std::collections::BTreeMap;
@@ -155,10 +155,6 @@ impl Injector for FileInjector {
 
     fn states(&self) -> Vec<TargetState> {
         self.opened.states()
-    }
-
-    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
-        BTreeMap::new()
     }
 
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>> {

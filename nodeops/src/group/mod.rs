@@ -18,7 +18,7 @@ use inject::{
 };
 use model::sample::TargetState;
 use model::target::CgroupSpec;
-use model::{Evidence, Fault, Sample, Target, TargetKind, TargetRef, TargetSpec};
+use model::{Evidence, Fault, Target, TargetKind, TargetRef, TargetSpec};
 use serde::{Deserialize, Serialize};
 use squeeze::{Edit, Undo};
 use std::collections::BTreeMap;
@@ -282,10 +282,6 @@ impl Injector for GroupInjector {
 
     fn states(&self) -> Vec<TargetState> {
         self.opened.states()
-    }
-
-    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
-        BTreeMap::new()
     }
 
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>> {

@@ -11,7 +11,7 @@ use inject::{
     Armed, BoxFuture, InjectError, Injector, Order, Outcomes, Plan, Recovered, Refusal, UndoLog, UndoRecord,
 };
 use model::sample::TargetState;
-use model::{Evidence, Fault, Sample, Target, TargetKind, TargetRef, TargetSpec};
+use model::{Evidence, Fault, Target, TargetKind, TargetRef, TargetSpec};
 use rlimit::{KINDS, Limit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -167,10 +167,6 @@ impl Injector for LimitInjector {
 
     fn states(&self) -> Vec<TargetState> {
         Vec::new()
-    }
-
-    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
-        BTreeMap::new()
     }
 
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>> {

@@ -8,6 +8,7 @@ use super::native::{self, Device};
 use super::record::{Act, Done};
 use host::Netns;
 use host::netlink::nft::{Family, Nft};
+use host::process::is_murphy;
 use inject::{Leftover, UndoRecord};
 use std::collections::BTreeMap;
 
@@ -96,11 +97,6 @@ fn owner_of(table: &str) -> String {
         // It lives, or its table would be gone: in another namespace of processes, where it has another number.
         None => "an agent that cannot be seen from here".to_owned(),
     }
-}
-
-/// Whether a process lives and is one of murphy's.
-fn is_murphy(pid: u32) -> bool {
-    host::process::same_program(pid) || host::process::stat(pid).is_ok_and(|s| s.comm.contains("murphy"))
 }
 
 #[cfg(test)]

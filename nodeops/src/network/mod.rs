@@ -44,7 +44,7 @@ use inject::{
     UndoRecord,
 };
 use model::sample::TargetState;
-use model::{Evidence, Fault, Sample, Target, TargetKind, TargetRef, catalogue};
+use model::{Evidence, Fault, Target, TargetKind, TargetRef, catalogue};
 use occupied::Occupied;
 use part::{Part, What};
 use place::Place;
@@ -351,10 +351,6 @@ impl Injector for NetworkInjector {
 
     fn states(&self) -> Vec<TargetState> {
         self.inner.opened.states()
-    }
-
-    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
-        BTreeMap::new()
     }
 
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>> {

@@ -1,12 +1,14 @@
-//! Which engine this kernel has what for, found out by doing it all in an empty namespace that is gone afterwards.
+//! Which engine this kernel has what for, found out by doing it all in an empty namespace that is gone afterwards; where
+//! none can be made (CAP_NET_ADMIN without CAP_SYS_ADMIN, as a container may have it), in the one where we are: with rules
+//! that hit a mark which nobody has, and with interfaces of our own alone.
 
 use super::emulated::{Egress, Ingress};
 use super::native::{self, Device, Discipline};
 use super::table::AGAIN;
 use host::netlink::nft::{Batch, Compare, Family, Hook, Meta, Nft, QueueBy, Rule, Verdict};
-use host::netlink::route::{Netem, Route};
+use host::netlink::route::{Link, Netem, Route};
 use host::netns;
-use inject::Possibility;
+use inject::{Possibility, Possible};
 use std::sync::OnceLock;
 
 /// What was found.
@@ -28,18 +30,22 @@ pub(crate) struct Probe {
     pub egress: Result<(), String>,
     /// A queue of netfilter, and how packets get there.
     pub queue: Result<QueueBy, String>,
+    /// Other namespaces than ours can be entered.
+    pub elsewhere: bool,
 }
 
 /// What this kernel and this process can do. Looked at once; a module that is loaded later is seen by the next process.
 pub(crate) fn probe() -> &'static Probe {
     static FOUND: OnceLock<Probe> = OnceLock::new();
-    FOUND.get_or_init(|| {
-        netns::in_a_new_one(look).unwrap_or_else(|e| {
-            let why = format!(
-                "an empty network namespace to try it in cannot be made: {e}; it needs CAP_SYS_ADMIN"
-            );
-            nothing(&why)
-        })
+    FOUND.get_or_init(|| match netns::in_a_new_one(|| look(true)) {
+        Ok(found) => found,
+        Err(_) if host::Capabilities::mine().has("CAP_NET_ADMIN") => {
+            Probe { elsewhere: false, ..look(false) }
+        }
+        Err(e) => nothing(&format!(
+            "an empty network namespace to try it in cannot be made: {e}; it needs CAP_SYS_ADMIN, or CAP_NET_ADMIN for the \
+             namespace where murphy is"
+        )),
     })
 }
 
@@ -63,7 +69,12 @@ pub(super) fn possible(fault: &str) -> Option<Possibility> {
     if matches!(fault, "port_occupy" | "conntrack_flush" | "interface_down") {
         return None;
     }
-    Some(with(probe(), fault))
+    let found = probe();
+    let said = with(found, fault);
+    Some(match found.elsewhere || said.possible == Possible::No {
+        true => said,
+        false => said.partly("containers, processes and namespaces elsewhere: CAP_SYS_ADMIN, to enter them"),
+    })
 }
 
 fn with(found: &Probe, fault: &str) -> Possibility {
@@ -94,27 +105,33 @@ fn with(found: &Probe, fault: &str) -> Possibility {
     }
 }
 
-const TABLE: &str = "murphy_probe";
+/// Rules hit packets with this mark, which nobody has: not even a moment's traffic is changed.
+const NOBODY: u32 = 0x6d66_7970;
 
-fn look() -> Probe {
-    let lo = Route::open().and_then(|mut route| {
-        let lo = route.link("lo")?;
-        if let Some(lo) = &lo {
-            route.set_up(lo.index, true)?;
-        }
-        Ok(lo)
-    });
-    let lo = match lo {
+/// The name of tables of this process.
+fn name() -> String {
+    format!("murphy_probe_{}", std::process::id())
+}
+
+fn ours() -> Rule {
+    Rule::new().mark(u32::MAX, Compare::Eq, NOBODY)
+}
+
+/// Looks in the namespace of this thread, which is empty or not.
+fn look(empty: bool) -> Probe {
+    let lo = match Route::open().and_then(|mut route| route.link("lo")) {
         Ok(Some(lo)) => lo,
-        Ok(None) => return nothing("a new namespace has no lo"),
+        Ok(None) => return nothing("this network namespace has no lo"),
         Err(e) => return nothing(&format!("rtnetlink: {e}")),
     };
-    let by_kernel = |discipline: &Discipline, ifb: &str| {
+    // Not at lo, which may be someone's: at an interface of our own.
+    let by_kernel = |discipline: &Discipline| -> Result<(), String> {
+        let at = Own::make()?;
         let device = Device {
-            link: lo.index,
-            link_name: "lo".into(),
+            link: at.0.index,
+            link_name: at.0.name.clone(),
             leaves: true,
-            ifb: ifb.into(),
+            ifb: native::name("probe"),
             number: 1,
             place_was_there: false,
         };
@@ -124,19 +141,44 @@ fn look() -> Probe {
     let netem = Netem { limit: 1000, delay: 1_000_000, ..Netem::default() };
     Probe {
         table: table(),
-        forward: rule(Family::Netdev, &Hook::Ingress("lo".into()), "filter", &Rule::new().forward(lo.index)).map_err(|e| {
+        forward: rule(Family::Netdev, &Hook::Ingress("lo".into()), "filter", &ours().forward(lo.index)).map_err(|e| {
             format!("nf_tables cannot send packets out elsewhere: {e}; it needs CONFIG_NFT_FWD_NETDEV (module nft_fwd_netdev)")
         }),
-        redirect: rule(Family::Inet, &Hook::Output, "nat", &udp().redirect(53)).map_err(|e| {
+        redirect: redirect(empty).map_err(|e| {
             format!("nf_tables cannot redirect: {e}; it needs CONFIG_NFT_REDIR and CONFIG_NFT_NAT (modules nft_redir, nft_chain_nat)")
         }),
-        reject: rule(Family::Inet, &Hook::Input, "filter", &Rule::new().reject(false)).map_err(|e| {
+        reject: rule(Family::Inet, &Hook::Input, "filter", &ours().reject(false)).map_err(|e| {
             format!("nf_tables cannot reject: {e}; it needs CONFIG_NFT_REJECT_INET (module nft_reject_inet)")
         }),
-        netem: by_kernel(&Discipline::Netem(Box::new(netem)), "mfyprobe0"),
-        tbf: by_kernel(&Discipline::Tbf(1_000_000, 10_000, 100_000), "mfyprobe1"),
+        netem: by_kernel(&Discipline::Netem(Box::new(netem))),
+        tbf: by_kernel(&Discipline::Tbf(1_000_000, 10_000, 100_000)),
         egress: Egress::open(&lo, AGAIN).map(drop).map_err(|e| e.to_string()),
         queue: queue(),
+        elsewhere: true,
+    }
+}
+
+/// An interface that is gone with this.
+struct Own(Link);
+
+impl Own {
+    fn make() -> Result<Own, String> {
+        let name = native::name("a place for filters");
+        let mut route = Route::open().map_err(|e| e.to_string())?;
+        route.add_ifb(&name).map_err(|e| {
+            format!("making {name} failed: {e}; it needs CAP_NET_ADMIN and CONFIG_IFB (module ifb)")
+        })?;
+        let found = route.link(&name).map_err(|e| e.to_string())?;
+        found.map(Own).ok_or_else(|| format!("{name} is gone as soon as it was made"))
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Ok(mut route) = Route::open() {
+            // What made it can remove it.
+            let _ = route.remove_link(self.0.index);
+        }
     }
 }
 
@@ -151,59 +193,79 @@ fn nothing(why: &str) -> Probe {
         tbf: all(),
         egress: all(),
         queue: Err(why.to_owned()),
+        elsewhere: true,
     }
 }
 
 fn udp() -> Rule {
-    Rule::new().meta(Meta::Transport, Compare::Eq, &[17])
+    ours().meta(Meta::Transport, Compare::Eq, &[17])
 }
 
 /// Whether the kernel takes a rule.
 fn rule(family: Family, hook: &Hook, kind: &str, rule: &Rule) -> Result<(), String> {
+    let name = name();
     let mut nft = Nft::open().map_err(|e| e.to_string())?;
     let mut batch = Batch::new();
-    batch.table(family, TABLE);
-    batch.base_chain(family, TABLE, "try", kind, hook, 0);
-    batch.rule(family, TABLE, "try", rule);
+    batch.table(family, &name);
+    batch.base_chain(family, &name, "try", kind, hook, 0);
+    batch.rule(family, &name, "try", rule);
+    nft.commit(&batch).map_err(|e| e.to_string())
+}
+
+/// Whether queries can be led to a port. A chain that changes addresses concerns connections that live, so that one is made
+/// only where there are none.
+fn redirect(empty: bool) -> Result<(), String> {
+    let to_a_port = udp().redirect(53);
+    if empty {
+        return rule(Family::Inet, &Hook::Output, "nat", &to_a_port);
+    }
+    let name = name();
+    let mut nft = Nft::open().map_err(|e| e.to_string())?;
+    let mut batch = Batch::new();
+    batch.table(Family::Inet, &name);
+    batch.chain(Family::Inet, &name, "try");
+    batch.rule(Family::Inet, &name, "try", &to_a_port);
     nft.commit(&batch).map_err(|e| e.to_string())
 }
 
 fn table() -> Result<(), String> {
+    let name = name();
     let mut nft = Nft::open().map_err(|e| format!("a netlink socket for nf_tables: {e}"))?;
     let mut batch = Batch::new();
-    batch.table(Family::Inet, TABLE);
+    batch.table(Family::Inet, &name);
     nft.commit(&batch).map_err(|e| {
         format!("a table of nf_tables that ends with its owner cannot be made: {e}; it needs CAP_NET_ADMIN, CONFIG_NF_TABLES_INET and Linux 5.12")
     })?;
     let mut batch = Batch::new();
-    batch.table(Family::Netdev, TABLE);
-    batch.base_chain(Family::Netdev, TABLE, "out", "filter", &Hook::Egress("lo".into()), 0);
-    batch.base_chain(Family::Netdev, TABLE, "in", "filter", &Hook::Ingress("lo".into()), 0);
+    batch.table(Family::Netdev, &name);
+    batch.base_chain(Family::Netdev, &name, "out", "filter", &Hook::Egress("lo".into()), 0);
+    batch.base_chain(Family::Netdev, &name, "in", "filter", &Hook::Ingress("lo".into()), 0);
     nft.commit(&batch).map_err(|e| {
         format!("nf_tables has no chain for what leaves at an interface: {e}; it needs CONFIG_NF_TABLES_NETDEV, CONFIG_NETFILTER_EGRESS and Linux 5.16")
     })?;
     let mut batch = Batch::new();
-    batch.counter(Family::Netdev, TABLE, "counted");
-    batch.rule(Family::Netdev, TABLE, "out", &Rule::new().count("counted"));
+    batch.counter(Family::Netdev, &name, "counted");
+    batch.rule(Family::Netdev, &name, "out", &ours().count("counted"));
     nft.commit(&batch).map_err(|e| {
         format!("nf_tables cannot count by name: {e}; it needs CONFIG_NFT_OBJREF (module nft_objref) before Linux 6.2")
     })?;
     let mut batch = Batch::new();
-    batch.rule(Family::Netdev, TABLE, "out", &Rule::new().chance(1).verdict(Verdict::Drop));
+    batch.rule(Family::Netdev, &name, "out", &ours().chance(1).verdict(Verdict::Drop));
     nft.commit(&batch)
         .map_err(|e| format!("nf_tables cannot draw: {e}; it needs CONFIG_NFT_NUMGEN (module nft_numgen)"))
 }
 
 fn queue() -> Result<QueueBy, String> {
+    let name = name();
     // The thread that serves it ends with it.
     let queue = Ingress::open(AGAIN).map_err(|e| e.to_string())?;
     let mut nft = Nft::open().map_err(|e| e.to_string())?;
     let mut why = String::new();
     for by in [QueueBy::Native, QueueBy::Compat] {
         let mut batch = Batch::new();
-        batch.table(Family::Inet, TABLE);
-        batch.base_chain(Family::Inet, TABLE, "pre", "filter", &Hook::Prerouting, -310);
-        batch.rule(Family::Inet, TABLE, "pre", &Rule::new().queue(by, queue.number()));
+        batch.table(Family::Inet, &name);
+        batch.base_chain(Family::Inet, &name, "pre", "filter", &Hook::Prerouting, -310);
+        batch.rule(Family::Inet, &name, "pre", &ours().queue(by, queue.number()));
         match nft.commit(&batch) {
             Ok(()) => return Ok(by),
             Err(e) => why = e.to_string(),
@@ -220,7 +282,6 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said_of_the_faults_that_need_it() {
-        use inject::Possible;
         let all = Probe {
             table: Ok(()),
             forward: Ok(()),
@@ -230,6 +291,7 @@ mod tests {
             tbf: Ok(()),
             egress: Ok(()),
             queue: Err("no queue".into()),
+            elsewhere: true,
         };
         let is = |found: &Probe, fault: &str| with(found, fault).possible;
         assert_eq!(

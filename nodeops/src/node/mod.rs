@@ -1,6 +1,7 @@
 //! What takes resources, of the machine, or inside of a container, a group or a network namespace: children of ours.
 
 mod jobs;
+mod left;
 mod place;
 
 use crate::opened::Opened;
@@ -14,7 +15,7 @@ use inject::{
 };
 use jobs::Task;
 use model::sample::TargetState;
-use model::{Evidence, Fault, Sample, Target, TargetKind, TargetRef, TargetSpec};
+use model::{Evidence, Fault, Target, TargetKind, TargetRef, TargetSpec};
 use place::{Place, places};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -206,10 +207,6 @@ impl Injector for NodeInjector {
         self.opened.states()
     }
 
-    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
-        BTreeMap::new()
-    }
-
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>> {
         Box::pin(self.plan_now(order))
     }
@@ -296,6 +293,10 @@ impl Injector for NodeInjector {
             }
             Ok(())
         })
+    }
+
+    fn leftovers(&self) -> Vec<inject::Leftover> {
+        left::all()
     }
 
     fn recover<'a>(&'a self, act: &'a UndoRecord) -> BoxFuture<'a, Recovered> {

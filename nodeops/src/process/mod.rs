@@ -16,7 +16,7 @@ use inject::{
 };
 use model::sample::TargetState;
 use model::target::ProcessSpec;
-use model::{Evidence, Fault, Sample, Target, TargetKind, TargetRef, TargetSpec};
+use model::{Evidence, Fault, Target, TargetKind, TargetRef, TargetSpec};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -153,10 +153,6 @@ impl Injector for ProcessInjector {
 
     fn states(&self) -> Vec<TargetState> {
         self.known.states()
-    }
-
-    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
-        BTreeMap::new()
     }
 
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>> {

@@ -10,7 +10,7 @@ use inject::{
     Armed, BoxFuture, InjectError, Injector, Order, Outcomes, Plan, Recovered, Refusal, UndoLog, UndoRecord,
 };
 use model::sample::TargetState;
-use model::{Evidence, Fault, Sample, Target, TargetKind, TargetRef};
+use model::{Evidence, Fault, Target, TargetKind, TargetRef};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -117,30 +117,47 @@ impl ServiceInjector {
     }
 
     async fn act(&self, id: &str, act: &Act) -> Result<(), InjectError> {
+        self.held.take(vec![key(&act.unit)], id);
+        let began = Instant::now();
+        match self.carry_out(act).await {
+            Ok(state) => {
+                let numbers = BTreeMap::from([
+                    ("took_ms".to_owned(), began.elapsed().as_secs_f64() * 1e3),
+                    ("active".to_owned(), f64::from(u8::from(state.active == "active"))),
+                ]);
+                lock(&self.measured).insert(id.to_owned(), numbers);
+                Ok(())
+            }
+            Err(e) => {
+                // It may be stopped, or be stopped yet by a job that goes on: both are called off by the opposite. Why it
+                // failed says more than why that does.
+                let _ = self.start(&act.unit).await;
+                Err(e)
+            }
+        }
+    }
+
+    async fn carry_out(&self, act: &Act) -> Result<Unit, InjectError> {
         let unit = &act.unit;
         let failed = |why: String| {
             InjectError::new(format!("{} of {unit} failed: {why}", act.fault))
                 .hint("root, or a polkit rule for the unit, is needed")
         };
-        self.held.take(vec![key(unit)], id);
-        let began = Instant::now();
         let verb = if act.fault == "service_stop" { "stop" } else { "restart" };
-        if let Err(why) = self.systemctl.ask(verb, unit, PATIENCE).await {
-            // A job that goes on would stop it later: it is called off by asking for the opposite.
-            let _ = self.systemctl.ask("start", unit, PATIENCE).await;
-            return Err(failed(why));
-        }
+        self.systemctl.ask(verb, unit, PATIENCE).await.map_err(failed)?;
         let state = self.systemctl.show(unit).await.map_err(failed)?;
         if verb == "stop" && !matches!(state.active.as_str(), "inactive" | "failed") {
             return Err(InjectError::new(format!("{unit} is {} although it was stopped", state.active))
                 .hint("something else starts it: a socket, a timer or a path unit; stop that one instead"));
         }
-        let numbers = BTreeMap::from([
-            ("took_ms".to_owned(), began.elapsed().as_secs_f64() * 1e3),
-            ("active".to_owned(), f64::from(u8::from(state.active == "active"))),
-        ]);
-        lock(&self.measured).insert(id.to_owned(), numbers);
-        Ok(())
+        Ok(state)
+    }
+
+    /// Starts a unit, also when it was started so often lately that systemd refuses: that was us.
+    async fn start(&self, unit: &str) -> Result<(), String> {
+        let Err(why) = self.systemctl.ask("start", unit, PATIENCE).await else { return Ok(()) };
+        self.systemctl.ask("reset-failed", unit, PATIENCE).await.map_err(|_| why)?;
+        self.systemctl.ask("start", unit, PATIENCE).await
     }
 
     async fn undo(&self, act: &Act) -> Recovered {
@@ -171,7 +188,7 @@ impl ServiceInjector {
             (other, _) => return Recovered::Gone(format!("{unit} is {other} now")),
         };
         // Also of one that runs: what would stop it in a moment is called off by that.
-        if let Err(why) = self.systemctl.ask("start", unit, PATIENCE).await {
+        if let Err(why) = self.start(unit).await {
             return again(why);
         }
         if runs {
@@ -209,10 +226,6 @@ impl Injector for ServiceInjector {
 
     fn states(&self) -> Vec<TargetState> {
         self.opened.states()
-    }
-
-    fn totals(&self) -> BTreeMap<TargetRef, Sample> {
-        BTreeMap::new()
     }
 
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>> {

@@ -2,7 +2,7 @@
 
 use super::Load;
 use super::burn::{self, Shared};
-use rustix::process::setpriority_process;
+use rustix::process::{getpriority_process, setpriority_process};
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -21,10 +21,18 @@ pub(super) struct Burner {
 impl Burner {
     pub(super) fn set(&self, load: Load) -> Result<(), String> {
         // On this thread first: it burns nothing, but is refused what the others would be refused.
-        setpriority_process(None, load.nice).map_err(|e| {
-            format!("niceness {} was refused: {e}; going below needs CAP_SYS_NICE", load.nice)
-        })?;
-        self.shared.set_nice(load.nice);
+        let nice = match setpriority_process(None, load.nice) {
+            Ok(()) => load.nice,
+            // Nothing was asked for: where murphy itself is nicer, so is what it burns.
+            Err(_) if load.nice == 0 => getpriority_process(None).unwrap_or(0),
+            Err(e) => {
+                return Err(format!(
+                    "niceness {} was refused: {e}; going below needs CAP_SYS_NICE",
+                    load.nice
+                ));
+            }
+        };
+        self.shared.set_nice(nice);
         self.shared.set_cpus(&load.cpus)?;
         let wanted = load.threads();
         if !load.reach {

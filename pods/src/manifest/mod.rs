@@ -21,11 +21,12 @@ mod options;
 mod parts;
 mod plan;
 mod text;
-mod tree;
+pub(crate) mod tree;
 mod workload;
 
 pub use options::{Defaults, INJECT, Mode, STATUS};
 
+use crate::ways::Ways;
 use model::Problem;
 use plan::{Decision, Status};
 use serde_json::Value;
@@ -113,6 +114,13 @@ pub fn inject_object(object: &Value, defaults: &Defaults) -> (Option<Value>, Vec
         }
     }
     (changed.then(|| root.to_value()), notes)
+}
+
+/// The ports of a pod, as the API server has it, that would lead through murphy: by its annotations and these defaults.
+pub fn ways_of(pod: &Value, defaults: &Defaults) -> Result<Ways, Problem> {
+    let pod = Node::from_value(pod);
+    let annotations = pod.get("metadata").and_then(|m| m.get("annotations"));
+    plan::ways(&pod, &options::read(&[annotations], defaults)?)
 }
 
 /// Does something to each document; one that cannot be read stays as it is.

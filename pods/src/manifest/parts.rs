@@ -85,7 +85,7 @@ fn sidecar(options: &Options, ways: &Ways) -> Node {
     let mount = |name: &str, place: &str| [("mountPath", Node::text(place)), ("name", Node::text(name))];
     let mut mounts = vec![Node::map(mount(STATE, PLACE))];
     if options.token_secret.is_some() {
-        args.push(format!("--listen=0.0.0.0:{}", ways::CONTROL));
+        args.push(format!("--control={}", ways::CONTROL));
         args.push(format!("--token-file={TOKEN_PLACE}/token"));
         let [at, name] = mount(TOKEN, TOKEN_PLACE);
         mounts.push(Node::map([at, name, ("readOnly", Node::plain(true))]));

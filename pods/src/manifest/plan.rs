@@ -1,6 +1,6 @@
 //! What is done to one pod, decided before anything is.
 
-use super::options::{self, Defaults, Mode, STATUS};
+use super::options::{self, Defaults, Mode, Options, STATUS};
 use super::parts;
 use super::tree::{Node, Path, Step, keys};
 use super::workload::Workload;
@@ -78,6 +78,27 @@ pub(super) fn decide(root: &Node, workload: &Workload, defaults: &Defaults) -> D
 
 fn plan(pod: &Node, annotations: &[Option<&Node>], defaults: &Defaults) -> Result<Plan, Problem> {
     let asked = options::read(annotations, defaults)?;
+    let ways = ways(pod, &asked)?;
+    let spec = pod.get("spec").ok_or_else(|| Problem::new("the pod has no spec"))?;
+    let (probes, past) = if asked.mode == Mode::Redirect { probes(spec, &ways)? } else { Default::default() };
+    let summary = match asked.mode {
+        Mode::Explicit => format!("proxies {}", asked.proxies.join("; ")),
+        Mode::Redirect => {
+            let list =
+                |ways: &[ways::Way]| if ways.is_empty() { "none".into() } else { ways::write_list(ways) };
+            format!("inbound {}, outbound {}", list(&ways.inbound), list(&ways.outbound))
+        }
+    };
+    Ok(Plan {
+        containers: parts::containers(&asked, &ways, &past),
+        volumes: parts::volumes(&asked),
+        probes,
+        summary,
+    })
+}
+
+/// The ports that lead through the proxy, if it can be there at all.
+pub(super) fn ways(pod: &Node, asked: &Options) -> Result<Ways, Problem> {
     let spec = pod.get("spec").ok_or_else(|| Problem::new("the pod has no spec"))?;
     let lists = ["containers", "initContainers"];
     let containers = |list: &str| spec.get(list).map(Node::items).unwrap_or_default();
@@ -127,21 +148,7 @@ fn plan(pod: &Node, annotations: &[Option<&Node>], defaults: &Defaults) -> Resul
         }
         _ => {}
     }
-    let (probes, past) = if asked.mode == Mode::Redirect { probes(spec, &ways)? } else { Default::default() };
-    let summary = match asked.mode {
-        Mode::Explicit => format!("proxies {}", asked.proxies.join("; ")),
-        Mode::Redirect => {
-            let list =
-                |ways: &[ways::Way]| if ways.is_empty() { "none".into() } else { ways::write_list(ways) };
-            format!("inbound {}, outbound {}", list(&ways.inbound), list(&ways.outbound))
-        }
-    };
-    Ok(Plan {
-        containers: parts::containers(&asked, &ways, &past),
-        volumes: parts::volumes(&asked),
-        probes,
-        summary,
-    })
+    Ok(ways)
 }
 
 /// The probes that are led past the proxy, and the ports that do it, from one to the other.

@@ -58,8 +58,7 @@ impl<'s> Edits<'s> {
     }
 
     fn annotate(&mut self, pod: &Node, status: &Status) -> Done {
-        // In single quotes, where nothing but they themselves is special.
-        let line = format!("{STATUS}: '{}'", status.text().replace('\'', "''"));
+        let line = line_of(&status.text());
         if pod.closed {
             return Err(NotByLines);
         }
@@ -76,20 +75,21 @@ impl<'s> Edits<'s> {
             let pad = " ".repeat(self.indent(key.span.start)? + 2);
             return self.fill(key, metadata, &[format!("{pad}annotations:"), format!("{pad}  {line}")]);
         }
-        if metadata.closed {
-            return Err(NotByLines);
-        }
         match metadata.entry("annotations") {
+            None if metadata.closed => self.put_in_brackets(metadata, &in_metadata(&line)),
             None => {
                 let first = metadata.entries().first().ok_or(NotByLines)?.0.span.start;
                 let pad = " ".repeat(self.indent(first)?);
                 self.insert(first, &[format!("{pad}annotations:"), format!("{pad}  {line}")])
             }
-            Some((key, annotations)) if annotations.is_empty() => {
+            Some((key, annotations)) if annotations.is_empty() && !metadata.closed => {
                 let pad = " ".repeat(self.indent(key.span.start)? + 2);
                 self.fill(key, annotations, &[format!("{pad}{line}")])
             }
-            Some((_, annotations)) if annotations.closed => Err(NotByLines),
+            Some((_, annotations)) if annotations.closed => {
+                self.put_in_brackets(annotations, &in_annotations(&line))
+            }
+            Some(_) if metadata.closed => Err(NotByLines),
             Some((_, annotations)) => {
                 let first = annotations.entries().first().ok_or(NotByLines)?.0.span.start;
                 let pad = " ".repeat(self.indent(first)?);
@@ -156,7 +156,10 @@ impl<'s> Edits<'s> {
         let (key, metadata) = pod.entry("metadata").ok_or(NotByLines)?;
         let (inner, annotations) = metadata.entry("annotations").ok_or(NotByLines)?;
         if annotations.closed || metadata.closed {
-            return Err(NotByLines);
+            let line = line_of(annotations.word(STATUS).ok_or(NotByLines)?);
+            return self
+                .take_out_of_brackets(metadata, &in_metadata(&line))
+                .or_else(|_| self.take_out_of_brackets(annotations, &in_annotations(&line)));
         }
         match (metadata.entries().len(), annotations.entries().len()) {
             (1, 1) if status.was.contains_key("metadata") || !status.was.contains_key("annotations") => {
@@ -170,6 +173,26 @@ impl<'s> Edits<'s> {
                 Ok(())
             }
         }
+    }
+
+    /// Puts an entry before the others of a mapping in brackets.
+    fn put_in_brackets(&mut self, map: &Node, entry: &str) -> Done {
+        if map.is_empty() || !self.source[map.span.start..].starts_with('{') {
+            return Err(NotByLines);
+        }
+        self.list.push((map.span.start + 1..map.span.start + 1, entry.to_owned()));
+        Ok(())
+    }
+
+    /// Takes it out again.
+    fn take_out_of_brackets(&mut self, map: &Node, entry: &str) -> Done {
+        let inside =
+            self.source.get(map.span.start..).and_then(|rest| rest.strip_prefix('{')).ok_or(NotByLines)?;
+        if !inside.starts_with(entry) {
+            return Err(NotByLines);
+        }
+        self.list.push((map.span.start + 1..map.span.start + 1 + entry.len(), String::new()));
+        Ok(())
     }
 
     /// Gives a key without a value one: lines below it.
@@ -252,6 +275,19 @@ impl<'s> Edits<'s> {
         let at = if at > 0 && self.source[..at].ends_with('\n') { at - 1 } else { at };
         self.source[at..].find('\n').map_or(self.source.len(), |n| at + n + 1)
     }
+}
+
+/// The record as an entry: in single quotes, where nothing but they themselves is special.
+fn line_of(status: &str) -> String {
+    format!("{STATUS}: '{}'", status.replace('\'', "''"))
+}
+
+fn in_metadata(line: &str) -> String {
+    format!("annotations: {{{line}}}, ")
+}
+
+fn in_annotations(line: &str) -> String {
+    format!("{line}, ")
 }
 
 /// Whether a tree has something of ours in it.

@@ -14,7 +14,7 @@ pub fn init(args: SidecarInit) -> Outcome {
         };
         return print(said);
     }
-    let ways = ways(args.ports)?;
+    let ways = ways(&args.ports)?;
     if ways.is_empty() {
         return Err(Failure::usage(
             "no port is named, so nothing would be redirected",
@@ -41,7 +41,7 @@ pub fn init(args: SidecarInit) -> Outcome {
     print(&said)
 }
 
-fn failure(e: &RedirectError) -> Failure {
+pub fn failure(e: &RedirectError) -> Failure {
     let text = e.to_string();
     let (what, hint) = text.split_once("; ").unwrap_or((&text, "look at the kernel's log"));
     Failure::cannot(what, hint)

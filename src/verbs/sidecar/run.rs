@@ -1,9 +1,10 @@
 use super::ways;
 use crate::cli::SidecarRun;
 use crate::failure::{Failure, Outcome};
-use crate::house::{House, Opening, default_socket, interrupt};
+use crate::house::{House, Opening, default_socket, interrupt, token};
 use crate::verbs::agent::tcp;
 use crate::verbs::print;
+use model::units::Span;
 use model::{Target, TargetSpec};
 use pods::beat::{self, Heart};
 use pods::redirect::LASTS_MS;
@@ -16,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// `murphy sidecar run`: the proxy beside an application, until it is told to end.
 pub async fn run(args: SidecarRun) -> Outcome {
     let mut stop = interrupt()?;
-    let ways = ways(args.ports)?;
+    let ways = ways(&args.ports)?;
     if ways.is_empty() && args.proxy.is_empty() {
         return Err(Failure::usage(
             "no port is named, so there is nothing to be in front of",
@@ -27,10 +28,17 @@ pub async fn run(args: SidecarRun) -> Outcome {
     let redirected = ways.proxied().map(|p| (p.name.clone(), p.spec(any)));
     let targets =
         redirected.chain(args.proxy).map(|(name, spec)| Target { name, spec: TargetSpec::Proxy(spec) });
+    // Both are addresses.
+    let control = args.control.and_then(|port| format!("{any}:{port}").parse().ok());
+    let token = match (&args.token_file, &args.token_env) {
+        (Some(file), _) => Some(token(file)?),
+        (None, Some(name)) => Some(token_of(name)?),
+        (None, None) => None,
+    };
     let socket = args.socket.map_or_else(default_socket, PathBuf::from);
     let opening = Opening {
         socket: Some(socket),
-        tcp: tcp(args.listen, args.token_file.as_deref())?,
+        tcp: tcp(args.listen.or(control), token),
         targets: targets.collect(),
         proxies_only: true,
         ..Opening::default()
@@ -50,7 +58,12 @@ pub async fn run(args: SidecarRun) -> Outcome {
         print(&format!("{} {}\n", target.target, target.about))?;
     }
     let beating = heart.map(|heart| tokio::spawn(keep_beating(heart)));
-    let who = stop.recv().await.unwrap_or("the end of its signals");
+    // It waits from now on, beside an application whose memory it shares.
+    host::memory::forget_start();
+    let who = tokio::select! {
+        who = stop.recv() => who.unwrap_or("the end of its signals"),
+        () = over(args.lasts) => "the end of its time",
+    };
     tell!("{who}: taking everything back");
     // What is armed must not act on the last connections, and what is new goes direct from now on.
     house.service.end_run_if_any("the end of murphy").await;
@@ -70,6 +83,23 @@ pub async fn run(args: SidecarRun) -> Outcome {
         }
     }
     house.close().await
+}
+
+/// When its time is over; never when it has none.
+async fn over(lasts: Option<Span>) {
+    match lasts {
+        Some(lasts) => tokio::time::sleep(lasts.0).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The token in a variable.
+fn token_of(name: &str) -> Result<control::Token, Failure> {
+    let hint = "it is the key `token` of a Secret, made with: openssl rand -hex 32";
+    let text =
+        std::env::var(name).map_err(|_| Failure::usage(format!("the variable {name} is not set"), hint))?;
+    control::Token::parse(&text)
+        .map_err(|e| Failure::usage(format!("the token in {name} cannot be used: {e}"), hint))
 }
 
 /// Says that we live, as long as we do.

@@ -1,7 +1,7 @@
 //! What `murphy doctor` says of a fault, against trying it: as root, as an ordinary user, and as root with no more
 //! capabilities than a container has by default.
 
-use crate::ground::{TempDir, free_port, is_root, need, program};
+use crate::ground::{TempDir, is_root, need, program};
 use crate::network::hosts::Host;
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,7 +44,7 @@ const CASES: &str = "
     NET net_slot every=10ms interface=lo
     NET partition peer=127.0.0.9 interface=lo
     NET dns names=x.invalid answer=nxdomain upstream=127.0.0.1
-    node:self port_occupy port=PORT
+    node:self port_occupy port=20077 address=127.0.0.77
     !node:self system_clock offset=1s
     !node:self ntp_stop
     !node:self service_stop unit=nobody.service
@@ -55,6 +55,8 @@ const CASES: &str = "
 /// Someone who runs murphy, with a copy of it that anyone may run.
 struct Someone {
     name: &'static str,
+    /// A command that leads to the next.
+    before: Vec<String>,
     setpriv: Vec<String>,
     dir: TempDir,
     binary: PathBuf,
@@ -68,7 +70,13 @@ impl Someone {
         for path in [dir.path(), &binary] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
         }
-        Someone { name, setpriv: setpriv.iter().map(|w| (*w).to_owned()).collect(), dir, binary }
+        Someone {
+            name,
+            before: vec![],
+            setpriv: setpriv.iter().map(|w| (*w).to_owned()).collect(),
+            dir,
+            binary,
+        }
     }
 
     fn is_ordinary(&self) -> bool {
@@ -76,13 +84,15 @@ impl Someone {
     }
 
     fn command(&self, program: &Path) -> Command {
-        let mut command = match self.setpriv.is_empty() {
-            true => Command::new(program),
-            false => Command::new("setpriv"),
-        };
+        let mut words: Vec<&std::ffi::OsStr> = self.before.iter().map(AsRef::as_ref).collect();
         if !self.setpriv.is_empty() {
-            command.args(&self.setpriv).arg("--").arg(program);
+            words.push("setpriv".as_ref());
+            words.extend(self.setpriv.iter().map(AsRef::<std::ffi::OsStr>::as_ref));
+            words.push("--".as_ref());
         }
+        words.push(program.as_os_str());
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         let dir = self.dir.path();
         command.current_dir(dir).env("MURPHY_STATE_DIR", dir.join("state")).env("XDG_RUNTIME_DIR", dir);
         command.env_remove("MURPHY_SOCKET").env("NO_COLOR", "1").stdin(Stdio::null());
@@ -172,7 +182,6 @@ fn what_doctor_says_is_what_happens() {
             let line = line.replace("VICTIM", &target).replace("NET", &net).replace("DIR", &dir);
             let line = line.replace("FILE", &file).replace("HOSTS", &hosts).replace("ENV", &env);
             let line = line.replace("to=away", &format!("to={}", someone.dir.path().join("away").display()));
-            let line = line.replace("PORT", &free_port().to_string());
             line.split(' ').map(|word| word.replace('~', " ")).collect::<Vec<_>>()
         };
         for line in CASES.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -202,4 +211,45 @@ fn what_doctor_says_is_what_happens() {
     }
     eprintln!("{tried} lines tried");
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What a container has that was started with --cap-add NET_ADMIN --cap-add NET_RAW, in its own network.
+#[test]
+fn networks_are_possible_where_one_is_without_the_right_to_enter_others() {
+    let there = program("setpriv", &[]).is_some() && program("nsenter", &[]).is_some();
+    if !need("root, setpriv and nsenter (apt-get install util-linux)", is_root() && there) {
+        return;
+    }
+    let _one = crate::ground::this_machine();
+    let (own, other) = (Host::start(), Host::start());
+    own.sh("ip link set lo up");
+    let before = own.sh("nft list ruleset; ip -o link; tc qdisc");
+    let bound = format!("--bounding-set={CONTAINER},+net_admin");
+    let mut someone = Someone::new("root of a container with NET_ADMIN", &[&bound, "--inh-caps=-all"]);
+    // It gets there before it loses the right to.
+    let net = format!("--net=/proc/{}/ns/net", own.pid());
+    someone.before = vec!["nsenter".into(), net];
+    let says = someone.doctor();
+    let elsewhere = format!("process:{}", other.pid());
+    for line in [
+        "net_loss chance=1% interface=lo",
+        "net_delay delay=10ms interface=lo",
+        "net_rate rate=1Mbit/s interface=lo",
+        "partition peer=127.0.0.9 interface=lo",
+        "dns names=x.invalid answer=nxdomain upstream=127.0.0.1",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (possible, why) = &says[words[0]];
+        let (done, told) = someone.tries(&[&["node:self"], &words[..]].concat());
+        eprintln!("{}: {}: says {possible} ({why}), is {done}", someone.name, words[0]);
+        assert_eq!(done, *possible, "{line}: doctor says {why:?}, trying says {told}");
+        assert!(!possible || why.contains("elsewhere"), "{line}: {why}");
+        let (done, told) = someone.tries(&[&[elsewhere.as_str()], &words[..]].concat());
+        assert!(
+            !done && told.contains("cannot be opened") || told.contains("CAP_SYS_ADMIN"),
+            "{line}: {told}"
+        );
+    }
+    assert!(says["net_loss"].0, "{}", says["net_loss"].1);
+    assert_eq!(own.sh("nft list ruleset; ip -o link; tc qdisc"), before);
 }

@@ -4,6 +4,7 @@
 //! By hand: downloads Debian's Docker with compose (100 MB) and packages for the shop (80 MB) once.
 //! `cargo test --test e2e compose:: -- --ignored --test-threads=1 --nocapture`
 
+mod chaosmesh;
 mod experiments;
 mod inside;
 mod shop;

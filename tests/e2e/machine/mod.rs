@@ -7,6 +7,7 @@ mod exhaust;
 mod groups;
 mod guest;
 mod killed;
+mod left;
 mod processes;
 pub mod rig;
 mod services;

@@ -4,7 +4,7 @@
 use super::rig::{PATIENCE, unique};
 use crate::ground::{
     Daemon, Finished, TempDir, eventually, foreground_in, is_root, need, program, running, signal_all,
-    text_of,
+    text_of, this_machine,
 };
 use model::draw::{self, Lane};
 use nix::sys::signal::Signal;
@@ -93,8 +93,19 @@ impl Box {
         let words =
             ["arm", "node:self", "service_stop", &format!("unit={UNIT}"), "--for", "10m", "--id", name];
         let mut command = self.command(env!("CARGO_BIN_EXE_murphy"));
-        command.args(words).stdout(Stdio::null()).stderr(Stdio::null());
+        let said = fs::File::create(self.said()).unwrap();
+        command.args(words).stdout(said.try_clone().unwrap()).stderr(said);
         Stopping { child: command.spawn().unwrap(), name: name.to_owned() }
+    }
+
+    /// What the last one that stopped it has said.
+    fn said(&self) -> PathBuf {
+        self.home.path().join("said")
+    }
+
+    /// The same for messages, with what systemd says of the unit.
+    fn told(&self) -> String {
+        format!("{}\n{}", text_of(&self.said()), self.systemctl(&["status", "--no-pager", UNIT]))
     }
 
     fn state(&self) -> PathBuf {
@@ -142,6 +153,7 @@ impl Drop for Stopping {
 
 #[test]
 fn a_unit_is_stopped_restarted_and_started_again_whoever_is_killed() {
+    let _whole = this_machine();
     let Some(place) = Box::start() else { return };
     let before = place.process();
     let done = place.murphy(&["arm", "node:self", "service_restart", &format!("unit={UNIT}")]);
@@ -164,9 +176,17 @@ fn a_unit_is_stopped_restarted_and_started_again_whoever_is_killed() {
             std::thread::sleep(Duration::from_micros(draw::bits(7, Lane::Other(3), n) % 400_000));
             stopping.signal(Signal::SIGKILL);
         } else {
-            assert!(eventually(PATIENCE, || !place.is_active()), "round {n}: it is not stopped");
+            assert!(
+                eventually(PATIENCE, || !place.is_active()),
+                "round {n}: it is not stopped: {}",
+                place.told()
+            );
             // It is on when there is a watchdog, and what is done is noted.
-            assert!(eventually(PATIENCE, || !watchdogs().is_empty()), "round {n}: no watchdog");
+            assert!(
+                eventually(PATIENCE, || !watchdogs().is_empty()),
+                "round {n}: no watchdog: {}",
+                place.told()
+            );
             let dogs = watchdogs();
             match n % 4 {
                 0 => {
@@ -188,7 +208,11 @@ fn a_unit_is_stopped_restarted_and_started_again_whoever_is_killed() {
                 _ => {
                     signal_all(&dogs, Signal::SIGKILL);
                     stopping.signal(Signal::SIGTERM);
-                    assert!(eventually(PATIENCE, || place.is_active()), "round {n}: the agent does nothing");
+                    assert!(
+                        eventually(PATIENCE, || place.is_active()),
+                        "round {n}: the agent does nothing: {}",
+                        place.told()
+                    );
                     *table.entry("agent").or_default() += 1;
                 }
             }

@@ -207,3 +207,43 @@ fn changes_leave_no_gap() {
     assert!(pair.a.run(|| ask(far.at, 5, PATIENCE)).iter().all(|ms| *ms >= 40.0));
     agent.disarm(&id);
 }
+
+#[test]
+fn a_ramp_is_where_it_should_be_at_each_moment() {
+    let Some(pair) = pair() else { return };
+    if engine() != "emulated" {
+        // A native fault has no ramps, and says so.
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let far = Echo::start(&pair.b, B4, 0);
+    let before = median(pair.a.run(|| ask(far.at, 20, PATIENCE)));
+    let fault: model::Fault = serde_json::from_value(serde_json::json!({
+        "target": format!("process:{}", pair.a.pid()), "for": "60s",
+        "inject": {"net_delay": {"delay": "10ms", "engine": "emulated"}},
+        "ramp": {"delay": ["10ms", "90ms"], "over": "4s"},
+    }))
+    .unwrap();
+    let ramp = |seconds: f64| (10.0 + 20.0 * seconds).clamp(10.0, 90.0);
+    // It began some time in this call.
+    let asked = std::time::Instant::now();
+    let id = agent.ask(async |c| c.arm(&fault, None).await).unwrap().id;
+    let on = std::time::Instant::now();
+    let mut above = Vec::new();
+    while on.elapsed() < Duration::from_millis(4500) {
+        let (since_asked, since_on) = (asked.elapsed().as_secs_f64(), on.elapsed().as_secs_f64());
+        let took = pair.a.run(|| ask(far.at, 1, PATIENCE))[0];
+        let least = ramp(since_on);
+        assert!(took >= least - 0.1, "{since_on} s after it was on: {took} ms, and {least} at least");
+        above.push(took - before - ramp(since_asked));
+    }
+    assert!(above.len() > 20, "{above:?}");
+    // Late only as far as this machine is.
+    assert!(median(above.clone()) < 8.0, "{above:?}");
+    assert!(pair.a.run(|| ask(far.at, 3, PATIENCE)).iter().all(|ms| *ms >= 90.0));
+    // What is changed live goes on from there.
+    let change =
+        serde_json::from_value(serde_json::json!({"inject": {"delay": "5ms"}, "ramp": null})).unwrap();
+    agent.ask(async |c| c.adjust(&id, &change).await).unwrap();
+    agent.disarm(&id);
+}

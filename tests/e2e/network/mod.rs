@@ -6,3 +6,4 @@ mod left;
 mod measured;
 mod names;
 mod paths;
+mod session;

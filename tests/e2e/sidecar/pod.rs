@@ -54,7 +54,8 @@ impl Pod {
         }
         let own = dir.path().join("own");
         std::fs::create_dir(&own).unwrap();
-        std::os::unix::fs::chown(&own, Some(USER), Some(USER)).unwrap();
+        // As the kubelet makes an emptyDir: root's, and everyone may write.
+        rustix::fs::chmod(&own, Mode::from_raw_mode(0o777)).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         for port in [LINES, HTTP] {
             serve(&pair.a, port, port == HTTP, &stop);
@@ -62,7 +63,7 @@ impl Pod {
         serve(&pair.b, SERVICE, false, &stop);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let client = Client::new(Endpoint::unix(own.join("agent.sock")));
+        let client = Client::new(Endpoint::unix(own.join("control/murphy.sock")));
         Some(Pod { pair, dir, program, stop, proxy: None, runtime, client })
     }
 
@@ -78,7 +79,7 @@ impl Pod {
             .arg(&self.program)
             .args(args)
             .env("MURPHY_STATE_DIR", own.join("state"))
-            .env("MURPHY_SOCKET", own.join("agent.sock"))
+            .env("MURPHY_SOCKET", own.join("control/murphy.sock"))
             .stdin(Stdio::null());
         command
     }
@@ -91,15 +92,54 @@ impl Pod {
 
     /// The proxy as its container runs it: a user of its own, with no capability.
     pub fn proxy(&mut self) {
+        self.proxy_with(&[]);
+    }
+
+    /// The same with more on its command line.
+    pub fn proxy_with(&mut self, more: &[&str]) {
         let user = USER.to_string();
         let words = ["--reuid", &user, "--regid", &user, "--bounding-set", "-all", "--inh-caps", "-all"];
-        let args = [&["sidecar", "run"][..], &WAYS].concat();
-        let command = self.murphy(&words, &args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        self.run(&words, &[&["sidecar", "run"][..], &WAYS, more].concat());
+    }
+
+    /// The proxy as an ephemeral container runs it: root that may do three things, until it has done them.
+    pub fn attached(&mut self) {
+        let words = ["--bounding-set", "-all,+net_admin,+setuid,+setgid"];
+        self.run(&words, &[&["sidecar", "run", "--owned", "--for", "1h"][..], &WAYS].concat());
+    }
+
+    fn run(&mut self, words: &[&str], args: &[&str]) {
+        let command = self.murphy(words, args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         self.proxy = Some(command.unwrap());
         assert!(
             eventually(PATIENCE, || self.ask(async |c| c.status().await).is_ok()),
             "the proxy does not answer"
         );
+    }
+
+    /// A file that everyone here may read.
+    pub fn file(&self, name: &str, text: &str) -> String {
+        self.dir.file(name, text).to_str().unwrap().to_owned()
+    }
+
+    /// Murphy of someone else: from outside, or in the pod's network.
+    pub fn someone(&self, outside: bool, args: &[&str]) -> Finished {
+        let host = if outside { &self.pair.b } else { &self.pair.a };
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", host.pid())).arg(&self.program).args(args);
+        command
+            .env("MURPHY_STATE_DIR", self.dir.path().join("else"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+            .into()
+    }
+
+    /// What the startup probe asks.
+    pub fn ready(&self) -> i32 {
+        let user = USER.to_string();
+        let words = ["--reuid", &user, "--regid", &user, "--bounding-set", "-all", "--inh-caps", "-all"];
+        Finished::from(self.murphy(&words, &["sidecar", "ready"]).output().unwrap()).code
     }
 
     pub fn proxy_pid(&self) -> u32 {

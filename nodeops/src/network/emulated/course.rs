@@ -85,13 +85,13 @@ impl Course {
         self.memories.retain(|key, _| stages.iter().any(|s| s.key == *key));
     }
 
-    /// Decides about a packet that passes at an interface.
+    /// Decides about a packet that passes at an interface at a moment.
     pub(super) fn rule(
         &mut self,
         stages: &[Arc<Stage>],
         packet: Option<&Packet>,
         link: u32,
-        now: u64,
+        (now, moment): (u64, Instant),
         length: usize,
     ) -> Ruling {
         let mut ruling = Ruling { lost: false, due: now, copies: 0, bends: Vec::new(), held_by: 0 };
@@ -104,7 +104,12 @@ impl Course {
             let tally = &stage.tally;
             Tally::add(&tally.seen, 1);
             let memory = self.memories.entry(stage.key).or_insert_with(|| Memory::new(stage.seed));
-            let fate = memory.decide(&stage.shape, ruling.due, length, stage.armed.elapsed());
+            let fate = memory.decide(
+                &stage.shape,
+                ruling.due,
+                length,
+                moment.saturating_duration_since(stage.armed),
+            );
             if fate != Fate::Untouched {
                 Tally::add(&tally.applied, 1);
             }
@@ -189,9 +194,9 @@ mod tests {
         let mut course = Course::default();
         let one = build("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap(), 6, (9, 80));
         let packet = parse(&one);
-        let ruling = course.rule(&stages, packet.as_ref(), 3, 1_000, 100);
+        let ruling = course.rule(&stages, packet.as_ref(), 3, (1_000, Instant::now()), 100);
         assert_eq!((ruling.due, ruling.held_by, ruling.copies), (15_001_000, 0b11, 0));
-        let ruling = course.rule(&stages, packet.as_ref(), 4, 1_000, 100);
+        let ruling = course.rule(&stages, packet.as_ref(), 4, (1_000, Instant::now()), 100);
         assert_eq!((ruling.due, ruling.held_by), (1_000, 0));
         let seen = |n: usize| stages[n].tally.seen.load(Ordering::Relaxed);
         assert_eq!((seen(0), seen(1), seen(2)), (1, 1, 0));

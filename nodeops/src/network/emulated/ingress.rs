@@ -1,14 +1,15 @@
 //! What comes in (and everything on lo): the kernel holds it in a queue, and is told when it goes on.
 
 use super::course::{Ruling, Stage, bend};
-use super::named;
 use super::wire::{Carrier, Desk, Wire};
+use super::{Clock, named};
 use crate::network::packet;
 use host::frames::PacketSender;
 use host::netlink::queue::{Queue, Verdicts, Waiting};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A wire of packets that come in, at all interfaces of a namespace.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ impl Ingress {
         })?;
         let again = PacketSender::open(mark).map_err(|e| named("opening a raw socket", "CAP_NET_RAW", &e))?;
         let number = queue.number();
-        let queued = Queued { verdicts: queue.verdicts(), queue, again };
+        let queued = Queued { verdicts: queue.verdicts(), queue, again, wall: Wall::default() };
         Ok(Ingress { wire: Wire::start("murphy-ingress", queued)?, number })
     }
 
@@ -40,6 +41,11 @@ impl Ingress {
         self.wire.set(stages, gone);
     }
 }
+
+/// How long in nanoseconds it is believed how much the clocks differ.
+const SURE: u64 = 100_000_000;
+/// What came longer ago than this did not.
+const OLDEST: u64 = 20_000_000;
 
 /// What waits.
 #[derive(Debug)]
@@ -55,6 +61,7 @@ struct Queued {
     queue: Queue,
     again: PacketSender,
     verdicts: Verdicts,
+    wall: Wall,
 }
 
 impl AsFd for Queued {
@@ -73,12 +80,11 @@ impl Carrier for Queued {
     }
 
     fn read(&mut self, buffer: &mut [u8], desk: &mut Desk<Kept>) -> bool {
-        let Queued { queue, verdicts, .. } = self;
+        let Queued { queue, verdicts, wall, .. } = self;
         let got = queue.receive(buffer, |waiting| {
             let parsed = packet::parse(waiting.bytes);
-            // Since it came, not since we were told: that is later when this thread had to be woken first.
-            let age = u64::try_from(waiting.age.as_nanos()).unwrap_or(0);
-            let came = desk.clock.now().saturating_sub(age);
+            let now = desk.clock.now();
+            let came = waiting.came.map_or(now, |stamp| wall.here(stamp, now, desk.clock));
             let ruling = desk.rule(parsed.as_ref(), waiting.interface, came, waiting.length);
             pass(&waiting, &ruling, came, desk, verdicts);
         });
@@ -110,6 +116,30 @@ impl Carrier for Queued {
     }
 }
 
+/// Moments of the wall clock as those of this wire's.
+#[derive(Debug, Default)]
+struct Wall {
+    /// What the wall clock has more than ours.
+    ahead: Duration,
+    /// When that was found.
+    at: Option<u64>,
+}
+
+impl Wall {
+    /// When a packet came that is met now. Since it came, not since we were told: that is later when this thread had to be
+    /// woken first. What cannot be is now: someone has set the clock.
+    fn here(&mut self, stamp: Duration, now: u64, clock: Clock) -> u64 {
+        if self.at.is_none_or(|at| now - at > SURE) {
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            // Read after it: who is interrupted in between takes packets for later than they are, and lets none go early.
+            let after = Duration::from_nanos(clock.now());
+            (self.ahead, self.at) = (wall.saturating_sub(after), Some(now));
+        }
+        let came = stamp.checked_sub(self.ahead).and_then(|came| u64::try_from(came.as_nanos()).ok());
+        came.filter(|came| *came <= now && now - *came < OLDEST).unwrap_or(now)
+    }
+}
+
 fn pass(waiting: &Waiting<'_>, ruling: &Ruling, came: u64, desk: &mut Desk<Kept>, verdicts: &mut Verdicts) {
     if ruling.lost {
         verdicts.drop(waiting.id);
@@ -136,5 +166,26 @@ fn pass(waiting: &Waiting<'_>, ruling: &Ruling, came: u64, desk: &mut Desk<Kept>
     }
     for copy in copies {
         desk.hold(ruling, copy.len(), || Kept::Again(copy));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_of_the_wall_clock_is_one_of_ours_unless_it_cannot_be() {
+        let mut wall = Wall { ahead: Duration::from_secs(100), at: Some(5_000_000_000) };
+        let now = 5_050_000_000;
+        let at = |nanos: u64| Duration::from_secs(100) + Duration::from_nanos(nanos);
+        let clock = Clock(std::time::Instant::now());
+        assert_eq!(wall.here(at(5_049_950_000), now, clock), 5_049_950_000);
+        // Later than now, long ago, before our clock began.
+        for impossible in [at(5_050_000_001), at(4_000_000_000), Duration::from_secs(7)] {
+            assert_eq!(wall.here(impossible, now, clock), now);
+        }
+        // After a while it is looked again.
+        wall.here(at(0), now + 200_000_000, clock);
+        assert_eq!(wall.at, Some(now + 200_000_000));
     }
 }

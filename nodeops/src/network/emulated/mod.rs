@@ -84,6 +84,11 @@ impl Clock {
     fn now(self) -> u64 {
         u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
+
+    /// The same moment for others. Computed: to ask for the time is a system call on some machines.
+    fn moment(self, now: u64) -> Instant {
+        self.0 + Duration::from_nanos(now)
+    }
 }
 
 /// How early something may be done: less than what a system call takes.
@@ -96,20 +101,22 @@ const STIR: Duration = Duration::from_micros(300);
 /// So long before its time a light sleep ends that followed a deep one: the rest is spent awake.
 const AWAKE: Duration = Duration::from_micros(60);
 
-/// Waits until there is something to read, something was told, or it is time. Whether there is something to read.
-fn wait(readable: &impl AsFd, told: &Told, until: Option<u64>, clock: Clock) -> bool {
-    let left = || until.map(|at| Duration::from_nanos(at.saturating_sub(clock.now())));
-    let deep = left().is_some_and(|left| left > DEEP);
-    let early = |span| left().map(|left| left.saturating_sub(span));
-    if !deep {
-        return sleep(readable, told, left()).unwrap_or(false);
+/// Waits until there is something to read, something was told, or it is time. Whether there is something to read. `now` is
+/// the time, where that is known.
+fn wait(readable: &impl AsFd, told: &Told, until: Option<u64>, now: Option<u64>, clock: Clock) -> bool {
+    let Some(at) = until else { return sleep(readable, told, None).unwrap_or(false) };
+    let left = |now: u64| Duration::from_nanos(at.saturating_sub(now));
+    let first = left(now.unwrap_or_else(|| clock.now()));
+    if first <= DEEP {
+        return sleep(readable, told, Some(first)).unwrap_or(false);
     }
-    for span in [STIR, AWAKE] {
-        if let Some(data) = sleep(readable, told, early(span)) {
-            return data;
-        }
+    if let Some(data) = sleep(readable, told, Some(first - STIR)) {
+        return data;
     }
-    while left().is_some_and(|left| left > Duration::from_nanos(EARLY)) {
+    if let Some(data) = sleep(readable, told, Some(left(clock.now()).saturating_sub(AWAKE))) {
+        return data;
+    }
+    while left(clock.now()) > Duration::from_nanos(EARLY) {
         std::hint::spin_loop();
     }
     false

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const MOST: usize = 512 << 20;
 /// How often is read before what is due is looked at again.
 const AT_ONCE: usize = 64;
+/// Every how often one looks whether there is more than one packet.
+const NOW_AND_THEN: u32 = 8;
 
 /// Where packets of a wire come from, and how they go on.
 pub(super) trait Carrier: AsFd + Send + 'static {
@@ -48,7 +50,7 @@ impl Wire {
     /// Starts the thread, with no faults.
     pub(super) fn start(name: &str, carrier: impl Carrier) -> io::Result<Wire> {
         let told = Told::new()?;
-        let work = Work { told: told.clone(), carrier, desk: Desk::new() };
+        let work = Work { told: told.clone(), carrier, desk: Desk::new(), reads: 0, many: false };
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || work.run())?;
         Ok(Wire { told, thread: Some(thread) })
     }
@@ -89,7 +91,7 @@ impl<T> Desk<T> {
 
     /// Decides about a packet that came at an interface at a moment.
     pub(super) fn rule(&mut self, packet: Option<&Packet>, link: u32, came: u64, length: usize) -> Ruling {
-        self.course.rule(&self.stages, packet, link, came, length)
+        self.course.rule(&self.stages, packet, link, (came, self.clock.moment(came)), length)
     }
 
     /// Whether it may go on at once: it is not held, and would overtake nothing that is due.
@@ -120,6 +122,9 @@ struct Work<C: Carrier> {
     told: Arc<Told>,
     carrier: C,
     desk: Desk<C::Thing>,
+    reads: u32,
+    /// There was more than one packet to be read the last time.
+    many: bool,
 }
 
 impl<C: Carrier> Work<C> {
@@ -133,17 +138,18 @@ impl<C: Carrier> Work<C> {
                 version = now;
                 self.renew();
             }
-            self.send_due();
+            let now = self.send_due();
             if self.told.stop.load(Ordering::Acquire) {
                 break;
             }
-            if wait(&self.carrier, &self.told, self.desk.held.next(), self.desk.clock) {
+            if wait(&self.carrier, &self.told, self.desk.held.next(), now, self.desk.clock) {
                 self.read(&mut buffer);
             }
         }
         // The rules are gone; a packet that was just passing through them may still come.
         std::thread::sleep(Duration::from_millis(2));
         self.desk.stages = Arc::default();
+        self.many = true;
         self.read(&mut buffer);
         self.desk.held.release(u64::MAX);
         self.send_due();
@@ -158,20 +164,29 @@ impl<C: Carrier> Work<C> {
         self.carrier.show(&desk.stages);
     }
 
+    /// Reads what there is. Where packets come one by one, whether there is another is asked only now and then: whoever waits
+    /// next sees it anyway, and half of all system calls would be for nothing.
     fn read(&mut self, buffer: &mut [u8]) {
-        for _ in 0..AT_ONCE {
-            if !self.carrier.read(buffer, &mut self.desk) {
-                break;
-            }
-        }
+        self.reads = self.reads.wrapping_add(1);
+        let most = match self.many {
+            true => AT_ONCE,
+            false if self.reads.is_multiple_of(NOW_AND_THEN) => 2,
+            false => 1,
+        };
+        let read = (0..most).take_while(|_| self.carrier.read(buffer, &mut self.desk)).count();
+        self.many = read >= 2;
         self.carrier.finish();
     }
 
-    fn send_due(&mut self) {
+    /// Lets go what is due. Gives the time, when it did not pass with that.
+    fn send_due(&mut self) -> Option<u64> {
         let desk = &mut self.desk;
-        while let Some(Due { at, by, thing }) = desk.held.pop(desk.clock.now() + EARLY) {
+        let began = (!desk.held.is_empty()).then(|| desk.clock.now());
+        let mut now = began.unwrap_or(0);
+        while let Some(Due { at, by, thing }) = desk.held.pop(now + EARLY) {
             let sent = self.carrier.send(thing);
-            let late = desk.clock.now().saturating_sub(at);
+            now = desk.clock.now();
+            let late = now.saturating_sub(at);
             for stage in desk.stages.iter().filter(|s| by & (1 << s.slot) != 0) {
                 if !sent {
                     Tally::add(&stage.tally.failed, 1);
@@ -182,5 +197,6 @@ impl<C: Carrier> Work<C> {
             }
         }
         self.carrier.finish();
+        began.filter(|began| *began == now)
     }
 }

@@ -1,0 +1,89 @@
+//! The difference of two values as a JSON Patch (RFC 6902).
+
+use serde_json::{Value, json};
+
+/// What makes the first value the second. Items that were put before those of a list are added, so that what others do to
+/// the list at the same time stays.
+pub fn diff(before: &Value, after: &Value) -> Vec<Value> {
+    let mut patch = Vec::new();
+    walk(before, after, &mut String::new(), &mut patch);
+    patch
+}
+
+fn walk(before: &Value, after: &Value, at: &mut String, patch: &mut Vec<Value>) {
+    match (before, after) {
+        _ if before == after => {}
+        (Value::Object(old), Value::Object(new)) => {
+            for key in old.keys().filter(|key| !new.contains_key(*key)) {
+                patch.push(json!({"op": "remove", "path": step(at, key)}));
+            }
+            for (key, value) in new {
+                let mut path = step(at, key);
+                match old.get(key) {
+                    None => patch.push(json!({"op": "add", "path": path, "value": value})),
+                    Some(old) => walk(old, value, &mut path, patch),
+                }
+            }
+        }
+        (Value::Array(old), Value::Array(new)) if new.len() >= old.len() => {
+            let more = new.len() - old.len();
+            for (n, value) in new[..more].iter().enumerate() {
+                patch.push(json!({"op": "add", "path": step(at, &n.to_string()), "value": value}));
+            }
+            for (n, (old, new)) in old.iter().zip(&new[more..]).enumerate() {
+                walk(old, new, &mut step(at, &(more + n).to_string()), patch);
+            }
+        }
+        _ => patch.push(json!({"op": "replace", "path": at, "value": after})),
+    }
+}
+
+fn step(at: &str, key: &str) -> String {
+    format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// RFC 6902, as far as it is made here.
+    fn apply(value: &Value, patch: &[Value]) -> Value {
+        let mut whole = value.clone();
+        for op in patch {
+            let path = op["path"].as_str().unwrap();
+            let Some((parent, last)) = path.rsplit_once('/') else {
+                whole = op["value"].clone();
+                continue;
+            };
+            let parent = whole.pointer_mut(parent).unwrap();
+            let last = last.replace("~1", "/").replace("~0", "~");
+            match (op["op"].as_str().unwrap(), parent) {
+                ("remove", Value::Object(map)) => drop(map.remove(&last).unwrap()),
+                ("add", Value::Array(items)) => items.insert(last.parse().unwrap(), op["value"].clone()),
+                (_, Value::Object(map)) => drop(map.insert(last, op["value"].clone())),
+                (_, Value::Array(items)) => items[last.parse::<usize>().unwrap()] = op["value"].clone(),
+                other => panic!("{other:?}"),
+            }
+        }
+        whole
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![Just(Value::Null), (0..3).prop_map(Value::from), "[ab]".prop_map(Value::from)];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[ab/~]{1,2}", inner, 0..4)
+                    .prop_map(|m| Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_patch_makes_one_the_other(before in value(), after in value()) {
+            prop_assert_eq!(apply(&before, &diff(&before, &after)), after);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Agents in pods, reached through the API server.
+
+use super::tui::console;
+use crate::cli::{InCluster, Tui};
+use crate::failure::{Failure, Outcome};
+use crate::house::token;
+use control::Endpoint;
+use pods::kube::{Cluster, SocketDir};
+use pods::ways;
+use std::sync::Arc;
+
+/// More pods than these are too many for one console.
+const MOST: usize = 50;
+
+/// Why something could not be had from the cluster, with advice.
+pub fn failure(e: &impl std::fmt::Display) -> Failure {
+    let text = e.to_string();
+    let (what, hint) = text.split_once("; ").unwrap_or((&text, "look at it with kubectl"));
+    Failure::cannot(what, hint)
+}
+
+/// The cluster of the kubeconfig, else that of the pod we are in; and the namespace that is meant.
+pub fn cluster(which: &InCluster) -> Result<(Arc<Cluster>, String), Failure> {
+    let context = which.context.as_deref();
+    let found = match &which.kubeconfig {
+        Some(file) => Cluster::of_file(file, context),
+        None => Cluster::of_kubeconfig(context),
+    };
+    let cluster = match found {
+        Ok(cluster) => cluster,
+        Err(e) if which.context.is_some() || which.kubeconfig.is_some() => return Err(failure(&e)),
+        Err(e) => Cluster::of_this_pod().map_err(|_| failure(&e))?,
+    };
+    let namespace = which.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
+    Ok((Arc::new(cluster), namespace))
+}
+
+/// The console on the sidecars of the pods with these labels.
+pub async fn console_of_pods(args: &Tui, selector: &str) -> Outcome {
+    let (cluster, namespace) = cluster(&args.cluster)?;
+    let Some(file) = &args.token_file else {
+        return Err(Failure::usage(
+            "sidecars ask for a token, and none is given",
+            "name a file with --token-file; it is what the Secret of murphy.dev/token-secret holds",
+        ));
+    };
+    let token = token(file)?;
+    let pods = cluster.running_pods(&namespace, selector).await.map_err(|e| failure(&e))?;
+    let names: Vec<&str> = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str()).collect();
+    if names.is_empty() {
+        return Err(Failure::cannot(
+            format!("no pod runs in namespace {namespace} with the labels {selector}"),
+            "name other labels, or another namespace with --namespace",
+        ));
+    }
+    if names.len() > MOST {
+        return Err(Failure::cannot(
+            format!("{} pods have the labels {selector}, and a console shows at most {MOST}", names.len()),
+            "name more labels",
+        ));
+    }
+    let cannot = |e: std::io::Error| {
+        Failure::cannot(format!("no socket can be made for the pods: {e}"), "set XDG_RUNTIME_DIR")
+    };
+    let dir = SocketDir::new().map_err(cannot)?;
+    let mut ends = Vec::new();
+    for name in names {
+        let (listener, path) = dir.listen(name).map_err(cannot)?;
+        // What goes wrong shows on the console: the agent is not reached.
+        let serving =
+            cluster.clone().serve_port(listener, namespace.clone(), name.to_owned(), ways::CONTROL, |_| {});
+        tokio::spawn(serving);
+        ends.push(Endpoint::unix(path).with_token(Some(token.clone())));
+    }
+    console(&args.look, ends, args.read_only).await
+}
