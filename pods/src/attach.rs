@@ -10,7 +10,7 @@ use model::units::Span;
 use serde_json::{Value, json};
 
 /// What is attached.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Attach {
     /// The container's name.
     pub name: String,

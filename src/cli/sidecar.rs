@@ -238,6 +238,7 @@ impl From<Defaults> for pods::manifest::Defaults {
             inbound: d.inbound,
             outbound: d.outbound,
             token_secret: d.token_secret,
+            proxy: |text| proxy(text).map(drop),
             ..pods::manifest::Defaults::default()
         }
     }

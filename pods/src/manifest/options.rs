@@ -25,7 +25,7 @@ pub enum Mode {
 }
 
 /// What is asked for where no annotation says otherwise.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Defaults {
     /// Whether workloads get murphy that do not ask for it. One that refuses it never does.
     pub all: bool,
@@ -41,6 +41,9 @@ pub struct Defaults {
     pub outbound: String,
     /// The Secret whose key `token` opens the control API, which is served on TCP then.
     pub token_secret: Option<String>,
+    /// Says what is wrong with a proxy of the explicit mode, as `--proxy` takes it: a sidecar that cannot read it would keep
+    /// its pod from starting.
+    pub proxy: fn(&str) -> Result<(), String>,
 }
 
 impl Default for Defaults {
@@ -53,6 +56,7 @@ impl Default for Defaults {
             inbound: None,
             outbound: String::new(),
             token_secret: None,
+            proxy: |_| Ok(()),
         }
     }
 }
@@ -107,14 +111,21 @@ pub(super) fn read(annotations: &[Option<&Node>], defaults: &Defaults) -> Result
         },
     };
     let proxies = word("proxies").unwrap_or_default();
-    let proxies = proxies.split([';', '\n']).map(str::trim).filter(|p| !p.is_empty()).map(str::to_owned);
+    let proxies: Vec<String> =
+        proxies.split([';', '\n']).map(str::trim).filter(|p| !p.is_empty()).map(str::to_owned).collect();
+    for proxy in &proxies {
+        (defaults.proxy)(proxy).map_err(|why| {
+            Problem::new(format!("{PREFIX}proxies has {proxy:?}: {why}"))
+                .hint("write NAME=LISTEN,UPSTREAM[,http], several with ; between: db=127.0.0.1:15432,db.shop.svc:5432")
+        })?;
+    }
     Ok(Options {
         mode,
         image: word("image").unwrap_or_else(|| defaults.image.clone()),
         user,
         inbound: word("inbound").or_else(|| defaults.inbound.clone()),
         outbound: word("outbound").unwrap_or_else(|| defaults.outbound.clone()),
-        proxies: proxies.collect(),
+        proxies,
         token_secret: word("token-secret").or_else(|| defaults.token_secret.clone()),
     })
 }

@@ -21,17 +21,22 @@ pub fn take_over(args: &SidecarRun) -> Result<impl Sized + use<>, Failure> {
     if Uid::effective().is_root() && args.uid != 0 {
         places();
         let (user, group) = (Uid::from_raw(args.uid), Gid::from_raw(args.uid));
-        setgroups(&[])
-            .and_then(|()| setresgid(group, group, group))
-            .and_then(|()| setresuid(user, user, user))
-            .map_err(|e| {
-                Failure::cannot(
-                    format!("cannot become user {}: {e}", args.uid),
-                    "it needs CAP_SETUID and CAP_SETGID at the start",
-                )
-            })?;
+        become_user(user, group).map_err(|e| {
+            Failure::cannot(
+                format!("cannot become user {}: {e}", args.uid),
+                "it needs CAP_SETUID and CAP_SETGID at the start",
+            )
+        })?;
     }
     Ok(rules)
+}
+
+fn become_user(user: Uid, group: Gid) -> nix::Result<()> {
+    setgroups(&[])?;
+    setresgid(group, group, group)?;
+    setresuid(user, user, user)?;
+    // Who changes its user may not look at itself in /proc any more, where older kernels tell what libraries ask for.
+    nix::sys::prctl::set_dumpable(true)
 }
 
 /// Makes where the socket and the state go, so that the other user can: what is missing shows there and then.

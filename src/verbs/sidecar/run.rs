@@ -73,7 +73,7 @@ pub async fn run(args: SidecarRun) -> Outcome {
     }
     if let Some(beating) = beating {
         beating.abort();
-        tokio::time::sleep(Duration::from_millis(LASTS_MS)).await;
+        tokio::time::sleep(Duration::from_millis(LASTS_MS) + LOOK * 3).await;
     }
     let begun = Instant::now();
     while begun.elapsed() < args.drain.0 && !house.proxies.connections().is_empty() {

@@ -65,6 +65,9 @@ fn shares_of_loss_doubles_and_changed_bits_are_as_asked() {
         let (applied, considered) = agent.disarm(&id);
         assert!(considered >= n / 2, "{fault}: {considered}");
         let lost = n as usize - came.len();
+        // A bit that netem flips may be in the sender's hardware address, 6 of 50 bytes here, which nobody looks at.
+        let unseen = if engine() == "native" && fault.contains("corrupt") { 6.0 / 50.0 } else { 0.0 };
+        let share = share * (1.0 - unseen);
         assert!(binomial_ok(lost, n as usize, share), "{fault}: {lost} of {n} lost");
         // What it says it did is what was seen to be missing; netem does not count what it has changed.
         if engine() == "emulated" || !fault.contains("corrupt") {

@@ -81,6 +81,14 @@ fn from_standard_input_and_what_is_refused() {
     let host = asked.replace("spec:\n", "spec:\n  hostNetwork: true\n");
     let done = pipe(&["inject"], &host);
     assert!(done.code == 2 && done.out == host && done.err.contains("hostNetwork"), "{done:?}");
+    // A proxy that the sidecar could not read would keep the pod from starting.
+    let odd = asked
+        .replace("\"true\"\n", "\"true\"\n    murphy.dev/mode: explicit\n    murphy.dev/proxies: db=5432\n");
+    let done = pipe(&["inject"], &odd);
+    assert!(
+        done.code == 2 && done.out == odd && done.err.contains("murphy.dev/proxies has \"db=5432\""),
+        "{done:?}"
+    );
     let done = pipe(&["inject"], "a: [1\n");
     assert!(done.code == 2 && done.out == "a: [1\n" && done.err.contains("not YAML"), "{done:?}");
     let done = pipe(&["inject", "--image", "reg.example/m:1", "--outbound", "db=5432"], &asked);
