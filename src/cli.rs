@@ -213,7 +213,8 @@ pub struct Agent {
     /// A file with the token that TCP callers must show (256 bits or more: openssl rand -hex 32)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
-    /// A proxy to open at once: NAME=LISTEN,UPSTREAM[,http][,tls][,upstream-tls,roots=FILE]; see `arm --tls`
+    /// A proxy to open at once: NAME=LISTEN,UPSTREAM[,http][,tls][,upstream-tls,roots=FILE], see `arm --tls`; or in front of
+    /// a container's port: NAME=in-front-of:PROJECT/SERVICE:PORT[,http]
     #[arg(long, value_name = "PROXY", value_parser = proxy)]
     pub proxy: Vec<(String, model::target::ProxySpec)>,
     /// How long faults outlive an agent that hangs

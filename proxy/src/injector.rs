@@ -93,6 +93,7 @@ impl ProxyInjector {
     /// With someone who finds containers.
     pub fn with_containers(mut self, containers: Arc<dyn Containers>) -> ProxyInjector {
         self.containers = containers;
+        crate::front::reserve();
         self
     }
 

@@ -23,6 +23,9 @@ pub(super) fn proxy(text: &str) -> Result<(String, model::target::ProxySpec), St
         "write it as name=listen,upstream or name=listen,upstream,http: cart=127.0.0.1:8001,127.0.0.1:8000,http".to_owned()
     };
     let (name, rest) = text.split_once('=').ok_or_else(shape)?;
+    if let Some(front) = rest.strip_prefix("in-front-of:") {
+        return Ok((name.to_owned(), in_front_of(front)?));
+    }
     let parts: Vec<&str> = rest.split(',').collect();
     let (listen, upstream, words) = match parts[..] {
         [listen, upstream, ref words @ ..] => (listen, upstream, words),
@@ -36,6 +39,18 @@ pub(super) fn proxy(text: &str) -> Result<(String, model::target::ProxySpec), St
     let tls = tls_words(words)?;
     let target = target_proxy(name, listen, upstream, speaks, tls.as_ref()).map_err(|p| p.to_string())?;
     Ok((name.to_owned(), target))
+}
+
+/// `shop/db:5432[,http]`: in front of a container's port.
+fn in_front_of(text: &str) -> Result<model::target::ProxySpec, String> {
+    let shape = "write it as name=in-front-of:project/service:port or name=in-front-of:container:port, and ,http for requests";
+    let (who, speaks) = text.split_once(',').unwrap_or((text, "tcp"));
+    let front = model::target::Front::implied(who).ok_or(shape)?;
+    let spec = model::target::ProxySpec::in_front_of(front, protocol(speaks)?);
+    match spec.front_problem() {
+        Some(problem) => Err(problem.to_string()),
+        None => Ok(spec),
+    }
 }
 
 fn is_tls_word(word: &str) -> bool {

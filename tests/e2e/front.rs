@@ -5,7 +5,7 @@ use crate::ground::{Agent, TempDir, eventually};
 use crate::network::hosts::{A4, B4, Host, pair};
 use model::target::{Front, ProxySpec};
 use model::{Target, TargetSpec};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -122,6 +122,8 @@ fn a_container_is_stood_in_front_of_and_left_alone_again() {
     assert_eq!(rules(), before);
 
     open();
+    let (mut through, address) = connect(&pair.a).unwrap();
+    assert_eq!(address, B4);
     agent.arm("proxy:db refuse");
     assert_eq!(seen_as(&pair.a), None);
     // The kernel takes the rules away with the agent, and nobody has to know of it.
@@ -129,4 +131,11 @@ fn a_container_is_stood_in_front_of_and_left_alone_again() {
     assert!(eventually(PATIENCE, || seen_as(&pair.a).as_deref() == Some(A4)), "{}", rules());
     assert_eq!(rules(), before);
     goes_on(&mut old);
+    through.get_mut().set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+    // Who was connected through it hears of its end, and does not wait for ever.
+    let heard = through.read(&mut [0; 8]);
+    assert!(
+        matches!(&heard, Ok(0)) || heard.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionReset),
+        "{heard:?}"
+    );
 }

@@ -49,6 +49,8 @@ fn mistakes_teach() {
         5,
         &["no agent at", "the socket does not exist", "murphy agent"],
     );
+    mistake(&["agent", "--proxy", "db=in-front-of:shop/db"], 2, &["in-front-of:project/service:port"]);
+    mistake(&["agent", "--proxy", "db=in-front-of:shop/db:1,udp"], 2, &["not datagrams"]);
     mistake(&["health", "--socket", "nowhere.sock"], 5, &["no agent at"]);
     mistake(&["list", "--socket", "ftp://x"], 2, &["not an agent's address"]);
     mistake(&["arm", "process:4711", "pause", "--for", "5s"], 5, &["no agent at", "murphy agent --socket"]);

@@ -155,6 +155,13 @@ impl Socket {
         }
     }
 
+    /// Takes that descriptor in place of its own.
+    pub(super) fn take_place(&mut self, mut of: OwnedFd) -> io::Result<()> {
+        rustix::io::dup3(&self.fd, &mut of, rustix::io::DupFlags::CLOEXEC)?;
+        self.fd = of;
+        Ok(())
+    }
+
     /// Sends bytes that are whole messages already.
     pub fn send_raw(&self, bytes: &[u8]) -> Result<(), NetlinkError> {
         nix::sys::socket::send(self.fd.as_raw_fd(), bytes, MsgFlags::empty())?;

@@ -10,6 +10,7 @@ mod table;
 
 pub(crate) use resident::Resident;
 pub(crate) use stands::{Stands, follow};
+pub(crate) use table::reserve;
 
 use crate::listen::{self, Listener};
 use crate::timers::watched;

@@ -11,6 +11,8 @@
 use host::netlink::NetlinkError;
 use host::netlink::nft::{Batch, Compare, Family, Header, Hook, Meta, Nft, Rule, Verdict};
 use model::target::Front;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
 
 /// The mark of what we dial from inside: it is never led to us again. No other rule of murphy's knows it.
 pub(crate) const MARK: u32 = 0x6066_7970;
@@ -20,6 +22,20 @@ const PRIORITY: i32 = -110;
 /// The Ethernet types of the two families.
 const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
+
+/// Descriptors for the sockets of tables, lower than those of connections: the kernel ends what a killed process had open
+/// from the highest one downwards, and the rules must be there while connections that they lead say goodbye.
+static LOW: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+
+/// Sets low descriptors aside. To be called before there are connections.
+pub(crate) fn reserve() {
+    let mut low = LOW.lock().unwrap_or_else(PoisonError::into_inner);
+    while low.len() < 4 {
+        // A process without descriptors has other troubles.
+        let Ok(null) = std::fs::File::open("/dev/null") else { return };
+        low.push(null.into());
+    }
+}
 
 /// Rules that are in force as long as this lives.
 #[derive(Debug)]
@@ -62,6 +78,11 @@ impl Table {
             batch.rule(family, &name, chain, &rule.comment("murphy: a proxy stands in front"));
         }
         nft.commit(&batch)?;
+        let low = LOW.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(low) = low {
+            // Without it those who were led to us may wait for ever when we are killed, but nothing else is wrong.
+            let _ = nft.take_place(low);
+        }
         Ok(Table { nft, name, chain })
     }
 

@@ -4,7 +4,8 @@ use super::{Batch, COUNTER, Family, OWNER};
 use crate::netlink::attrs::{self, Attrs};
 use crate::netlink::socket::{self, NetlinkError, Protocol, Socket};
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 const GET_TABLE: u16 = 1;
 const GET_OBJECT: u16 = 19;
@@ -33,6 +34,12 @@ impl Nft {
         let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&socket, 8 << 20);
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 8 << 20);
         Ok(Nft { socket })
+    }
+
+    /// Takes that descriptor in place of its own. What a process that is killed has open ends from the highest descriptor
+    /// downwards, so with a low one the tables outlast connections that need them to say goodbye.
+    pub fn take_place(&mut self, of: OwnedFd) -> io::Result<()> {
+        self.socket.take_place(of)
     }
 
     /// Carries out a batch: all of it, or nothing and the first reason.
