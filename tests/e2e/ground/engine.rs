@@ -94,7 +94,8 @@ impl Engine {
     pub fn import(&self, name: &str, script: &Path) {
         let archive = self.packages.join(format!("{name}.tar"));
         if !archive.exists() {
-            let partial = self.packages.join(format!("{name}.part"));
+            // What it is to be is told by the end of its name.
+            let partial = self.packages.join(format!("{name}.part.tar"));
             let made = Command::new(script).arg(&partial).output().unwrap();
             assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
             fs::rename(partial, &archive).unwrap();
