@@ -6,7 +6,7 @@ use super::{Step, Steps, without};
 use crate::yaml::{Data, Fields, Node, Reader};
 use base64::Engine;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 12] = [
     "target",
     "port",
     "method",
@@ -19,7 +19,6 @@ const KEYS: [&str; 13] = [
     "replace",
     "patch",
     "tls",
-    "remoteCluster",
 ];
 
 /// HTTPChaos.
@@ -70,14 +69,15 @@ pub(super) fn read(r: &Reader, spec: &Node) -> Option<Steps> {
     if faults.is_empty() {
         return r.refuse(spec.place, "spec does nothing", "add abort: true, delay, replace or patch");
     }
-    let when = matcher(r, &f)?;
+    let when = matcher(&f);
     for step in &mut faults {
         step.beside.extend(when.clone().map(|when| ("when", when)));
     }
     Some(Steps { target, faults })
 }
 
-fn matcher(r: &Reader, f: &Fields<'_>) -> Option<Option<Node>> {
+/// Which requests.
+fn matcher(f: &Fields<'_>) -> Option<Node> {
     let mut keys: Vec<(&str, Node)> = Vec::new();
     for key in ["method", "path"] {
         keys.extend(f.get(key).map(|node| (key, node.clone())));
@@ -86,8 +86,7 @@ fn matcher(r: &Reader, f: &Fields<'_>) -> Option<Option<Node>> {
     for (theirs, ours) in [("request_headers", "header"), ("response_headers", "response_header")] {
         keys.extend(f.get(theirs).map(|node| (ours, node.clone())));
     }
-    let _ = r;
-    Some((!keys.is_empty()).then(|| map(f.place, keys)))
+    (!keys.is_empty()).then(|| map(f.place, keys))
 }
 
 fn replace(r: &Reader, node: &Node, point: &Node) -> Option<Step> {

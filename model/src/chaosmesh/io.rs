@@ -5,8 +5,8 @@ use super::tree::{map, plain, text};
 use super::{Step, Steps, percent};
 use crate::yaml::{Fields, Node, Reader};
 
-const KEYS: [&str; 10] =
-    ["action", "delay", "errno", "attr", "mistake", "path", "volumePath", "methods", "percent", "container"];
+const KEYS: [&str; 9] =
+    ["action", "delay", "errno", "attr", "mistake", "path", "volumePath", "methods", "percent"];
 
 /// The numbers of errors on Linux that have names here.
 const ERRORS: [(u64, &str); 20] = [

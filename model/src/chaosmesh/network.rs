@@ -3,10 +3,9 @@
 use super::selector::{containers, fields, joined};
 use super::tree::{map, plain, text};
 use super::{Step, Steps, percent, without};
-use crate::problem::Place;
 use crate::yaml::{Fields, Node, Reader};
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 12] = [
     "action",
     "delay",
     "loss",
@@ -19,7 +18,6 @@ const KEYS: [&str; 13] = [
     "externalTargets",
     "device",
     "targetDevice",
-    "reorder",
 ];
 
 /// The parts of an action `netem`, each of which is an action by itself.
@@ -155,11 +153,7 @@ fn rate(r: &Reader, node: &Node, what: &str) -> Option<Vec<Step>> {
         }
     }
     // `limit` and `buffer` size a token bucket; ours is sized by the time that a packet waits at most.
-    Some(vec![Step::new(node.place, "net_rate", vec![("rate", self::given(given.place, ours))])])
-}
-
-fn given(place: Place, rate: String) -> Node {
-    text(place, rate)
+    Some(vec![Step::new(node.place, "net_rate", vec![("rate", text(given.place, ours))])])
 }
 
 /// Theirs are those of tc(8): `kbps` are thousands of bytes, `kbit` of bits.
