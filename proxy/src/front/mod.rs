@@ -103,10 +103,9 @@ impl Front {
 
     /// Leads nobody here any more; connections that are open go on.
     pub(crate) fn lift(&self) {
-        if let Some(table) = &mut *self.lock()
-            && table.lift().is_err()
-        {
+        if let Some(table) = &mut *self.lock() {
             // What is left of it goes with the socket, and connections that it led here with it.
+            let _ = table.lift();
         }
     }
 
@@ -117,7 +116,10 @@ impl Front {
 
     /// Removes the rules and accepts no more.
     pub(crate) fn end(&self) {
-        self.lock().take();
+        if self.lock().take().is_some() {
+            // Its descriptor is free, and a low one.
+            table::reserve_one();
+        }
         self.acceptors.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|task| task.abort());
     }
 

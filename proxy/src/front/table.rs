@@ -11,7 +11,7 @@
 use host::netlink::NetlinkError;
 use host::netlink::nft::{Batch, Compare, Family, Header, Hook, Meta, Nft, Rule, Verdict};
 use model::target::Front;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 /// The mark of what we dial from inside: it is never led to us again. No other rule of murphy's knows it.
@@ -26,15 +26,32 @@ const IPV6: [u8; 2] = [0x86, 0xdd];
 /// Descriptors for the sockets of tables, lower than those of connections: the kernel ends what a killed process had open
 /// from the highest one downwards, and the rules must be there while connections that they lead say goodbye.
 static LOW: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+/// How many: so many containers at once are left in good order by a murphy that is killed.
+const SET_ASIDE: usize = 4;
 
 /// Sets low descriptors aside. To be called before there are connections.
 pub(crate) fn reserve() {
+    for _ in 0..SET_ASIDE {
+        reserve_one();
+    }
+}
+
+/// Sets one aside: the kernel gives the lowest that is free. To be called when a table has gone, in whose place another comes.
+pub(crate) fn reserve_one() {
     let mut low = LOW.lock().unwrap_or_else(PoisonError::into_inner);
-    while low.len() < 4 {
-        // A process without descriptors has other troubles.
-        let Ok(null) = std::fs::File::open("/dev/null") else { return };
+    // A process without descriptors has other troubles.
+    if low.len() < SET_ASIDE
+        && let Ok(null) = std::fs::File::open("/dev/null")
+    {
         low.push(null.into());
     }
+}
+
+/// The lowest of those set aside.
+fn lowest() -> Option<OwnedFd> {
+    let mut low = LOW.lock().unwrap_or_else(PoisonError::into_inner);
+    let at = (0..low.len()).min_by_key(|at| low[*at].as_raw_fd())?;
+    Some(low.swap_remove(at))
 }
 
 /// Rules that are in force as long as this lives.
@@ -78,8 +95,7 @@ impl Table {
             batch.rule(family, &name, chain, &rule.comment("murphy: a proxy stands in front"));
         }
         nft.commit(&batch)?;
-        let low = LOW.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(low) = low {
+        if let Some(low) = lowest() {
             // Without it those who were led to us may wait for ever when we are killed, but nothing else is wrong.
             let _ = nft.take_place(low);
         }
