@@ -13,7 +13,6 @@
 #![deny(unsafe_code)]
 
 pub mod attach;
-pub mod base64;
 pub mod beat;
 pub mod kube;
 pub mod manifest;

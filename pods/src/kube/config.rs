@@ -1,8 +1,9 @@
 //! Who we are to a cluster, and where its API server is: the service account of a pod, or a kubeconfig.
 
 use super::{Cluster, Who};
-use crate::base64;
 use crate::manifest::tree::{Node, parse};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -127,7 +128,12 @@ fn read(root: &Node, context: Option<&str>, dir: &Path) -> Result<Cluster, Wrong
     // Beside the file, or in it.
     let bytes = |node: &Node, key: &str| -> Result<Option<Vec<u8>>, String> {
         if let Some(data) = node.word(&format!("{key}-data")) {
-            return base64::decode(data).map(Some).ok_or_else(|| format!("{key}-data is not base64"));
+            // Long ones may be folded over several lines.
+            let data: String = data.split_ascii_whitespace().collect();
+            return BASE64_STANDARD
+                .decode(data)
+                .map(Some)
+                .map_err(|e| format!("{key}-data is not base64: {e}"));
         }
         let Some(file) = node.word(key) else { return Ok(None) };
         std::fs::read(dir.join(file)).map(Some).map_err(|e| format!("{key} {file}: {e}"))

@@ -2,6 +2,8 @@
 
 use super::socket::{Reader, Said, close, pong, send};
 use super::{Cluster, KubeError};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -62,7 +64,7 @@ impl Cluster {
         let mut key = [0; 16];
         // Only its shape counts.
         let _ = rustls::crypto::ring::default_provider().secure_random.fill(&mut key);
-        let key = crate::base64::encode(&key);
+        let key = BASE64_STANDARD.encode(key);
         let headers = request.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));

@@ -14,6 +14,8 @@ mod socket;
 pub use config::ConfigError;
 pub use forward::SocketDir;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, StatusCode};
@@ -181,7 +183,7 @@ impl Cluster {
                     .map_err(|e| io::Error::new(e.kind(), format!("the token in {}: {e}", file.display())))?;
                 Some(format!("Bearer {}", token.trim()))
             }
-            Who::Basic(both) => Some(format!("Basic {}", crate::base64::encode(both.as_bytes()))),
+            Who::Basic(both) => Some(format!("Basic {}", BASE64_STANDARD.encode(both))),
         };
         if let Some(text) = authorization {
             let mut value = HeaderValue::try_from(text).map_err(io::Error::other)?;
@@ -223,7 +225,7 @@ impl Cluster {
         let path =
             format!("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{configuration}");
         let found = self.get(&path).await?;
-        let wanted = Value::from(crate::base64::encode(authority.as_bytes()));
+        let wanted = Value::from(BASE64_STANDARD.encode(authority));
         let webhooks = found["webhooks"].as_array().map(Vec::as_slice).unwrap_or_default();
         let patch =
             webhooks.iter().enumerate().filter(|(_, hook)| hook["clientConfig"]["caBundle"] != wanted);

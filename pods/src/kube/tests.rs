@@ -94,7 +94,7 @@ async fn the_api_server_is_told_whom_to_believe() {
         for n in 0..2 {
             assert_eq!(
                 known.configuration["webhooks"][n]["clientConfig"]["caBundle"],
-                crate::base64::encode(b"PEM")
+                BASE64_STANDARD.encode(b"PEM")
             );
         }
         assert_eq!(known.configuration["webhooks"][0]["clientConfig"]["service"]["name"], "murphy-webhook");

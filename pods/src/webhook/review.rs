@@ -1,8 +1,9 @@
 //! An AdmissionReview (admission.k8s.io/v1) and its answer.
 
 use super::patch::diff;
-use crate::base64;
 use crate::manifest::{Defaults, INJECT, Note, Outcome, STATUS, inject_object};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 /// Why a question cannot be answered.
@@ -25,7 +26,7 @@ pub fn answer(review: &Value, defaults: &Defaults) -> Result<Value, NoReview> {
         Judged::Warn(why) => response["warnings"] = json!([why]),
         Judged::Patch(patch) => {
             response["patchType"] = "JSONPatch".into();
-            response["patch"] = base64::encode(Value::from(patch).to_string().as_bytes()).into();
+            response["patch"] = BASE64_STANDARD.encode(Value::from(patch).to_string()).into();
         }
     }
     Ok(json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}))
