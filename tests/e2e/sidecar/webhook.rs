@@ -1,6 +1,8 @@
 //! The admission webhook over real TLS, as the API server asks it.
 
 use crate::ground::{TempDir, eventually, murphy_in, need, program};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -101,7 +103,7 @@ fn pod() -> Value {
 
 /// The object after a patch: RFC 6902's add, replace and remove.
 fn patched(object: &Value, response: &Value) -> Value {
-    let patch = pods::base64::decode(response["patch"].as_str().unwrap()).unwrap();
+    let patch = BASE64_STANDARD.decode(response["patch"].as_str().unwrap()).unwrap();
     let patch: Vec<Value> = serde_json::from_slice(&patch).unwrap();
     let mut whole = object.clone();
     for op in patch {
