@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const ENGINE: Duration = Duration::from_secs(5);
 /// The longest a container is given to end: arming has to be answered.
 const LONGEST: Duration = Duration::from_secs(40);
+/// How long after it was asked an engine does what it was asked for.
+const MOMENT: Duration = Duration::from_secs(2);
 /// How the engine writes that memory is not limited once it was: it takes no word for it. The kernel reads `max`.
 const UNLIMITED: i64 = 9_223_372_036_854_771_712;
 
@@ -269,7 +271,9 @@ pub(super) async fn recover(act: &Act) -> Recovered {
     };
     match act.fault.as_str() {
         "pause" => {
-            if !state.paused {
+            // Whoever was killed in the middle may have asked a moment ago.
+            let paused = || becomes(&engine, act, &state, MOMENT / 4, |s| s.paused);
+            if !state.paused && !paused().await {
                 return Recovered::Gone(format!("container {name} is {}, not paused", state.status));
             }
             if state.started_at != act.started_at {
@@ -284,8 +288,10 @@ pub(super) async fn recover(act: &Act) -> Recovered {
             seen(&engine, act, "still paused", |s| !s.paused).await
         }
         "container_stop" => {
-            if state.running {
-                return Recovered::Gone(format!("container {name} runs again already"));
+            // Whoever was killed while the engine was stopping it leaves it running, and the engine goes on to stop it.
+            let patience = act.inject.span("timeout").unwrap_or(Duration::ZERO).min(LONGEST) + MOMENT;
+            if state.running && !becomes(&engine, act, &state, patience, |s| !s.running).await {
+                return Recovered::Gone(format!("container {name} runs again already, or was never stopped"));
             }
             match engine.post(&format!("/containers/{}/start", act.id), None, ENGINE).await {
                 Ok(_) => {}
@@ -318,6 +324,27 @@ pub(super) async fn recover(act: &Act) -> Recovered {
             "nobody here knows the fault {other:?}; use the version of murphy that armed it"
         )),
     }
+}
+
+/// Whether it becomes so within a time, while it is the same that it was when the fault was made.
+async fn becomes(
+    engine: &Engine,
+    act: &Act,
+    now: &State,
+    within: Duration,
+    wanted: impl Fn(&State) -> bool,
+) -> bool {
+    let (began, mut same) = (Instant::now(), now.running && now.started_at == act.started_at);
+    while same && began.elapsed() < within {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        match inspect(engine, &act.id).await {
+            Ok(now) if wanted(&now) => return true,
+            Ok(now) => same = now.running && now.started_at == act.started_at,
+            // What the engine says to the next question decides.
+            Err(_) => return true,
+        }
+    }
+    false
 }
 
 /// Looks that it is as it should be.

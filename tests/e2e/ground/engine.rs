@@ -128,6 +128,13 @@ impl Engine {
         pids.find(is).unwrap_or_else(|| panic!("{inner} is not found"))
     }
 
+    /// The directories of a container's control group, by its whole id.
+    pub fn groups_of(&self, id: &str) -> Vec<PathBuf> {
+        let roots = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|e| e.path());
+        let roots = roots.chain([PathBuf::from("/sys/fs/cgroup")]);
+        roots.map(|root| root.join(&self.cgroup).join(id)).filter(|dir| dir.is_dir()).collect()
+    }
+
     /// What the container `app` has said.
     pub fn logs(&self) -> String {
         self.must(&["logs", "app"])

@@ -7,6 +7,7 @@ mod exhaust;
 mod groups;
 mod guest;
 mod killed;
+mod killed_inside;
 mod left;
 mod processes;
 pub mod rig;
