@@ -156,7 +156,10 @@ fn step(thread: Pid) -> Stepped {
         return Stepped::Gone;
     }
     loop {
-        match waitpid(rustix::process::Pid::from_raw(thread.as_raw()), WaitOptions::from_bits_retain(ALL_KINDS)) {
+        match waitpid(
+            rustix::process::Pid::from_raw(thread.as_raw()),
+            WaitOptions::from_bits_retain(ALL_KINDS),
+        ) {
             Ok(Some((_, status))) => {
                 let Some(signal) = status.stopping_signal() else { return Stepped::Gone };
                 let by_tracing = (status.as_raw() >> 16) & 0xff != 0;

@@ -182,7 +182,7 @@ fn what_it_does_not_change_is_said() {
 
 #[test]
 fn changing_it_again_and_again_under_load_harms_nobody() {
-    cycles(20);
+    cycles(20, "h");
 }
 
 /// `cargo test --test e2e clocks -- --ignored`
@@ -221,7 +221,10 @@ fn cycles(rounds: usize, readers: &str) {
     let status = std::fs::read_to_string(format!("/proc/{}/status", c.pid())).unwrap();
     assert!(status.contains("TracerPid:\t0"), "{status}");
     let worst = stood.iter().copied().fold(0.0, f64::max);
-    eprintln!("{rounds} rounds, {threads} threads: stood {:.0} us (median), {worst:.0} us (most)", median(stood));
+    eprintln!(
+        "{rounds} rounds, {threads} threads: stood {:.0} us (median), {worst:.0} us (most)",
+        median(stood)
+    );
 }
 
 #[test]

@@ -59,7 +59,7 @@ const CASES: &str = "
     disk_fill             | disk   |          | disk_fill path=/data size=2MiB
     inode_fill            | inode  |          | inode_fill path=/data count=100
     pid_fill              | pid    |          | pid_fill count=5
-    port_fill             | port   |          | port_fill leave=28000
+    port_fill             | port   |          | port_fill leave=20000
     fd_fill               | fd     |          | fd_fill
     rlimit_squeeze        | rlimit |          | rlimit_squeeze nofile=16
     cgroup_squeeze        | group  |          | cgroup_squeeze pids=20 memory=32MiB cpu=0.5
@@ -186,8 +186,7 @@ impl Fleet {
             .map(|name| (name.to_owned(), TargetSpec::Container(container(name))))
             .collect();
         for (target, name) in [("front", "front"), ("allfront", ALL)] {
-            let front =
-                Front { name: Some(name.into()), port: 80, engine: engine(), ..Front::default() };
+            let front = Front { name: Some(name.into()), port: 80, engine: engine(), ..Front::default() };
             let spec = ProxySpec::in_front_of(front, Protocol::Tcp);
             targets.push((target.into(), TargetSpec::Proxy(spec)));
         }

@@ -107,13 +107,8 @@ impl Round<'_> {
     /// Faults that are seen to be on.
     fn on(&self) -> Vec<&'static str> {
         let now = self.now();
-        let mut on: Vec<&str> = self
-            .fleet
-            .cases
-            .iter()
-            .filter(|c| c.is_on(self.before, &now))
-            .map(|c| c.name)
-            .collect();
+        let mut on: Vec<&str> =
+            self.fleet.cases.iter().filter(|c| c.is_on(self.before, &now)).map(|c| c.name).collect();
         if self.fleet.is_sent() {
             on.push("kill_loop");
         }
@@ -244,7 +239,9 @@ impl Round<'_> {
             now = self.now();
             differs(self.before, &now).is_empty()
         });
-        let was = |key: &String| format!("{key}:\n  before {:?}\n  now    {:?}", self.before.get(key), now.get(key));
+        let was = |key: &String| {
+            format!("{key}:\n  before {:?}\n  now    {:?}", self.before.get(key), now.get(key))
+        };
         let left: Vec<String> = differs(self.before, &now).iter().map(was).collect();
         let again = murphy(self.dir(), &["recover"]);
         assert!(clean, "{what}:\n{}\nrecover: {again:?}", left.join("\n"));
