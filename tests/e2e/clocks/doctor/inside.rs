@@ -21,7 +21,8 @@ const MORE: &str = "
     container:none-of-that-name container_restart
     GROUP pid_fill count=3
     GROUP cgroup_squeeze pids=100
-    GROUP oom_kill
+    GROUP memory size=1MiB
+    VICTIM oom_kill
 ";
 
 /// A container that stays, with murphy and what it is linked with; someone in it.
@@ -62,8 +63,10 @@ impl Someone {
 /// Everything that goes through a proxy or a served directory, by an agent in there; how many, and what was wrong.
 fn through_an_agent(someone: &Someone) -> (usize, Vec<String>) {
     let says = someone.doctor();
-    let (socket, vol) = (someone.dir.path().join("agent.sock"), someone.dir.path().join("vol"));
-    fs::create_dir(&vol).unwrap();
+    // A directory of their own: where anyone may write no socket is made.
+    let home = someone.dir.path().join("home");
+    let (socket, vol) = (home.join("agent.sock"), home.join("vol"));
+    someone.sh("mkdir -p -m 700 home/vol");
     let mut command = someone.command(&someone.binary);
     let log = fs::File::create(someone.dir.path().join("log")).unwrap();
     command.arg("agent").arg("--socket").arg(&socket).stdout(log.try_clone().unwrap()).stderr(log);
@@ -131,7 +134,16 @@ fn served_or(def: &FaultDef, served: &Result<(), String>) -> Result<&'static str
 
 /// A fault with what the catalogue shows as an example.
 fn example(def: &FaultDef) -> Fault {
-    let params = def.params.iter().filter(|p| p.required).map(|p| (p.name, p.example));
+    // These need one of several.
+    let one_of = match def.name {
+        "replace" => &["status"][..],
+        "patch" => &["regex", "with"],
+        "throttle" => &["rate"],
+        "attr" => &["mode"],
+        _ => &[],
+    };
+    let params = def.params.iter().filter(|p| p.required || one_of.contains(&p.name));
+    let params = params.map(|p| (p.name, p.example));
     let inject = Injection::from_pairs(def.name, params).unwrap();
     Fault {
         id: None,

@@ -132,7 +132,10 @@ impl Someone {
     /// Arms it for a moment; whether that was possible, and what was said.
     fn tries(&self, words: &[&str]) -> (bool, String) {
         let mut command = self.command(&self.binary);
-        command.arg("arm").args(words).args(["--for", "60ms"]);
+        command.arg("arm").args(words);
+        if !model::catalogue::find(words[1]).unwrap().one_shot {
+            command.args(["--for", "60ms"]);
+        }
         let out = command.output().unwrap();
         (
             out.status.success(),
