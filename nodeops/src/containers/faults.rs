@@ -4,6 +4,7 @@ use super::api::{Engine, EngineError};
 use super::find::{Found, inspect};
 use super::{Act, State};
 use crate::cgroup::{Cgroups, Place};
+use crate::group::{self, Edit, Undo};
 use crate::process::signals;
 use inject::{InjectError, Order, Recovered, Refusal, UndoRecord};
 use model::{Fault, Injection};
@@ -103,6 +104,7 @@ pub(super) async fn plan(order: &Order, found: &Found) -> Result<UndoRecord, Ref
     let (name, short) = (&found.name, found.short());
     let fault = inject.name();
     let removes = state.host_config["AutoRemove"].as_bool() == Some(true);
+    let mut edits = Vec::new();
     let (act, undo) = match fault {
         "pause" if state.paused => {
             return Err(Refusal::new(
@@ -135,10 +137,22 @@ pub(super) async fn plan(order: &Order, found: &Found) -> Result<UndoRecord, Ref
             if body.as_object().is_none_or(|o| o.is_empty()) {
                 return Err(Refusal::new("container_limits says no limit", "give cpu, memory or pids"));
             }
-            (
-                format!("narrow the limits of container {name} ({short}): {body}"),
-                format!("restore them: {}", limits.restored(inject)),
-            )
+            if engine.is_podman().await {
+                // Its API has no such call, or has it since lately.
+                edits = group::edits(&found.cgroups, inject)?;
+                let each = |text: fn(&Edit) -> String| edits.iter().map(text).collect::<Vec<_>>().join(", ");
+                let set = each(|e| format!("{} in {}", e.set, e.file.display()));
+                let back = each(|e| format!("{} into {}", e.before, e.file.display()));
+                (
+                    format!("narrow the limits of container {name} ({short}) in its control group: {set}"),
+                    format!("write back {back}"),
+                )
+            } else {
+                (
+                    format!("narrow the limits of container {name} ({short}): {body}"),
+                    format!("restore them: {}", limits.restored(inject)),
+                )
+            }
         }
     };
     let record = Act {
@@ -151,6 +165,7 @@ pub(super) async fn plan(order: &Order, found: &Found) -> Result<UndoRecord, Ref
         started_at: state.started_at,
         limits: Limits::of(&state.host_config),
         inject: inject.clone(),
+        edits,
     };
     Ok(UndoRecord {
         injector: "container".into(),
@@ -218,16 +233,24 @@ pub(super) async fn inject(fault: &Fault, act: &Act) -> Result<BTreeMap<String, 
             let state = inspect(&engine, id).await.map_err(failed)?;
             measured.insert("running".into(), f64::from(u8::from(state.running)));
         }
+        _ if !act.edits.is_empty() => {
+            let failed = |why: String| {
+                InjectError::new(format!("{} on container {} failed: {why}", act.fault, act.name))
+            };
+            if !act.pid.alive() {
+                return Err(failed("it was started anew meanwhile".into()).hint("arm it once more"));
+            }
+            let groups = Cgroups::of(act.pid.pid).map_err(|e| failed(e.to_string()))?;
+            let wanted = group::edits(&groups, &fault.inject).map_err(|r| InjectError(r.0))?;
+            wanted.iter().try_for_each(Edit::apply).map_err(failed)?;
+        }
         _ => {
             let body = act.limits.narrowed(&fault.inject);
             let path = format!("/containers/{id}/update");
             engine.post(&path, Some(&body), ENGINE).await.map_err(|e| {
-                // The container was there a moment ago: it is the call that is not.
-                let unknown = e.is_missing();
-                failed(e).hint(match unknown {
-                    true => "this engine's API cannot change limits, as Podman's cannot: arm cgroup_squeeze, which sets the same past it",
-                    false => "a memory limit below what is in use is refused by version 1 of control groups: use less of it",
-                })
+                failed(e).hint(
+                    "a memory limit below what is in use is refused by version 1 of control groups: use less of it",
+                )
             })?;
         }
     }
@@ -256,6 +279,9 @@ pub(super) async fn recover(act: &Act) -> Recovered {
     let name = &act.name;
     if matches!(act.fault.as_str(), "kill" | "container_restart") {
         return Recovered::Gone("it happened once".into());
+    }
+    if !act.edits.is_empty() {
+        return written_back(act);
     }
     let engine = Engine::new(act.engine.clone());
     let state = match inspect(&engine, &act.id).await {
@@ -357,6 +383,19 @@ async fn seen(engine: &Engine, act: &Act, not: &str, wanted: impl Fn(&State) -> 
     }
 }
 
+/// Limits that were written past the engine; they end with the group, when the container is started anew.
+fn written_back(act: &Act) -> Recovered {
+    let (mut gone, mut done) = (Vec::new(), false);
+    for edit in act.edits.iter().rev() {
+        match edit.undo(None) {
+            Undo::Done => done = true,
+            Undo::Nothing(why) => gone.push(why),
+            Undo::Failed(why) => return Recovered::Failed(format!("container {}: {why}", act.name)),
+        }
+    }
+    if done { Recovered::Undone } else { Recovered::Gone(gone.join("; ")) }
+}
+
 /// What can be undone while the engine does not answer.
 fn without_engine(act: &Act, e: &EngineError) -> Recovered {
     let here = act.boot == host::clock::boot_id() && act.pid.alive();
@@ -373,7 +412,7 @@ fn without_engine(act: &Act, e: &EngineError) -> Recovered {
 
 fn thaw(act: &Act) -> Result<(), String> {
     let groups = Cgroups::of(act.pid.pid).map_err(|e| e.to_string())?;
-    crate::group::freeze(&groups, false)
+    group::freeze(&groups, false)
 }
 
 /// What is seen of it now.
@@ -383,7 +422,7 @@ pub(super) fn measure(fault: &str, acts: &[Act], found: &[Found]) -> BTreeMap<St
     let mut out = BTreeMap::new();
     match fault {
         "pause" => {
-            let frozen = found.iter().filter(|f| crate::group::frozen(&f.cgroups) == Some(true)).count();
+            let frozen = found.iter().filter(|f| group::frozen(&f.cgroups) == Some(true)).count();
             out.insert("frozen_now".into(), count(frozen));
         }
         "kill" | "container_stop" => {
@@ -395,7 +434,7 @@ pub(super) fn measure(fault: &str, acts: &[Act], found: &[Found]) -> BTreeMap<St
                     out.insert("memory_limit".into(), memory.limit as f64);
                     out.insert("memory_used".into(), memory.used as f64);
                 }
-                if let Some(cores) = crate::group::cores(group) {
+                if let Some(cores) = group::cores(group) {
                     out.insert("cores_limit".into(), cores);
                 }
                 let pids = group.controller("pids").and_then(|place| {

@@ -9,6 +9,7 @@ mod guest;
 mod killed;
 mod killed_inside;
 mod left;
+mod podman;
 mod processes;
 pub mod rig;
 mod services;
