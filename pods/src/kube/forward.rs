@@ -115,6 +115,15 @@ impl Cluster {
     }
 }
 
+/// Whether murphy's control API in a pod speaks TLS, as the arguments of its container say.
+pub fn speaks_tls(pod: &Value) -> bool {
+    let lists = ["initContainers", "containers", "ephemeralContainers"];
+    let containers = lists.iter().flat_map(|list| pod["spec"][list].as_array().into_iter().flatten());
+    let args = containers.flat_map(|c| c["args"].as_array().into_iter().flatten().filter_map(Value::as_str));
+    // A pod has one that serves it; only murphy has an argument of that name.
+    args.into_iter().any(|arg| arg.starts_with("--tls-cert="))
+}
+
 /// Copies both ways.
 async fn carry(
     remote: impl AsyncRead + AsyncWrite + Unpin,

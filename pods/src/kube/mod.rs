@@ -12,7 +12,7 @@ mod forward;
 mod socket;
 
 pub use config::ConfigError;
-pub use forward::SocketDir;
+pub use forward::{SocketDir, speaks_tls};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
