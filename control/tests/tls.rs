@@ -100,6 +100,8 @@ async fn each_way_of_being_wrong_has_its_own_words() {
     };
     // Of the client's certificate.
     expect(ground.refused(ground.shown(None)).await, &["asks for a certificate", "--cert"]);
+    let namesake = Authority::new("murphy test").client(&ground.at("namesake.pem"), "bob");
+    expect(ground.refused(ground.shown(Some(namesake))).await, &["does not know the authority"]);
     let foreign = stranger.client(&ground.at("foreign.pem"), "bob");
     expect(
         ground.refused(ground.shown(Some(foreign))).await,
@@ -159,6 +161,9 @@ async fn files_that_cannot_be_used_are_told_before_anything_is_asked() {
     assert!(open(Some(&none), None, None, None).contains("the roots cannot be read from"));
     assert!(open(Some(&junk), None, None, None).contains("does not have the roots"));
     assert!(open(Some(&one), Some(&junk), None, None).contains("does not have the certificate"));
+    let alone = ca.file(&dir.path().join("alone.pem"));
+    let keyless = open(Some(&one), Some(&alone), None, None);
+    assert!(keyless.contains("does not have the private key") && keyless.contains("--key"), "{keyless}");
     // It has the key of the one, not of the other.
     let wrong = open(Some(&one), Some(&one), Some(&two), None);
     assert!(wrong.contains("is not that of the certificate"), "{wrong}");

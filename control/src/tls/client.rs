@@ -88,7 +88,12 @@ fn config(shown: &Shown) -> Result<ClientConfig, TrustError> {
         Some(cert) => {
             let key = shown.key.as_ref().unwrap_or(cert);
             let (cert, key) = (cert.to_string_lossy(), key.to_string_lossy());
-            let (chain, private) = trust::pair(&cert, &key)?;
+            let (chain, private) = trust::pair(&cert, &key).map_err(|e| match shown.key {
+                None if trust::certificates(&cert, "").is_ok() => {
+                    TrustError { hint: "name the file with its key with --key or MURPHY_KEY".into(), ..e }
+                }
+                _ => e,
+            })?;
             builder.with_client_auth_cert(chain, private).map_err(|e| trust::unusable(&cert, &key, &e))?
         }
     };

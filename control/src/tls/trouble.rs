@@ -62,7 +62,8 @@ fn theirs(at: &str, shown: &Shown, e: &CertificateError) -> Said {
     let its = format!("the certificate of {at}");
     let renew = "its files are read again when they change; or is this machine's clock wrong?";
     match e {
-        CertificateError::UnknownIssuer => match &shown.ca {
+        // Another authority of the same name is another one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => match &shown.ca {
             Some(file) => (
                 format!("{its} is not signed by the authority in {}", file.display()),
                 "give that agent's authority with --ca; if it should be this one, someone else may answer there"
@@ -137,7 +138,8 @@ fn ours(at: &str, shown: &Shown, alert: AlertDescription) -> Said {
     };
     let mine = format!("your certificate in {}", file.display());
     match alert {
-        Alert::UnknownCA => (
+        // The second: its authority is called as theirs, and is another.
+        Alert::UnknownCA | Alert::DecryptError => (
             format!("{at} does not know the authority of {mine}"),
             "use one that is signed by the authority of the agent's --tls-client-ca".to_owned(),
             "our authority is unknown",
@@ -156,7 +158,6 @@ fn ours(at: &str, shown: &Shown, alert: AlertDescription) -> Said {
         | Alert::BadCertificate
         | Alert::CertificateUnknown
         | Alert::CertificateRevoked
-        | Alert::DecryptError
         | Alert::AccessDenied => (
             format!("{at} refuses {mine} ({alert:?})"),
             "look at it: openssl x509 -text -in".to_owned(),
