@@ -65,7 +65,7 @@ fn mount(dir: &Path, generation: &str) {
     symlink(generation, dir.join("..next")).unwrap();
     std::fs::rename(dir.join("..next"), dir.join("..data")).unwrap();
     for name in ["tls.crt", "tls.key", "ca.crt"] {
-        if !dir.join(name).exists() {
+        if dir.join(name).symlink_metadata().is_err() {
             symlink(format!("..data/{name}"), dir.join(name)).unwrap();
         }
     }
