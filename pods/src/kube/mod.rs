@@ -4,12 +4,10 @@
 //! ```text
 //! config    who we are and where it is
 //! forward   ports of pods
-//! socket    WebSockets, by which ports are reached
 //! ```
 
 mod config;
 mod forward;
-mod socket;
 
 pub use config::ConfigError;
 pub use forward::{SocketDir, speaks_tls};
