@@ -92,7 +92,7 @@ pub(crate) fn prepare(
         }
         "dns" => {
             let names = Names::of(place.pid, &place.ns);
-            let rules = Rules::read(fault, order.seed, names.servers.first().copied()).map_err(refuse)?;
+            let rules = Rules::read(fault, order.seed, &names).map_err(refuse)?;
             needs_table(probe())?;
             needs(&probe().redirect, "dns")?;
             let part = part(order, place, keep, What::Redirect(0), Vec::new(), Filter::default());
