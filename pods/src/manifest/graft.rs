@@ -57,8 +57,8 @@ pub(super) fn ungraft(pod: &mut Node, status: &Status) {
     }
 }
 
-pub(super) const CONTAINERS: [&str; 2] = [parts::INIT, parts::SIDECAR];
-pub(super) const VOLUMES: [&str; 2] = [parts::STATE, parts::TOKEN];
+pub(super) const CONTAINERS: &[&str] = &[parts::INIT, parts::SIDECAR];
+pub(super) const VOLUMES: &[&str] = &[parts::STATE, parts::TOKEN, parts::TLS];
 
 /// Where ports of probes are that were changed, with what they were.
 pub(super) fn ports_of(pod: &Node, status: &Status) -> Vec<(tree::Path, String)> {

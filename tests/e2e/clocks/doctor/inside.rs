@@ -64,7 +64,7 @@ const IN_GROUPS: &str = "
 fn inside(engine: &Engine, name: &'static str, options: &[&str], user: Option<u32>) -> Someone {
     let mut someone = Someone::new(name, &[]);
     if let Some(user) = user {
-        someone = someone.as_user(user);
+        someone = someone.of_user(user);
     }
     let container = name.replace(' ', "-");
     let dir = someone.dir.path().display().to_string();

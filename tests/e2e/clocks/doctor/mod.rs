@@ -85,7 +85,7 @@ impl Someone {
         }
     }
 
-    fn as_user(self, user: u32) -> Someone {
+    fn of_user(self, user: u32) -> Someone {
         Someone { user: Some(user), ..self }
     }
 
@@ -211,7 +211,7 @@ fn what_doctor_says_is_what_happens() {
     let container: Vec<&str> = container.iter().map(String::as_str).collect();
     for someone in [
         Someone::new("root", &[]),
-        Someone::new("an ordinary user", &nobody).as_user(65534),
+        Someone::new("an ordinary user", &nobody).of_user(65534),
         Someone::new("root of a container", &container),
     ] {
         let sleep = program("sleep", &[]).unwrap();
