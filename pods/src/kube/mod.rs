@@ -206,6 +206,15 @@ impl Cluster {
         }
     }
 
+    /// Its version: 1 and 29 of 1.29.
+    pub async fn version(&self) -> Result<(u32, u32), KubeError> {
+        let said = self.get("/version").await?;
+        // Some providers have a sign behind their numbers: 29+.
+        let number =
+            |key: &str| said[key].as_str()?.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok();
+        number("major").zip(number("minor")).ok_or_else(|| KubeError::Answer("GET /version".to_owned()))
+    }
+
     /// A pod.
     pub async fn pod(&self, namespace: &str, name: &str) -> Result<Value, KubeError> {
         self.get(&format!("/api/v1/namespaces/{}/pods/{}", forward::encode(namespace), forward::encode(name)))

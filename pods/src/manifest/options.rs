@@ -12,7 +12,8 @@ pub const INJECT: &str = "murphy.dev/inject";
 pub const STATUS: &str = "murphy.dev/status";
 
 /// Annotations that there are, besides [`STATUS`].
-const KNOWN: [&str; 8] = ["inject", "mode", "inbound", "outbound", "proxies", "image", "uid", "token-secret"];
+const KNOWN: [&str; 9] =
+    ["inject", "mode", "inbound", "outbound", "proxies", "image", "uid", "token-secret", "sidecar"];
 
 /// How traffic gets to the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +23,16 @@ pub enum Mode {
     Redirect,
     /// It listens on ports of its own, and whoever wants to pass through it says so. Needs no capability anywhere.
     Explicit,
+}
+
+/// What kind of container the proxy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Beside {
+    /// A native sidecar: up before the others, over when they are. Since Kubernetes 1.29.
+    #[default]
+    Native,
+    /// A container like the others, for clusters before that: it begins when they do, and does not end with them.
+    Container,
 }
 
 /// What is asked for where no annotation says otherwise.
@@ -41,6 +52,8 @@ pub struct Defaults {
     pub outbound: String,
     /// The Secret whose key `token` opens the control API, which is served on TCP then.
     pub token_secret: Option<String>,
+    /// What kind of container the proxy is.
+    pub beside: Beside,
     /// Says what is wrong with a proxy of the explicit mode, as `--proxy` takes it: a sidecar that cannot read it would keep
     /// its pod from starting.
     pub proxy: fn(&str) -> Result<(), String>,
@@ -56,6 +69,7 @@ impl Default for Defaults {
             inbound: None,
             outbound: String::new(),
             token_secret: None,
+            beside: Beside::default(),
             proxy: |_| Ok(()),
         }
     }
@@ -72,6 +86,7 @@ pub struct Options {
     /// Proxies of the explicit mode, as `--proxy` takes them.
     pub(super) proxies: Vec<String>,
     pub(super) token_secret: Option<String>,
+    pub(super) beside: Beside,
 }
 
 /// Whether a pod, whose annotations and those of its owner are given, wants murphy; none: it does not say.
@@ -98,6 +113,15 @@ pub(super) fn read(annotations: &[Option<&Node>], defaults: &Defaults) -> Result
         Some("explicit") => Mode::Explicit,
         Some(other) => {
             return Err(Problem::new(format!("{PREFIX}mode is {other:?}")).hint("write redirect or explicit"));
+        }
+    };
+    let beside = match word("sidecar").as_deref() {
+        None => defaults.beside,
+        Some("native") => Beside::Native,
+        Some("container") => Beside::Container,
+        Some(other) => {
+            return Err(Problem::new(format!("{PREFIX}sidecar is {other:?}"))
+                .hint("write native, or container for clusters before Kubernetes 1.29"));
         }
     };
     let user = match word("uid") {
@@ -127,6 +151,7 @@ pub(super) fn read(annotations: &[Option<&Node>], defaults: &Defaults) -> Result
         outbound: word("outbound").unwrap_or_else(|| defaults.outbound.clone()),
         proxies,
         token_secret: word("token-secret").or_else(|| defaults.token_secret.clone()),
+        beside,
     })
 }
 

@@ -1,6 +1,6 @@
 //! What a pod gets: the container that installs the redirect, the proxy beside the application, and their volumes.
 
-use super::options::{Mode, Options};
+use super::options::{Beside, Mode, Options};
 use super::tree::Node;
 use crate::ways::{self, Ways};
 
@@ -16,17 +16,7 @@ pub(super) const TOKEN: &str = "murphy-token";
 const PLACE: &str = "/run/murphy";
 const TOKEN_PLACE: &str = "/run/murphy-token";
 
-/// The containers, in the order in which they start, before all others.
-pub(super) fn containers(options: &Options, ways: &Ways, probes: &[(u16, u16)]) -> Vec<Node> {
-    let mut all = Vec::new();
-    if options.mode == Mode::Redirect {
-        all.push(redirect(options, ways, probes));
-    }
-    all.push(sidecar(options, ways));
-    all
-}
-
-/// Their volumes.
+/// Volumes of the containers.
 pub(super) fn volumes(options: &Options) -> Vec<Node> {
     let memory = Node::map([("medium", Node::text("Memory")), ("sizeLimit", Node::text("16Mi"))]);
     let mut all = vec![Node::map([("name", Node::text(STATE)), ("emptyDir", memory)])];
@@ -47,7 +37,8 @@ fn ports(ways: &Ways) -> Vec<String> {
     args
 }
 
-fn redirect(options: &Options, ways: &Ways, probes: &[(u16, u16)]) -> Node {
+/// The container that installs the redirect, before all others.
+pub(super) fn redirect(options: &Options, ways: &Ways, probes: &[(u16, u16)]) -> Node {
     let mut args = vec!["sidecar".to_owned(), "init".to_owned(), format!("--uid={}", options.user)];
     args.extend(ports(ways));
     if !probes.is_empty() {
@@ -76,7 +67,8 @@ fn redirect(options: &Options, ways: &Ways, probes: &[(u16, u16)]) -> Node {
     ])
 }
 
-fn sidecar(options: &Options, ways: &Ways) -> Node {
+/// The proxy.
+pub(super) fn sidecar(options: &Options, ways: &Ways) -> Node {
     let mut args = vec!["sidecar".to_owned(), "run".to_owned()];
     if options.mode == Mode::Redirect {
         args.extend(ports(ways));
@@ -93,7 +85,7 @@ fn sidecar(options: &Options, ways: &Ways) -> Node {
     let env =
         |name: &str, value: String| Node::map([("name", Node::text(name)), ("value", Node::text(value))]);
     let ready = Node::words(["/murphy", "sidecar", "ready"]);
-    Node::map([
+    let mut all = vec![
         ("name", Node::text(SIDECAR)),
         ("image", Node::text(options.image.as_str())),
         ("args", Node::words(args)),
@@ -105,8 +97,6 @@ fn sidecar(options: &Options, ways: &Ways) -> Node {
             ]),
         ),
         ("resources", resources("128Mi")),
-        // Beside the application, and over when it is over: a native sidecar, since Kubernetes 1.29.
-        ("restartPolicy", Node::text("Always")),
         (
             "securityContext",
             Node::map([
@@ -129,7 +119,12 @@ fn sidecar(options: &Options, ways: &Ways) -> Node {
             ]),
         ),
         ("volumeMounts", Node::list(mounts)),
-    ])
+    ];
+    if options.beside == Beside::Native {
+        // Beside the application, and over when it is over.
+        all.insert(5, ("restartPolicy", Node::text("Always")));
+    }
+    Node::map(all)
 }
 
 fn resources(memory: &str) -> Node {
