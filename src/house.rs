@@ -135,10 +135,9 @@ pub fn token(file: &Path) -> Result<control::Token, Failure> {
         )
     })?;
     control::Token::parse(text.trim()).map_err(|e| {
-        Failure::usage(
-            format!("the token in {} cannot be used: {e}", file.display()),
-            "make one with: openssl rand -hex 32",
-        )
+        let text = e.to_string();
+        let (why, hint) = text.split_once("; ").unwrap_or((&text, "make one with: openssl rand -hex 32"));
+        Failure::usage(format!("the token in {} cannot be used: {why}", file.display()), hint)
     })
 }
 

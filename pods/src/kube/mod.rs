@@ -34,6 +34,8 @@ use tokio_rustls::TlsConnector;
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A patch that adds to lists what they have not.
+const MERGE: &str = "application/strategic-merge-patch+json";
 /// No list here is that long.
 const LARGEST: usize = 64 << 20;
 
@@ -225,8 +227,14 @@ impl Cluster {
     pub async fn attach(&self, namespace: &str, pod: &str, container: &Value) -> Result<(), KubeError> {
         let (namespace, pod) = (forward::encode(namespace), forward::encode(pod));
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/ephemeralcontainers");
-        let patch = serde_json::json!({"spec": {"ephemeralContainers": [container]}});
-        self.patch(&path, "application/strategic-merge-patch+json", &patch).await.map(drop)
+        let whole = serde_json::json!({"ephemeralContainers": [container]});
+        let patch = serde_json::json!({"spec": whole});
+        let answer = self.patch(&path, MERGE, &patch).await?;
+        if answer["kind"] == "EphemeralContainers" {
+            // Before 1.22 that list is an object of its own, and of the patch nothing was in it.
+            self.patch(&path, MERGE, &whole).await?;
+        }
+        Ok(())
     }
 
     /// Tells the API server whom it shall believe to be the webhooks of a configuration; whether that was news to it.

@@ -109,7 +109,15 @@ pub(super) fn sidecar(options: &Options, ways: &Ways) -> Node {
                 ("seccompProfile", Node::map([("type", Node::text("RuntimeDefault"))])),
             ]),
         ),
-        (
+    ];
+    if options.beside == Beside::Native {
+        // Beside the application, and over when it is over.
+        all.insert(5, ("restartPolicy", Node::text("Always")));
+    }
+    // Others start when it is up, or are reached through it. Beside them with a redirect it would only keep the pod from being
+    // ready after it was started anew: on old kubelets for more than a minute.
+    if options.beside == Beside::Native || options.mode == Mode::Explicit {
+        all.push((
             "startupProbe",
             Node::map([
                 ("exec", Node::map([("command", ready)])),
@@ -117,13 +125,9 @@ pub(super) fn sidecar(options: &Options, ways: &Ways) -> Node {
                 ("periodSeconds", Node::plain(1)),
                 ("timeoutSeconds", Node::plain(5)),
             ]),
-        ),
-        ("volumeMounts", Node::list(mounts)),
-    ];
-    if options.beside == Beside::Native {
-        // Beside the application, and over when it is over.
-        all.insert(5, ("restartPolicy", Node::text("Always")));
+        ));
     }
+    all.push(("volumeMounts", Node::list(mounts)));
     Node::map(all)
 }
 

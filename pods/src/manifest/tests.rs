@@ -48,7 +48,7 @@ fn before_native_sidecars_it_is_a_container_after_the_others() {
             once.find("- name: murphy\n").or(once.find("- name: murphy\r")),
         );
         assert!(once.find("- name: murphy-redirect").unwrap() < web && web < murphy.unwrap(), "{once}");
-        assert!(!once.contains("restartPolicy") && once.contains("startupProbe"), "{once}");
+        assert!(!once.contains("restartPolicy") && !once.contains("startupProbe"), "{once}");
         assert_eq!(once.ends_with('\n'), source.ends_with('\n'));
         assert_eq!(inject(&once, &container).text, once, "twice is once");
         assert_eq!(uninject(&once).text, source, "{once}");

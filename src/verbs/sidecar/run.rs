@@ -98,8 +98,11 @@ fn token_of(name: &str) -> Result<control::Token, Failure> {
     let hint = "it is the key `token` of a Secret, made with: openssl rand -hex 32";
     let text =
         std::env::var(name).map_err(|_| Failure::usage(format!("the variable {name} is not set"), hint))?;
-    control::Token::parse(&text)
-        .map_err(|e| Failure::usage(format!("the token in {name} cannot be used: {e}"), hint))
+    control::Token::parse(&text).map_err(|e| {
+        let text = e.to_string();
+        let why = text.split_once("; ").map_or(&*text, |(why, _)| why);
+        Failure::usage(format!("the token in {name} cannot be used: {why}"), hint)
+    })
 }
 
 /// Says that we live, as long as we do.

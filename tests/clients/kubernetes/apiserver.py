@@ -142,7 +142,12 @@ async def serve(reader, writer):
             return await forward(reader, writer, headers, int(query["ports"][0]), state["ports"].get(name, 1))
         if part == "ephemeralcontainers" and method == "PATCH":
             assert headers["content-type"] == "application/strategic-merge-patch+json", headers
-            more = json.loads(body)["spec"]["ephemeralContainers"]
+            patch = json.loads(body)
+            if state.get("old"):
+                # Before 1.22 the list is an object of its own, and what such an object has not is dropped.
+                more = patch.get("ephemeralContainers", [])
+            else:
+                more = patch["spec"]["ephemeralContainers"]
             pod["spec"].setdefault("ephemeralContainers", []).extend(more)
             statuses = pod["status"].setdefault("ephemeralContainerStatuses", [])
             for container in more:
@@ -150,7 +155,8 @@ async def serve(reader, writer):
                 waiting = {"waiting": {"reason": "ErrImagePull", "message": "not found"}}
                 statuses.append({"name": container["name"], "state": waiting if bad else {"running": {}}})
             store(state)
-            return await answer(writer, 200, pod)
+            kind = "EphemeralContainers" if state.get("old") else "Pod"
+            return await answer(writer, 200, {**pod, "kind": kind})
         if part is None and method == "GET":
             return await answer(writer, 200, pod)
         await answer(writer, 405, refusal(405, "not here"))

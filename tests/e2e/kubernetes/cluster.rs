@@ -32,7 +32,9 @@ impl Cluster {
     pub fn start() -> Option<Cluster> {
         let built = std::env::var_os("MURPHY_KUBERNETES").map(PathBuf::from).unwrap_or_default();
         let whole = built.join("servers/kubelet").exists() && built.join("images/murphy.tar").exists();
-        if !need("root", is_root()) || !need("MURPHY_KUBERNETES, where tests/kubernetes/cluster has built one", whole) {
+        if !need("root", is_root())
+            || !need("MURPHY_KUBERNETES, where tests/kubernetes/cluster has built one", whole)
+        {
             return None;
         }
         let home = TempDir::new();
@@ -45,7 +47,12 @@ impl Cluster {
             assert!(cluster.daemon.ended().is_none(), "{}", text_of(&cluster.home.path().join("log")));
             ready.exists()
         });
-        assert!(up, "{}\n{}", text_of(&cluster.home.path().join("log")), text_of(&cluster.place("log/kubelet")));
+        assert!(
+            up,
+            "{}\n{}",
+            text_of(&cluster.home.path().join("log")),
+            text_of(&cluster.place("log/kubelet"))
+        );
         cluster.door = cluster.open_door();
         Some(cluster)
     }
@@ -99,7 +106,14 @@ impl Cluster {
 
     /// A command on the node.
     pub fn on_node(&self, words: &[&str]) -> Finished {
-        Command::new(script()).arg("in").arg(self.place("")).args(words).stdin(Stdio::null()).output().unwrap().into()
+        Command::new(script())
+            .arg("in")
+            .arg(self.place(""))
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+            .into()
     }
 
     pub fn kubectl(&self, args: &[&str]) -> Finished {
@@ -110,7 +124,8 @@ impl Cluster {
     pub fn kubectl_in(&self, args: &[&str], input: &str) -> Finished {
         let mut command = Command::new(self.built.join("kubectl/usr/bin/kubectl"));
         command.arg("--kubeconfig").arg(self.config("admin")).args(args).env("HOME", self.home.path());
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // Who does not read is told enough.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap().into()
@@ -135,7 +150,8 @@ impl Cluster {
             !self.must(&["get", "pods", "-n", namespace, "-l", selector, "-o", "name"]).is_empty()
         });
         assert!(made, "{}", self.must(&["get", "events", "-n", namespace]));
-        let wait = ["wait", "--for=condition=Ready", "pod", "-n", namespace, "-l", selector, "--timeout=120s"];
+        let wait =
+            ["wait", "--for=condition=Ready", "pod", "-n", namespace, "-l", selector, "--timeout=120s"];
         let done = self.kubectl(&wait);
         assert_eq!(done.code, 0, "{}{}", done.err, self.must(&["describe", "pods", "-n", namespace]));
     }

@@ -4,7 +4,7 @@ use super::cluster::{Cluster, PATIENCE, manifest};
 use crate::ground::{Terminal, eventually};
 use std::time::{Duration, Instant};
 
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 /// Whom pods see when the node asks: its end of their bridge.
 const NODE: [&str; 2] = ["10.88.0.1", "fd88::1"];
 
@@ -24,8 +24,10 @@ fn shop(manifests: &str) -> Option<Cluster> {
 fn addresses(cluster: &Cluster, pod: &str) -> [String; 2] {
     let four = cluster.field("shop", &format!("pod/{pod}"), ".status.podIP");
     let pid = sidecar(cluster, pod);
-    let shown = cluster.on_node(&["nsenter", "-t", &pid, "-n", "ip", "-6", "-o", "address", "show", "scope", "global"]);
-    let six = shown.out.split_whitespace().skip_while(|w| *w != "inet6").nth(1).and_then(|a| a.split('/').next());
+    let shown = cluster
+        .on_node(&["nsenter", "-t", &pid, "-n", "ip", "-6", "-o", "address", "show", "scope", "global"]);
+    let six =
+        shown.out.split_whitespace().skip_while(|w| *w != "inet6").nth(1).and_then(|a| a.split('/').next());
     [four, six.unwrap_or_else(|| panic!("{shown:?}")).to_owned()]
 }
 
@@ -70,10 +72,25 @@ fn a_deployment_is_redirected_and_goes_direct_when_its_sidecar_dies() {
     let web = manifest("deploy/kubernetes/examples/redirect/shop.yaml").replace("replicas: 2", "replicas: 1");
     let Some(cluster) = shop(&web) else { return };
     cluster.ready("shop", "app=web");
-    let name = cluster.must(&["get", "pods", "-n", "shop", "-l", "app=web", "-o", "jsonpath={.items[0].metadata.name}"]);
+    let name = cluster.must(&[
+        "get",
+        "pods",
+        "-n",
+        "shop",
+        "-l",
+        "app=web",
+        "-o",
+        "jsonpath={.items[0].metadata.name}",
+    ]);
     let pod = addresses(&cluster, &name);
-    assert!(eventually(PATIENCE, || redirected(&cluster, &pod)), "{} {}", who(&cluster, &pod[0]), who(&cluster, &pod[1]));
-    let probe = cluster.field("shop", &format!("pod/{name}"), ".spec.containers[0].readinessProbe.httpGet.port");
+    assert!(
+        eventually(PATIENCE, || redirected(&cluster, &pod)),
+        "{} {}",
+        who(&cluster, &pod[0]),
+        who(&cluster, &pod[1])
+    );
+    let probe =
+        cluster.field("shop", &format!("pod/{name}"), ".spec.containers[0].readinessProbe.httpGet.port");
     assert_eq!(probe, "15300");
 
     // Faults, armed from outside with the token, in both directions; the kubelet's probes do not see them.
@@ -82,7 +99,8 @@ fn a_deployment_is_redirected_and_goes_direct_when_its_sidecar_dies() {
     std::fs::write(&token, TOKEN).unwrap();
     let murphy = |words: &[&str]| {
         let program = cluster.built("files/murphy/murphy");
-        let all = [&[program.as_str()], words, &["--socket", &door, "--token-file", token.to_str().unwrap()]].concat();
+        let all = [&[program.as_str()], words, &["--socket", &door, "--token-file", token.to_str().unwrap()]]
+            .concat();
         let done = cluster.on_node(&all);
         assert_eq!(done.code, 0, "{words:?}: {done:?}");
         done.out
@@ -92,7 +110,8 @@ fn a_deployment_is_redirected_and_goes_direct_when_its_sidecar_dies() {
     murphy(&["arm", "proxy:site", "abort", "status=503", "--for", "60s"]);
     let refused = |ip: &String| cluster.ask(&at(ip, 8080), "/who").starts_with("503");
     assert!(eventually(PATIENCE, || pod.iter().all(refused)));
-    let ready = || cluster.field("shop", &format!("pod/{name}"), ".status.conditions[?(@.type==\"Ready\")].status");
+    let ready =
+        || cluster.field("shop", &format!("pod/{name}"), ".status.conditions[?(@.type==\"Ready\")].status");
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(25) {
         assert_eq!(ready(), "True", "a probe met a fault");
@@ -106,7 +125,11 @@ fn a_deployment_is_redirected_and_goes_direct_when_its_sidecar_dies() {
 
     // Killed: direct. The kubelet starts it again: redirected.
     let restarts = || {
-        cluster.field("shop", &format!("pod/{name}"), ".status.containerStatuses[?(@.name==\"murphy\")].restartCount")
+        cluster.field(
+            "shop",
+            &format!("pod/{name}"),
+            ".status.containerStatuses[?(@.name==\"murphy\")].restartCount",
+        )
     };
     let mut gone = f64::INFINITY;
     for round in 1..=3 {
@@ -130,11 +153,22 @@ fn console_and_forwards(cluster: &Cluster, token: &str) {
     cluster.must(&["apply", "--validate=false", "-k", deploy]);
     let config = cluster.config("shopkeeper");
     let config = config.to_str().unwrap();
-    let words = ["tui", "--kube", "app=web", "--kubeconfig", config, "--namespace", "shop", "--token-file", token];
+    let words =
+        ["tui", "--kube", "app=web", "--kubeconfig", config, "--namespace", "shop", "--token-file", token];
     let mut console = Terminal::open(cluster.dir(), 140, 36, &words);
     console.see("proxy:site");
     drop(console);
-    let done = cluster.murphy(&["tui", "--kube", "app=web", "--kubeconfig", config, "--namespace", "default", "--token-file", token]);
+    let done = cluster.murphy(&[
+        "tui",
+        "--kube",
+        "app=web",
+        "--kubeconfig",
+        config,
+        "--namespace",
+        "default",
+        "--token-file",
+        token,
+    ]);
     assert!(done.code == 5 && done.err.contains("403"), "{done:?}");
 }
 
@@ -143,7 +177,10 @@ fn console_and_forwards(cluster: &Cluster, token: &str) {
 fn other_kinds_and_what_would_not_end() {
     let Some(cluster) = shop(&manifest("tests/kubernetes/kinds.yaml")) else { return };
     for name in ["alone", "ordered-0", "ordered-1"] {
-        assert!(eventually(PATIENCE, || cluster.kubectl(&["get", "-n", "shop", "pod", name]).code == 0), "{name}");
+        assert!(
+            eventually(PATIENCE, || cluster.kubectl(&["get", "-n", "shop", "pod", name]).code == 0),
+            "{name}"
+        );
         let ready = ["wait", "--for=condition=Ready", "-n", "shop", "--timeout=120s", &format!("pod/{name}")];
         assert_eq!(cluster.kubectl(&ready).code, 0, "{}", cluster.must(&["describe", "pods", "-n", "shop"]));
         let pod = addresses(&cluster, name);
@@ -169,7 +206,10 @@ fn without_capabilities_by_ports_of_its_own() {
     cluster.must(&["create", "namespace", namespace]);
     cluster.apply(namespace, &db);
     cluster.ready(namespace, "app=db");
-    cluster.apply(namespace, &cluster.with_sidecar(&manifest("deploy/kubernetes/examples/restricted/shop.yaml")));
+    cluster.apply(
+        namespace,
+        &cluster.with_sidecar(&manifest("deploy/kubernetes/examples/restricted/shop.yaml")),
+    );
     cluster.ready(namespace, "app=web");
     let service = cluster.field(namespace, "service/web", ".spec.clusterIP");
     assert!(eventually(PATIENCE, || cluster.ask(&at(&service, 80), "/who").trim() == "200 OK\n127.0.0.1"));

@@ -16,7 +16,8 @@ fn pod(name: &str, spec: &str) -> String {
 
 /// The names of a pod's containers: those before the application, and those beside it.
 fn containers(cluster: &Cluster, namespace: &str, pod: &str) -> String {
-    let names = |list: &str| cluster.field(namespace, &format!("pod/{pod}"), &format!(".spec.{list}[*].name"));
+    let names =
+        |list: &str| cluster.field(namespace, &format!("pod/{pod}"), &format!(".spec.{list}[*].name"));
     format!("{} | {}", names("initContainers"), names("containers"))
 }
 
@@ -42,17 +43,43 @@ fn pods_of_a_deployment_get_it_and_nothing_waits_for_it() {
         cluster.must(&["create", "namespace", namespace]);
     }
     cluster.must(&["label", "namespace", "shop", "murphy.dev/inject=enabled"]);
-    cluster.must(&["create", "secret", "generic", "murphy-token", "-n", "shop", "--from-literal=token=0123456789abcdef0123456789abcdef"]);
+    cluster.must(&[
+        "create",
+        "secret",
+        "generic",
+        "murphy-token",
+        "-n",
+        "shop",
+        "--from-literal=token=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    ]);
     let web = manifest("deploy/kubernetes/examples/redirect/shop.yaml");
     cluster.apply("shop", &(manifest("tests/kubernetes/db.yaml") + "---\n" + &web));
     cluster.ready("shop", "app=web");
-    let names = cluster.must(&["get", "pods", "-n", "shop", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}"]);
+    let names = cluster.must(&[
+        "get",
+        "pods",
+        "-n",
+        "shop",
+        "-l",
+        "app=web",
+        "-o",
+        "jsonpath={.items[*].metadata.name}",
+    ]);
     assert_eq!(names.split(' ').count(), 2, "{names}");
     for name in names.split(' ') {
         assert_eq!(containers(&cluster, "shop", name), WITH);
     }
     // Who does not ask does not get it, nor where the namespace does not.
-    let database = cluster.must(&["get", "pods", "-n", "shop", "-l", "app=db", "-o", "jsonpath={.items[0].metadata.name}"]);
+    let database = cluster.must(&[
+        "get",
+        "pods",
+        "-n",
+        "shop",
+        "-l",
+        "app=db",
+        "-o",
+        "jsonpath={.items[0].metadata.name}",
+    ]);
     assert_eq!(containers(&cluster, "shop", &database), " | db");
     cluster.apply("other", &pod("plain", ""));
     assert_eq!(containers(&cluster, "other", "plain"), " | web");
@@ -61,7 +88,8 @@ fn pods_of_a_deployment_get_it_and_nothing_waits_for_it() {
     assert!(done.err.contains("murphy is not injected") && done.err.contains("hostNetwork"), "{done:?}");
     assert_eq!(containers(&cluster, "shop", "host"), " | web");
     // A pod whose manifest has it already.
-    let asks = pod("twice", "").replace("spec:\n", "  annotations:\n    murphy.dev/inject: \"true\"\nspec:\n");
+    let asks =
+        pod("twice", "").replace("spec:\n", "  annotations:\n    murphy.dev/inject: \"true\"\nspec:\n");
     cluster.apply("shop", &cluster.with_sidecar(&asks));
     assert_eq!(containers(&cluster, "shop", "twice"), WITH);
 
@@ -88,7 +116,10 @@ fn asked_again_by_another_configuration(cluster: &Cluster) {
     let asked = eventually(PATIENCE, || {
         n += 1;
         let name = format!("again-{n}");
-        let done = cluster.kubectl_in(&["create", "-n", "shop", "--dry-run=server", "-o", "json", "-f", "-"], &pod(&name, ""));
+        let done = cluster.kubectl_in(
+            &["create", "-n", "shop", "--dry-run=server", "-o", "json", "-f", "-"],
+            &pod(&name, ""),
+        );
         let made: serde_json::Value = serde_json::from_str(&done.out).unwrap_or_default();
         let count = |list: &str| made["spec"][list].as_array().map_or(0, Vec::len);
         assert_eq!((count("initContainers"), count("containers")), (1, 2), "{}", made["spec"]);
@@ -101,7 +132,16 @@ fn asked_again_by_another_configuration(cluster: &Cluster) {
 /// The webhook is away: pods are made at once, without murphy. When it is there again, with a new authority, they get it.
 fn pods_start_without_it(cluster: &Cluster) {
     cluster.must(&["scale", "-n", "murphy", "deployment/murphy-webhook", "--replicas=0"]);
-    let gone = ["wait", "--for=delete", "pod", "-n", "murphy", "-l", "app.kubernetes.io/name=murphy-webhook", "--timeout=90s"];
+    let gone = [
+        "wait",
+        "--for=delete",
+        "pod",
+        "-n",
+        "murphy",
+        "-l",
+        "app.kubernetes.io/name=murphy-webhook",
+        "--timeout=90s",
+    ];
     cluster.must(&gone);
     let begun = Instant::now();
     cluster.apply("shop", &pod("without", ""));

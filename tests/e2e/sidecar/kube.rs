@@ -126,6 +126,18 @@ fn a_pod_that_runs_gets_it_attached() {
     let made = cluster.containers(0);
     let args: Vec<_> = made[0]["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(made.len() == 1 && args.contains(&"--owned") && args.contains(&"--for=30m"), "{made:?}");
+    // An API server from before 1.22 takes them in another shape.
+    let mut state: Value = serde_json::from_str(&std::fs::read_to_string(&cluster.state).unwrap()).unwrap();
+    for (old, count) in [(true, 1), (false, 0)] {
+        state["old"] = old.into();
+        state["pods"][1]["status"] = json!({"phase": "Running"});
+        state["pods"][1]["spec"]["ephemeralContainers"] = json!([]);
+        std::fs::write(&cluster.state, state.to_string()).unwrap();
+        if old {
+            assert_eq!(cluster.murphy(&["attach", "web-2"]).code, 0);
+        }
+        assert_eq!(cluster.containers(1).len(), count);
+    }
     for (args, want) in [
         (&["attach", "web-1"][..], "attached to web-1 already"),
         (&["attach", "web-2", "--image", "reg.example/missing"], "ErrImagePull"),
