@@ -143,6 +143,8 @@ async def serve(reader, writer):
         if part == "ephemeralcontainers" and method == "PATCH":
             assert headers["content-type"] == "application/strategic-merge-patch+json", headers
             patch = json.loads(body)
+            if state.get("old") == "refuses" and "ephemeralContainers" in patch:
+                return await answer(writer, 422, refusal(422, "securityContext: Forbidden: cannot be set"))
             if state.get("old"):
                 # Before 1.22 the list is an object of its own, and what such an object has not is dropped.
                 more = patch.get("ephemeralContainers", [])

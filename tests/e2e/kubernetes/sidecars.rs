@@ -119,8 +119,7 @@ fn a_deployment_is_redirected_and_goes_direct_when_its_sidecar_dies() {
     }
     let service = cluster.field("shop", "service/web", ".spec.clusterIP");
     assert!(cluster.ask(&at(&service, 80), "/who").starts_with("503"), "by its service");
-    murphy(&["halt"]);
-    murphy(&["halt", "--lift"]);
+    murphy(&["disarm", "--all"]);
     assert!(redirected(&cluster, &pod));
 
     // Killed: direct. The kubelet starts it again: redirected.

@@ -128,16 +128,21 @@ fn a_pod_that_runs_gets_it_attached() {
     assert!(made.len() == 1 && args.contains(&"--owned") && args.contains(&"--for=30m"), "{made:?}");
     // An API server from before 1.22 takes them in another shape.
     let mut state: Value = serde_json::from_str(&std::fs::read_to_string(&cluster.state).unwrap()).unwrap();
-    for (old, count) in [(true, 1), (false, 0)] {
-        state["old"] = old.into();
-        state["pods"][1]["status"] = json!({"phase": "Running"});
-        state["pods"][1]["spec"]["ephemeralContainers"] = json!([]);
+    let mut become_old = |old: Value| {
+        state["old"] = old;
         std::fs::write(&cluster.state, state.to_string()).unwrap();
-        if old {
-            assert_eq!(cluster.murphy(&["attach", "web-2"]).code, 0);
-        }
-        assert_eq!(cluster.containers(1).len(), count);
-    }
+    };
+    become_old("refuses".into());
+    let done = cluster.murphy(&["attach", "web-2"]);
+    assert!(
+        done.code == 5 && done.err.contains("since 1.23") && cluster.containers(1).is_empty(),
+        "{done:?}"
+    );
+    become_old(true.into());
+    let done = cluster.murphy(&["attach", "web-2"]);
+    assert!(done.code == 0 && cluster.containers(1).len() == 1, "{done:?}");
+    // As it was.
+    become_old(Value::Null);
     for (args, want) in [
         (&["attach", "web-1"][..], "attached to web-1 already"),
         (&["attach", "web-2", "--image", "reg.example/missing"], "ErrImagePull"),
