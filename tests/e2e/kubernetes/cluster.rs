@@ -18,6 +18,18 @@ pub struct Cluster {
     door: SocketAddr,
 }
 
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Told to end, it takes its control groups along.
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.daemon.id()),
+            nix::sys::signal::Signal::SIGTERM,
+        );
+        let daemon = &mut self.daemon;
+        eventually(Duration::from_secs(30), || daemon.ended().is_some());
+    }
+}
+
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubernetes/cluster")
 }
