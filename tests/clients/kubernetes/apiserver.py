@@ -139,6 +139,11 @@ async def serve(reader, writer):
         if pod is None:
             return await answer(writer, 404, refusal(404, f'pods "{name}" not found'))
         if part == "portforward":
+            # As a kubelet does: its routes say nothing of what they produce.
+            if headers.get("accept", "*/*") != "*/*":
+                return await answer(writer, 406, refusal(406, "406: Not Acceptable"))
+            if name in state.get("forbidden", []):
+                return await answer(writer, 403, refusal(403, f'pods "{name}" is forbidden: cannot create pods/portforward'))
             return await forward(reader, writer, headers, int(query["ports"][0]), state["ports"].get(name, 1))
         if part == "ephemeralcontainers" and method == "PATCH":
             assert headers["content-type"] == "application/strategic-merge-patch+json", headers

@@ -1,7 +1,8 @@
 //! Sidecars beside applications on a real kubelet: pods become ready, traffic leads through them, and goes direct when they die.
 
 use super::cluster::{Cluster, PATIENCE, manifest};
-use crate::ground::{Terminal, eventually};
+use crate::ground::{Daemon, Terminal, eventually, free_port};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -145,6 +146,12 @@ fn a_deployment_is_redirected_and_goes_direct_when_its_sidecar_dies() {
     console_and_forwards(&cluster, &token.to_string_lossy());
 }
 
+/// The pod of the only web server.
+fn pod_of(cluster: &Cluster) -> String {
+    let names = "jsonpath={.items[0].metadata.name}";
+    cluster.must(&["get", "pods", "-n", "shop", "-l", "app=web", "-o", names])
+}
+
 /// `murphy tui --kube` and kubectl's own way, as someone who may do no more than the Role says.
 fn console_and_forwards(cluster: &Cluster, token: &str) {
     let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/operators");
@@ -157,6 +164,16 @@ fn console_and_forwards(cluster: &Cluster, token: &str) {
     let mut console = Terminal::open(cluster.dir(), 140, 36, &words);
     console.see("proxy:site");
     drop(console);
+    // As every other verb reaches it.
+    let port = free_port();
+    let mut forward = Command::new(cluster.built("kubectl/usr/bin/kubectl"));
+    forward
+        .args(["--kubeconfig", config, "port-forward", "-n", "shop"])
+        .args([&pod_of(cluster), &format!("{port}:15090")]);
+    let _forward = Daemon::start(forward, &cluster.dir().join("forward"));
+    let socket = format!("http://127.0.0.1:{port}");
+    let list = || cluster.murphy(&["list", "--socket", &socket, "--token-file", token]);
+    assert!(eventually(PATIENCE, || list().out.contains("proxy:db")), "{:?}", list());
     let done = cluster.murphy(&[
         "tui",
         "--kube",

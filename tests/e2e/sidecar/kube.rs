@@ -54,7 +54,8 @@ fn cluster() -> Option<Cluster> {
     ];
     let state = dir.file(
         "state.json",
-        &json!({"token": "who-i-am", "pods": pods, "ports": {"web-1": control}}).to_string(),
+        &json!({"token": "who-i-am", "pods": pods, "ports": {"web-1": control}, "forbidden": ["db-1"]})
+            .to_string(),
     );
     let config = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: here\ncontexts: [{{name: here, context: {{cluster: here, user: me, namespace: shop}}}}, {{name: stranger, context: {{cluster: here, namespace: shop}}}}]\nclusters: [{{name: here, cluster: {{server: 'http://127.0.0.1:{api}'}}}}]\nusers: [{{name: me, user: {{token: who-i-am}}}}]\n"
@@ -93,6 +94,7 @@ fn the_console_finds_sidecars_by_their_labels() {
     for (args, want) in [
         (&["tui", "--kube", "app=none", "--token-file", &cluster.token][..], "no pod runs in namespace shop"),
         (&["tui", "--kube", "app=web"], "--token-file"),
+        (&["tui", "--kube", "app=db", "--token-file", &cluster.token], "403"),
         (&["tui", "--kube", "app=web", "--token-file", &cluster.token, "--context", "stranger"], "401"),
         (
             &["tui", "--kube", "app=web", "--token-file", &cluster.token, "--context", "nowhere"],
