@@ -8,6 +8,7 @@ mod proxy;
 pub mod requests;
 mod run;
 mod sidecar;
+mod tcp;
 
 pub use arm::{Arm, Mount};
 pub use ca::{Ca, CaAct};
@@ -19,6 +20,7 @@ pub use sidecar::{
     Attach, InCluster, Manifests, Ports, Sidecar, SidecarAct, SidecarInit, SidecarInject, SidecarRun,
     SidecarWebhook,
 };
+pub use tcp::{Callers, Shown};
 
 use proxy::proxy;
 
@@ -149,12 +151,12 @@ pub enum Verb {
 /// Which agent is meant.
 #[derive(Debug, Clone, Args)]
 pub struct Which {
-    /// The agent: a socket's path, unix:PATH or http://HOST:PORT [default: the user's own]
+    /// The agent: a socket's path, unix:PATH, http://HOST:PORT or https://HOST:PORT [default: the user's own]
     #[arg(long, env = "MURPHY_SOCKET", value_name = "AGENT", hide_env_values = true)]
     pub socket: Option<String>,
-    /// A file with the token for an agent reached over TCP
-    #[arg(long, env = "MURPHY_TOKEN_FILE", value_name = "FILE", hide_env_values = true, value_hint = ValueHint::FilePath)]
-    pub token_file: Option<PathBuf>,
+    /// What it is shown.
+    #[command(flatten)]
+    pub shown: Shown,
 }
 
 /// How to print.
@@ -207,12 +209,12 @@ pub struct Agent {
     /// The group whose members may arm and disarm
     #[arg(long)]
     pub group: Option<String>,
-    /// Listen on TCP too; beyond loopback only with --token-file
+    /// Listen on TCP too; beyond loopback only with a token or with certificates
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<std::net::SocketAddr>,
-    /// A file with the token that TCP callers must show (256 bits or more: openssl rand -hex 32)
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub token_file: Option<PathBuf>,
+    /// Whom it lets in there.
+    #[command(flatten)]
+    pub callers: Callers,
     /// A proxy to open at once: NAME=LISTEN,UPSTREAM[,http][,tls][,upstream-tls,roots=FILE], see `arm --tls`; or in front of
     /// a container's port: NAME=in-front-of:PROJECT/SERVICE:PORT[,http]
     #[arg(long, value_name = "PROXY", value_parser = proxy)]
@@ -267,7 +269,7 @@ pub struct Toxiproxy {
 /// `murphy tui`
 #[derive(Debug, Args)]
 pub struct Tui {
-    /// Agents to attach to: unix:PATH or http://HOST:PORT [default: the user's own; without one, one is started inside]
+    /// Agents to attach to: unix:PATH, http://HOST:PORT or https://HOST:PORT [default: the user's own; without one, one is started inside]
     #[arg(long, visible_alias = "socket", value_name = "AGENT")]
     pub attach: Vec<String>,
     /// Sidecars to attach to: those of the running pods that have these labels (app=web,tier=front), through the API server
@@ -276,9 +278,9 @@ pub struct Tui {
     /// Which cluster and namespace --kube means.
     #[command(flatten)]
     pub cluster: InCluster,
-    /// A file with the token for agents reached over TCP, or in pods
-    #[arg(long, env = "MURPHY_TOKEN_FILE", value_name = "FILE", hide_env_values = true, value_hint = ValueHint::FilePath)]
-    pub token_file: Option<PathBuf>,
+    /// What they are shown.
+    #[command(flatten)]
+    pub shown: Shown,
     /// Only look; halting stays possible
     #[arg(long)]
     pub read_only: bool,
@@ -348,12 +350,12 @@ pub struct Halt {
     /// Lift the halt: faults may be armed again
     #[arg(long)]
     pub lift: bool,
-    /// One agent: a socket's path, unix:PATH or http://HOST:PORT [default: every agent of this user]
+    /// One agent: a socket's path, unix:PATH, http://HOST:PORT or https://HOST:PORT [default: every agent of this user]
     #[arg(long, value_name = "AGENT")]
     pub socket: Option<String>,
-    /// A file with the token for an agent reached over TCP
-    #[arg(long, env = "MURPHY_TOKEN_FILE", value_name = "FILE", hide_env_values = true, value_hint = ValueHint::FilePath)]
-    pub token_file: Option<PathBuf>,
+    /// What it is shown.
+    #[command(flatten)]
+    pub shown: Shown,
     /// How to print.
     #[command(flatten)]
     pub output: Output,

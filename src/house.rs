@@ -6,7 +6,7 @@
 //!   run-4711/                 of a command in the foreground, as long as it lives; murphy.sock is in it
 //! ```
 
-use crate::cli::Which;
+use crate::cli::{Shown, Which};
 use crate::failure::{Failure, Outcome};
 use crate::service::EngineService;
 use control::{Client, Endpoint, Server, SocketOptions};
@@ -102,11 +102,11 @@ pub fn interrupt() -> Result<mpsc::Receiver<&'static str>, Failure> {
 
 /// A client of the agent that is meant.
 pub fn client(which: &Which) -> Result<Client, Failure> {
-    Ok(Client::new(endpoint(which.socket.as_deref(), which.token_file.as_deref())?))
+    Ok(Client::new(endpoint(which.socket.as_deref(), &which.shown)?))
 }
 
 /// The address of the agent that is meant: as given, else the user's own.
-pub fn endpoint(given: Option<&str>, token_file: Option<&Path>) -> Result<Endpoint, Failure> {
+pub fn endpoint(given: Option<&str>, shown: &Shown) -> Result<Endpoint, Failure> {
     let endpoint = match given {
         None => Endpoint::unix(default_socket()),
         // A bare path needs no scheme.
@@ -115,7 +115,7 @@ pub fn endpoint(given: Option<&str>, token_file: Option<&Path>) -> Result<Endpoi
             Failure::usage(e.to_string(), "see `murphy --help`")
         })?,
     };
-    Ok(endpoint.with_token(token_file.map(token).transpose()?))
+    crate::tcp::with(endpoint, shown)
 }
 
 /// The socket of `murphy agent` when nobody says otherwise.
@@ -124,21 +124,6 @@ pub fn default_socket() -> PathBuf {
         host::privilege::uid(),
         std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
     )
-}
-
-/// Reads a token.
-pub fn token(file: &Path) -> Result<control::Token, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|e| {
-        Failure::usage(
-            format!("cannot read the token in {}: {e}", file.display()),
-            "make one with: openssl rand -hex 32",
-        )
-    })?;
-    control::Token::parse(text.trim()).map_err(|e| {
-        let text = e.to_string();
-        let (why, hint) = text.split_once("; ").unwrap_or((&text, "make one with: openssl rand -hex 32"));
-        Failure::usage(format!("the token in {} cannot be used: {why}", file.display()), hint)
-    })
 }
 
 /// The socket of the user's own agent, as `MURPHY_SOCKET` says.

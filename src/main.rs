@@ -16,6 +16,7 @@ mod house;
 mod rights;
 mod service;
 mod shop;
+mod tcp;
 mod verbs;
 
 use std::process::ExitCode;

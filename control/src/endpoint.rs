@@ -1,17 +1,21 @@
-//! Where an agent is: `unix:/run/murphy/murphy.sock`, `http://127.0.0.1:7443`.
+//! Where an agent is: `unix:/run/murphy/murphy.sock`, `http://127.0.0.1:7443`, `https://edge-1:7443`.
 
+use crate::tls::ClientTls;
 use crate::token::Token;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
-/// The address of an agent, with the token to show there.
+/// The address of an agent, with what to show there.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     /// Where it is.
     pub place: Place,
     /// What to show, on TCP.
     pub token: Option<Token>,
+    /// Whom to believe over TLS, and which certificate to show. At `https://` without it, the system's roots and none.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 /// Where an agent listens.
@@ -21,11 +25,15 @@ pub enum Place {
     Unix(PathBuf),
     /// Host and port.
     Tcp(String, u16),
+    /// Host and port, over TLS.
+    Tls(String, u16),
 }
 
 /// Why a text is no endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not an agent's address: {why}; write unix:/path/to/murphy.sock or http://host:port")]
+#[error(
+    "{text:?} is not an agent's address: {why}; write unix:/path/to/murphy.sock, http://host:port or https://host:port"
+)]
 pub struct EndpointError {
     /// The text as given.
     pub text: String,
@@ -36,12 +44,18 @@ pub struct EndpointError {
 impl Endpoint {
     /// A unix socket.
     pub fn unix(path: impl Into<PathBuf>) -> Endpoint {
-        Endpoint { place: Place::Unix(path.into()), token: None }
+        Endpoint { place: Place::Unix(path.into()), token: None, tls: None }
     }
 
     /// The endpoint with a token.
     pub fn with_token(mut self, token: Option<Token>) -> Endpoint {
         self.token = token;
+        self
+    }
+
+    /// The endpoint with TLS, whatever it is reached by: a socket, too, may lead to an agent elsewhere.
+    pub fn with_tls(mut self, tls: Arc<ClientTls>) -> Endpoint {
+        self.tls = Some(tls);
         self
     }
 }
@@ -59,7 +73,9 @@ impl FromStr for Endpoint {
             Place::Unix(path.into())
         } else if text.starts_with(['/', '.']) {
             Place::Unix(text.into())
-        } else if let Some(rest) = text.strip_prefix("http://") {
+        } else if let Some((rest, secure)) = (text.strip_prefix("http://").map(|rest| (rest, false)))
+            .or_else(|| text.strip_prefix("https://").map(|rest| (rest, true)))
+        {
             let rest = rest.strip_suffix('/').unwrap_or(rest);
             let (host, port) = rest.rsplit_once(':').ok_or_else(|| error("the port is missing"))?;
             let port = port.parse().ok().filter(|p| *p > 0);
@@ -67,22 +83,26 @@ impl FromStr for Endpoint {
             if host.is_empty() || host.contains(['/', '@', '?']) {
                 return Err(error("that is not a host"));
             }
-            Place::Tcp(host.to_owned(), port.ok_or_else(|| error("that is not a port"))?)
-        } else if text.starts_with("https://") {
-            return Err(error("TLS comes in a later version"));
+            let port = port.ok_or_else(|| error("that is not a port"))?;
+            if secure { Place::Tls(host.to_owned(), port) } else { Place::Tcp(host.to_owned(), port) }
         } else {
-            return Err(error("it begins with neither unix: nor http://"));
+            return Err(error("it begins with none of unix:, http:// and https://"));
         };
-        Ok(Endpoint { place, token: None })
+        Ok(Endpoint { place, token: None, tls: None })
     }
+}
+
+/// Host and port as a URL has them.
+pub(crate) fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Unix(path) => f.pad(&format!("unix:{}", path.display())),
-            Place::Tcp(host, port) if host.contains(':') => f.pad(&format!("http://[{host}]:{port}")),
-            Place::Tcp(host, port) => f.pad(&format!("http://{host}:{port}")),
+            Place::Tcp(host, port) => f.pad(&format!("http://{}", authority(host, *port))),
+            Place::Tls(host, port) => f.pad(&format!("https://{}", authority(host, *port))),
         }
     }
 }
@@ -116,14 +136,16 @@ mod tests {
             ("./m.sock", "unix:./m.sock"),
             ("http://127.0.0.1:7443/", "http://127.0.0.1:7443"),
             ("http://[::1]:7443", "http://[::1]:7443"),
+            ("https://edge-1:7443/", "https://edge-1:7443"),
+            ("https://[::1]:7443", "https://[::1]:7443"),
         ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), want);
         }
         let why = |text: &str| text.parse::<Endpoint>().unwrap_err().why;
-        assert_eq!(why("https://edge-1:7443"), "TLS comes in a later version");
         assert_eq!(why("http://edge-1"), "the port is missing");
+        assert_eq!(why("https://edge-1"), "the port is missing");
         assert_eq!(why("http://edge-1:0"), "that is not a port");
-        assert_eq!(why("edge-1:7443"), "it begins with neither unix: nor http://");
+        assert_eq!(why("edge-1:7443"), "it begins with none of unix:, http:// and https://");
         assert_eq!(why("unix:"), "the path is missing");
     }
 

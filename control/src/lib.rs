@@ -6,7 +6,8 @@
 //!    └──── SSE ◀──────┘ Feed: events kept for those who come later, and live ones
 //! ```
 //! [`wire`] holds the types both ends share, [`routes`] the one table from which dispatch and the OpenAPI description
-//! are made. Who asks is known by the peer credentials of the unix socket or by a token, and decides the [`Role`].
+//! are made. Who asks is known by the peer credentials of the unix socket, by a certificate or by a token, and decides the
+//! [`Role`].
 #![forbid(unsafe_code)]
 
 pub mod client;
@@ -21,6 +22,7 @@ pub mod routes;
 mod schema;
 pub mod server;
 pub mod service;
+pub mod tls;
 pub mod token;
 pub mod toxiproxy;
 pub mod wire;

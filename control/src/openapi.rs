@@ -22,15 +22,21 @@ pub fn document() -> Value {
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "security": [{}, {"token": []}],
+        "security": [{}, {"token": []}, {"certificate": []}, {"certificate": [], "token": []}],
         "paths": paths,
         "components": {
             "schemas": schema::all(),
-            "securitySchemes": {"token": {
-                "type": "http",
-                "scheme": "bearer",
-                "description": "On TCP. On the unix socket the kernel says who calls.",
-            }},
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "On TCP. On the unix socket the kernel says who calls.",
+                },
+                "certificate": {
+                    "type": "mutualTLS",
+                    "description": "On TCP with TLS, where the agent asks for it. Its names give the role.",
+                },
+            },
         },
     })
 }

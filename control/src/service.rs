@@ -51,7 +51,7 @@ impl fmt::Display for Role {
 /// Who asks. Its text is what events and audit lines name: `sre (uid 1000)`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
-    /// A user's or a token's name.
+    /// A user's name, a token's, or that of a certificate: `ada (certificate)`.
     pub name: String,
     /// The user id, when the kernel said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -26,7 +26,7 @@ pub struct Failure {
 pub enum Code {
     /// 400: the request does not read.
     BadRequest,
-    /// 401: a token is needed, or is not known.
+    /// 401: a token or a certificate is needed, or is not known.
     Unauthorized,
     /// 403: not with this role, or not from there.
     Forbidden,

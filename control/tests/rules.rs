@@ -117,7 +117,7 @@ async fn tokens_decide_where_the_kernel_cannot() {
     let agent = Agent::with(tcp).await;
     let without = agent.tcp().status().await.unwrap_err();
     assert_eq!(without.code(), Some(Code::Unauthorized));
-    assert!(without.to_string().contains("MURPHY_TOKEN"), "{without}");
+    assert!(without.to_string().contains("MURPHY_TOKEN_FILE"), "{without}");
     let endpoint = agent.tcp().endpoint().clone();
     let wrong = Client::new(endpoint.clone().with_token(Some(Token::generate().unwrap())));
     assert_eq!(wrong.status().await.unwrap_err().code(), Some(Code::Unauthorized));
@@ -138,9 +138,9 @@ async fn beyond_loopback_only_with_a_token() {
         let tcp = TcpOptions::new(listen.parse().unwrap());
         let refused =
             Server::start(Options { socket: None, tcp: Some(tcp) }, memory.clone()).await.unwrap_err();
-        assert!(matches!(refused, StartError::NoToken { .. }));
+        assert!(matches!(refused, StartError::Unguarded { .. }));
         let text = refused.to_string();
-        assert!(text.contains("256 bits") && text.contains("TLS comes in a later version"), "{text}");
+        assert!(text.contains("256 bits") && text.contains("--tls-client-ca"), "{text}");
     }
 }
 

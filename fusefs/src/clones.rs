@@ -3,6 +3,7 @@
 //! by the original directory.
 
 use crate::mount::{MountId, Place, unescaped};
+use crate::sys::Attributes;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -17,16 +18,6 @@ struct Clone {
     root: PathBuf,
     /// What may be done on it.
     how: Attributes,
-}
-
-/// What a mount allows, and whether it follows another one.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Attributes {
-    pub(crate) read_only: bool,
-    pub(crate) no_suid: bool,
-    pub(crate) no_dev: bool,
-    pub(crate) no_exec: bool,
-    pub(crate) follows: bool,
 }
 
 /// Mounts that lie on each other in one place are taken one after the other; more than this are nobody's work.

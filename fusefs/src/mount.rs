@@ -1,8 +1,8 @@
 //! Mounts, through the kernel's own interface (fsopen(2) and what goes with it): made detached, attached where they are
 //! wanted, also in the mount namespace of a process, and taken away again.
 
-use crate::clones::Attributes;
 use crate::sys;
+use crate::sys::Attributes;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,

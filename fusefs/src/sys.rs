@@ -2,7 +2,6 @@
 //! of its own. All unsafe code of this crate is here.
 #![allow(unsafe_code)]
 
-use crate::clones::Attributes;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use std::cell::Cell;
@@ -133,6 +132,16 @@ pub(crate) fn umount_detach(path: &std::ffi::CStr) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// What a mount allows, and whether it follows another one.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    pub(crate) read_only: bool,
+    pub(crate) no_suid: bool,
+    pub(crate) no_dev: bool,
+    pub(crate) no_exec: bool,
+    pub(crate) follows: bool,
 }
 
 /// Sets what a mount that is attached nowhere allows, and whether it follows another one or none.

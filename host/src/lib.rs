@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+pub mod der;
 pub mod dirs;
 pub mod frames;
 pub mod lock;

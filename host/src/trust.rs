@@ -3,7 +3,7 @@
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::path::Path;
 use std::sync::Arc;
@@ -61,6 +61,30 @@ pub fn certificates(file: &str, what: &str) -> Result<Vec<CertificateDer<'static
         Ok(all) if all.is_empty() => Err(unreadable(file, what, &pem::Error::NoItemsFound)),
         Ok(all) => Ok(all),
         Err(e) => Err(unreadable(file, what, &e)),
+    }
+}
+
+/// A certificate with its chain, and its key. They may be in one file.
+pub fn pair(
+    cert: &str,
+    key: &str,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TrustError> {
+    let chain = certificates(cert, "the certificate")?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|e| unreadable(key, "the private key", &e))?;
+    Ok((chain, key))
+}
+
+/// Why a certificate and a key that were read cannot be used.
+pub fn unusable(cert: &str, key: &str, error: &rustls::Error) -> TrustError {
+    match error {
+        rustls::Error::InconsistentKeys(_) => TrustError::new(
+            format!("the key in {key} is not that of the certificate in {cert}"),
+            "give the two that belong together",
+        ),
+        e => TrustError::new(
+            format!("the certificate in {cert} with the key in {key} cannot be used: {e}"),
+            "give an ECDSA, Ed25519 or RSA key of at least 2048 bits, and its certificate first in the file",
+        ),
     }
 }
 

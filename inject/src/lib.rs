@@ -253,7 +253,8 @@ pub trait Injector: Send + Sync {
     /// Undoes one act, newest first, idempotently, and looks that it is undone. Never waits for the fault itself.
     fn recover<'a>(&'a self, act: &'a UndoRecord) -> BoxFuture<'a, Recovered>;
 
-    /// What an armed fault has done so far.
+    /// What an armed fault has done so far. Numbers of this moment only are named `…_now`: in the record of a fault that has
+    /// ended they stand as they were right before it was undone.
     fn evidence(&self, armed: &Armed) -> Evidence;
 
     /// The fault has ended and its evidence was read for the last time; what was kept for that may go.

@@ -435,6 +435,14 @@ impl<'de> Deserialize<'de> for Injection {
     }
 }
 
+/// A fault's id before what it is: only what it is where the id is no more than the fault's name.
+pub fn titled(id: &str, gap: &str, what: &str) -> String {
+    match what.strip_prefix(id) {
+        Some(rest) if rest.is_empty() || rest.starts_with(' ') => what.to_owned(),
+        _ => format!("{id}{gap}{what}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -463,5 +471,13 @@ mod tests {
         assert_eq!(fault.inject_at(Duration::from_secs(5)).span("delay"), Some(Duration::from_millis(50)));
         assert_eq!(fault.share_at(Duration::from_secs(60)), Share::Percent(Percent::new(50.0).unwrap()));
         assert!(fault.problems().is_empty());
+    }
+
+    #[test]
+    fn an_id_that_says_nothing_more_is_left_out() {
+        assert_eq!(titled("pause", ": ", "pause"), "pause");
+        assert_eq!(titled("latency", ": ", "latency 10ms"), "latency 10ms");
+        assert_eq!(titled("slow", ": ", "latency 10ms"), "slow: latency 10ms");
+        assert_eq!(titled("io", " ", "io_error EIO"), "io io_error EIO");
     }
 }

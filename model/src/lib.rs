@@ -29,7 +29,7 @@ pub use catalogue::{FaultDef, ParamDef};
 pub use connection::{ConnectionFault, ConnectionState, ConnectionView};
 pub use event::{Event, EventKind};
 pub use experiment::Experiment;
-pub use fault::{Fault, Injection};
+pub use fault::{Fault, Injection, titled};
 pub use histogram::Histogram;
 pub use matcher::Matcher;
 pub use operation::FileOperation;

@@ -23,6 +23,10 @@ pub struct Attach {
 /// The container for a pod, as the API server has it; and the ports that will lead through it.
 pub fn container(pod: &Value, asked: &Attach) -> Result<(Value, Ways), Problem> {
     let ways = manifest::ways_of(pod, &asked.defaults)?;
+    if asked.defaults.tls_secret.is_some() {
+        return Err(Problem::new("a container that is added to a pod that runs cannot mount a Secret")
+            .hint("give it a token with --token-secret, or give the pod murphy in its manifest"));
+    }
     let mut args = vec!["sidecar".to_owned(), "run".to_owned(), "--owned".to_owned()];
     args.push(format!("--uid={}", asked.defaults.user));
     for (flag, list) in [("inbound", &ways.inbound), ("outbound", &ways.outbound)] {
@@ -86,6 +90,11 @@ mod tests {
         assert_eq!(args, want);
         assert_eq!(ways.inbound.len(), 1);
         assert!(!made.to_string().contains("ports\""));
+        let secure = Attach {
+            defaults: Defaults { tls_secret: Some("t".into()), ..Defaults::default() },
+            ..asked.clone()
+        };
+        assert!(container(&pod, &secure).unwrap_err().to_string().contains("--token-secret"));
         pod["spec"]["hostNetwork"] = true.into();
         assert!(container(&pod, &asked).unwrap_err().to_string().contains("hostNetwork"));
         pod["spec"]["hostNetwork"] = false.into();

@@ -73,18 +73,15 @@ pub struct SidecarRun {
     /// The control socket's path [default: the user's own]
     #[arg(long, env = "MURPHY_SOCKET", value_name = "PATH", hide_env_values = true)]
     pub socket: Option<String>,
-    /// Serve the control API on TCP too; beyond loopback only with --token-file
+    /// Serve the control API on TCP too; beyond loopback only with a token or with certificates
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
     /// The same on that port of all addresses, of both families where there are both
-    #[arg(long, value_name = "PORT", conflicts_with = "listen", requires = "tokens")]
+    #[arg(long, value_name = "PORT", conflicts_with = "listen", requires = "callers")]
     pub control: Option<u16>,
-    /// A file with the token that TCP callers must show
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "tokens")]
-    pub token_file: Option<PathBuf>,
-    /// The name of a variable that holds the token
-    #[arg(long, value_name = "NAME", group = "tokens")]
-    pub token_env: Option<String>,
+    /// Whom it lets in there.
+    #[command(flatten)]
+    pub callers: super::Callers,
     /// Install the redirect too, as this process's own: its rules end with it. Needs CAP_NET_ADMIN, CAP_SETUID and
     /// CAP_SETGID at the start, and gives them up
     #[arg(long)]
@@ -121,7 +118,7 @@ pub struct Manifests {
   murphy.dev/mode: explicit                  no redirect and no capability; then
   murphy.dev/proxies: db=127.0.0.1:15432,db.shop.svc:5432; web=0.0.0.0:18080,127.0.0.1:8080,http
   murphy.dev/sidecar: container              for clusters before Kubernetes 1.29
-  murphy.dev/image, murphy.dev/uid, murphy.dev/token-secret
+  murphy.dev/image, murphy.dev/uid, murphy.dev/token-secret, murphy.dev/tls-secret, murphy.dev/roles
 Example: helm template shop | murphy sidecar inject -f - | kubectl apply -f -")]
 pub struct SidecarInject {
     /// The manifests.
@@ -156,6 +153,13 @@ pub struct Defaults {
     /// A Secret whose key `token` opens the control API, which is served on port 15090 then
     #[arg(long, value_name = "SECRET")]
     pub token_secret: Option<String>,
+    /// A Secret whose keys `tls.crt` and `tls.key` are the certificate of that API, and whose `ca.crt` is the authority of those
+    /// whose certificates open it
+    #[arg(long, value_name = "SECRET")]
+    pub tls_secret: Option<String>,
+    /// What the bearers of those certificates may do, by the names in them: ada=admin,ci=viewer [default: all are operators]
+    #[arg(long, value_name = "NAME=ROLE,…")]
+    pub roles: Option<String>,
 }
 
 /// `murphy sidecar webhook`
@@ -264,6 +268,9 @@ impl From<Defaults> for pods::manifest::Defaults {
             inbound: d.inbound,
             outbound: d.outbound,
             token_secret: d.token_secret,
+            tls_secret: d.tls_secret,
+            roles: d.roles,
+            role: |text| text.parse::<control::tls::RoleRule>().map(drop).map_err(|e| e.to_string()),
             proxy: |text| proxy(text).map(drop),
             ..pods::manifest::Defaults::default()
         }

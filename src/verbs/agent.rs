@@ -1,12 +1,11 @@
 use super::{print, toxiproxy};
 use crate::cli::Agent;
 use crate::failure::{Failure, Outcome};
-use crate::house::{House, Opening, default_socket, interrupt, token};
+use crate::house::{House, Opening, default_socket, interrupt};
 use crate::service::EngineService;
+use crate::tcp;
 use control::toxiproxy::Options;
-use control::{Role, TcpOptions};
 use model::{Target, TargetSpec};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,8 @@ use std::time::Duration;
 /// `murphy agent`: serves until it is interrupted, then takes everything back.
 pub async fn agent(args: Agent) -> Outcome {
     let mut stop = interrupt()?;
-    let tcp = tcp(args.listen, args.token_file.as_deref().map(token).transpose()?);
+    let tcp = tcp::listener(args.listen, args.callers)?;
+    let scheme = tcp::scheme(tcp.as_ref());
     let socket = match args.socket.as_deref().map(|s| s.strip_prefix("unix:").unwrap_or(s)) {
         None => default_socket(),
         Some(text) if text.starts_with("http") => {
@@ -51,7 +51,7 @@ pub async fn agent(args: Agent) -> Outcome {
     };
     print(&format!("murphy agent on unix:{}\n", house.socket.display()))?;
     if let Some(address) = house.address() {
-        print(&format!("murphy agent on http://{address}\n"))?;
+        print(&format!("murphy agent on {scheme}://{address}\n"))?;
     }
     if let Some(door) = &door {
         print(&format!("murphy toxiproxy on http://{}\n", door.address()))?;
@@ -70,17 +70,6 @@ pub async fn agent(args: Agent) -> Outcome {
         door.close().await;
     }
     house.close().await
-}
-
-/// TCP as it is asked for: whoever shows the token is an operator.
-pub fn tcp(listen: Option<SocketAddr>, token: Option<control::Token>) -> Option<TcpOptions> {
-    let mut tcp = TcpOptions::new(listen?);
-    tcp.grants.extend(token.map(|token| control::server::Grant {
-        name: "token".into(),
-        token,
-        role: Role::Operator,
-    }));
-    Some(tcp)
 }
 
 /// Halts while a file exists: a lever that needs no murphy at hand.

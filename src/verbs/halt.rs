@@ -8,7 +8,7 @@ use control::{Client, ClientError, Endpoint};
 /// (`run`, `arm`, `demo`). Everyone is tried, also when one does not answer.
 pub async fn halt(args: Halt) -> Outcome {
     let clients = match args.socket {
-        Some(_) => vec![Client::new(house::endpoint(args.socket.as_deref(), args.token_file.as_deref())?)],
+        Some(_) => vec![Client::new(house::endpoint(args.socket.as_deref(), &args.shown)?)],
         None => house::sockets().into_iter().map(|path| Client::new(Endpoint::unix(path))).collect(),
     };
     let mut answers = Vec::new();

@@ -3,10 +3,11 @@
 use super::tui::console;
 use crate::cli::{InCluster, Tui};
 use crate::failure::{Failure, Outcome};
-use crate::house::token;
+use crate::tcp;
 use control::Endpoint;
-use pods::kube::{Cluster, SocketDir};
+use pods::kube::{Cluster, SocketDir, speaks_tls};
 use pods::ways;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// More pods than these are too many for one console.
@@ -38,15 +39,18 @@ pub fn cluster(which: &InCluster) -> Result<(Arc<Cluster>, String), Failure> {
 /// The console on the sidecars of the pods with these labels.
 pub async fn console_of_pods(args: &Tui, selector: &str) -> Outcome {
     let (cluster, namespace) = cluster(&args.cluster)?;
-    let Some(file) = &args.token_file else {
+    let shown = &args.shown;
+    if shown.token_file.is_none() && shown.cert.is_none() {
         return Err(Failure::usage(
-            "sidecars ask for a token, and none is given",
-            "name a file with --token-file; it is what the Secret of murphy.dev/token-secret holds",
+            "sidecars ask for a token or a certificate, and none is given",
+            "give what the Secret of murphy.dev/token-secret holds with --token-file, or for murphy.dev/tls-secret --ca, --cert and --key",
         ));
-    };
-    let token = token(file)?;
+    }
+    let token = shown.token_file.as_deref().map(tcp::token).transpose()?;
+    let tls = tcp::tls(shown)?;
     let pods = cluster.running_pods(&namespace, selector).await.map_err(|e| failure(&e))?;
-    let names: Vec<&str> = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str()).collect();
+    let named = |pod: &Value| Some((pod["metadata"]["name"].as_str()?.to_owned(), speaks_tls(pod)));
+    let names: Vec<(String, bool)> = pods.iter().filter_map(named).collect();
     if names.is_empty() {
         return Err(Failure::cannot(
             format!("no pod runs in namespace {namespace} with the labels {selector}"),
@@ -60,7 +64,7 @@ pub async fn console_of_pods(args: &Tui, selector: &str) -> Outcome {
         ));
     }
     // Who may not is told so here, and not by a console that shows no more than that the agents are not reached.
-    if let Some(first) = names.first() {
+    if let Some((first, _)) = names.first() {
         cluster.may_forward(&namespace, first, ways::CONTROL).await.map_err(|e| failure(&e))?;
     }
     let cannot = |e: std::io::Error| {
@@ -68,13 +72,13 @@ pub async fn console_of_pods(args: &Tui, selector: &str) -> Outcome {
     };
     let dir = SocketDir::new().map_err(cannot)?;
     let mut ends = Vec::new();
-    for name in names {
-        let (listener, path) = dir.listen(name).map_err(cannot)?;
+    for (name, secure) in names {
+        let (listener, path) = dir.listen(&name).map_err(cannot)?;
         // What goes wrong shows on the console: the agent is not reached.
-        let serving =
-            cluster.clone().serve_port(listener, namespace.clone(), name.to_owned(), ways::CONTROL, |_| {});
+        let serving = cluster.clone().serve_port(listener, namespace.clone(), name, ways::CONTROL, |_| {});
         tokio::spawn(serving);
-        ends.push(Endpoint::unix(path).with_token(Some(token.clone())));
+        let end = Endpoint::unix(path).with_token(token.clone());
+        ends.push(if secure { end.with_tls(tls.clone()) } else { end });
     }
     console(&args.look, ends, args.read_only).await
 }

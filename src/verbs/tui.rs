@@ -7,9 +7,9 @@ use model::{Target, TargetSpec};
 
 /// `murphy tui`: the console on the agents that are named, on the user's own, or on one inside.
 pub async fn tui(args: cli::Tui) -> Outcome {
-    let token = args.token_file.as_deref();
     if !args.attach.is_empty() {
-        let ends = args.attach.iter().map(|a| endpoint(Some(a), token)).collect::<Result<Vec<_>, _>>()?;
+        let ends =
+            args.attach.iter().map(|a| endpoint(Some(a), &args.shown)).collect::<Result<Vec<_>, _>>()?;
         return console(&args.look, ends, args.read_only).await;
     }
     let own = Endpoint::unix(own_socket());

@@ -25,6 +25,7 @@ mod programs;
 mod redis;
 mod requests;
 mod run;
+mod secure;
 mod sidecar;
 mod tls;
 mod told;

@@ -1,6 +1,6 @@
 //! `murphy run`: every verdict with its exit code, on real servers.
 
-use crate::ground::{Finished, Nginx, TempDir, free_port, murphy, murphy_in};
+use crate::ground::{Finished, Nginx, TempDir, free_port, is_root, murphy, murphy_in, need};
 use std::path::Path;
 use std::time::Duration;
 
@@ -210,6 +210,49 @@ fn a_confirmation_is_asked_for() {
     assert!(asked.err.contains("--confirm careful"), "{asked:?}");
     let wrong = murphy(dir.path(), &["run", file.to_str().unwrap(), "--confirm", "carefull"]);
     assert_eq!(wrong.code, 2, "{wrong:?}");
+}
+
+/// Nothing of murphy's is in the way of its requests: only loads and probes see what a process that stands still is worth.
+#[test]
+fn without_a_proxy_it_is_judged_by_what_loads_and_probes_see() {
+    let Some(nginx) = Nginx::start() else { return };
+    let mut sleepers = ["600", "601"].map(|s| std::process::Command::new("sleep").arg(s).spawn().unwrap());
+    let [paused, skewed] = [0, 1].map(|n: usize| sleepers[n].id());
+    let clock = if need("root, to change other programs' clocks", is_root()) {
+        "      - {target: skewed, for: 3s, inject: {clock: {offset: -1h}}}\n"
+    } else {
+        ""
+    };
+    let dir = TempDir::new();
+    let run = |safety: &str| {
+        let yaml = format!(
+            "murphy: 1\nname: t\ntargets: {{paused: {{process: {{pid: {paused}}}}}, skewed: {{process: {{pid: {skewed}}}}}}}\n\
+             steady_state:\n  window: 1s\n  baseline: 3s\n  cooldown: 3s\n  metrics:\n{OK}\n\
+             \x20   home: {{from: {{http: {{url: 'http://127.0.0.1:{0}/', every: 200ms}}}}, expect: '== 1'}}\n\
+             load:\n  users: {{http: {{url: 'http://127.0.0.1:{0}/', timeout: 2s}}, rate: 50/s}}\n{safety}\n\
+             stages:\n  - faults:\n      - {{target: paused, for: 3s, inject: {{pause: }}}}\n{clock}",
+            nginx.port,
+        );
+        let file = dir.file("t.yaml", &yaml);
+        let reports = if safety.is_empty() { "held" } else { "guarded" };
+        let done = murphy(dir.path(), &["run", file.to_str().unwrap(), "--report", reports]);
+        (done, result(&dir.path().join(reports)).unwrap_or_default())
+    };
+    let (done, held) = run("");
+    let (guarded, aborted) = run("safety: {abort_if: [{metric: ok, is: '<= 100%', for: 1s}]}");
+    for sleeper in &mut sleepers {
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+    }
+    assert_eq!((done.code, &held["verdict"]), (0, &"held".into()), "{done:?}");
+    for metric in held["metrics"].as_array().unwrap() {
+        assert!(metric["windows"].as_array().unwrap().len() >= 6, "{metric}");
+    }
+    // What was on, not what is left of it when it is over.
+    let measured = |n: usize| &held["faults"][n]["evidence"]["measured"];
+    assert_eq!(measured(0)["stopped_now"], 1.0, "{held}");
+    assert!(clock.is_empty() || measured(1)["skew_ms"] == -3_600_000.0, "{held}");
+    assert_eq!((guarded.code, &aborted["verdict"]), (4, &"aborted".into()), "{guarded:?}");
 }
 
 /// A target that was open before a run stays open after it, so that nothing but the run itself ends its faults.

@@ -38,10 +38,12 @@ pub fn tell(event: &Event) -> Option<Told> {
         EventKind::TargetClosed { target } => ("target", Plain, format!("{target} closed")),
         EventKind::Armed { id, fault, by } => {
             let lasts = fault.lasts.map(|l| format!(" for {l}")).unwrap_or_default();
-            ("arm", Armed, format!("{id} {} on {}{lasts}  by {by}", fault.describe(), fault.target))
+            let what = model::titled(id, " ", &fault.describe());
+            ("arm", Armed, format!("{what} on {}{lasts}  by {by}", fault.target))
         }
         EventKind::Adjusted { id, fault, by } => {
-            ("adjust", Armed, format!("{id} {} on {}  by {by}", fault.describe(), fault.target))
+            let what = model::titled(id, " ", &fault.describe());
+            ("adjust", Armed, format!("{what} on {}  by {by}", fault.target))
         }
         EventKind::ArmFailed { id, target, why } => ("refused", Bad, format!("{id} on {target}: {why}")),
         EventKind::Recovered { id, target, why, evidence } => {

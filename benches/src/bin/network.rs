@@ -9,11 +9,13 @@
 
 use host::Netns;
 use murphy_benches::process::pressure;
+use nix::sys::socket::sockopt::ReceiveTimestampns;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, SystemTimeError, UNIX_EPOCH};
 
 const A: &str = "10.86.0.1";
 const B: &str = "10.86.0.2";
@@ -133,24 +135,39 @@ impl Bench {
     fn delays(&self, engines: &[String]) -> io::Result<()> {
         println!(
             "\none way, 300 packets each; without a fault {:.3} ms, on lo {:.3} ms\n",
-            median(&self.one_way("", 300)?),
-            median(&self.one_way("lo", 300)?)
+            median(&of(&self.one_way("", 300)?, Seen::read)),
+            median(&of(&self.one_way("lo", 300)?, Seen::read))
         );
-        println!("| engine | direction | asked ms | median error ms | p99 error ms | lost | pressure |");
-        println!("|---|---|---|---|---|---|---|");
+        println!(
+            "Error: when the receiver's kernel had the packet; and when the receiver, which sleeps, had it.\n"
+        );
+        println!(
+            "| engine | direction | asked ms | median error ms | p99 error ms | median read ms | p99 read ms | lost | pressure |"
+        );
+        println!("|---|---|---|---|---|---|---|---|---|");
         for (engine, direction) in Self::cases(engines) {
             for asked in [1_u32, 10, 100] {
                 let fault = format!("net_delay delay={asked}ms");
                 let on = self.arm(engine, direction, &fault, &format!("delay {asked}ms"))?;
-                let mut late = self.one_way(direction, 300)?;
+                let seen = self.one_way(direction, 300)?;
                 self.end(on);
-                late.sort_by(f64::total_cmp);
-                let error = |q: f64| late[((late.len() - 1) as f64 * q) as usize] - f64::from(asked);
+                let error = |which: fn(&Seen) -> f64, q: f64| {
+                    let mut late = of(&seen, which);
+                    late.sort_by(f64::total_cmp);
+                    late[((late.len() - 1) as f64 * q) as usize] - f64::from(asked)
+                };
+                // What is held behind the receiver's own interface had its stamp before it was held.
+                let came = |q: f64| match error(Seen::came, q) {
+                    early if early < -0.5 => "-".to_owned(),
+                    error => format!("{error:+.3}"),
+                };
                 println!(
-                    "| {engine} | {direction} | {asked} | {:+.3} | {:+.3} | {} | {} |",
-                    error(0.5),
-                    error(0.99),
-                    300 - late.len(),
+                    "| {engine} | {direction} | {asked} | {} | {} | {:+.3} | {:+.3} | {} | {} |",
+                    came(0.5),
+                    came(0.99),
+                    error(Seen::read, 0.5),
+                    error(Seen::read, 0.99),
+                    300 - seen.len(),
                     calm()
                 );
             }
@@ -225,15 +242,26 @@ impl Bench {
         Ok(())
     }
 
-    /// Times of packets from the first host to the second, in milliseconds.
-    fn one_way(&self, direction: &str, n: usize) -> io::Result<Vec<f64>> {
+    /// Times of packets from the first host to the second.
+    fn one_way(&self, direction: &str, n: usize) -> io::Result<Vec<Seen>> {
         let (sender, receiver) = self.sockets(direction)?;
+        setsockopt(&receiver, ReceiveTimestampns, &true)?;
         let mut out = Vec::new();
         for _ in 0..n {
-            sender.send(&now().to_be_bytes())?;
-            let mut buffer = [0; 8];
-            if receiver.recv(&mut buffer).is_ok() {
-                out.push((now() - u64::from_be_bytes(buffer)) as f64 / 1e6);
+            let sent = SystemTime::now();
+            sender.send(&[0; 8])?;
+            let mut space = nix::cmsg_space!(nix::sys::time::TimeSpec);
+            let mut bytes = [0; 8];
+            let mut into = [io::IoSliceMut::new(&mut bytes)];
+            let fd = receiver.as_raw_fd();
+            if let Ok(got) = recvmsg::<()>(fd, &mut into, Some(&mut space), MsgFlags::empty()) {
+                let read = milliseconds(sent.elapsed());
+                let stamp = got.cmsgs()?.find_map(|c| match c {
+                    ControlMessageOwned::ScmTimestampns(at) => Some(UNIX_EPOCH + Duration::from(at)),
+                    _ => None,
+                });
+                let came = stamp.map_or(f64::NAN, |at| milliseconds(at.duration_since(sent)));
+                out.push(Seen { came, read });
             }
             std::thread::sleep(Duration::from_micros(300));
         }
@@ -417,9 +445,31 @@ impl Pair {
     }
 }
 
-fn now() -> u64 {
-    static BEGAN: OnceLock<Instant> = OnceLock::new();
-    BEGAN.get_or_init(Instant::now).elapsed().as_nanos() as u64
+/// How long a packet was on its way, in milliseconds.
+struct Seen {
+    /// Until the receiver's kernel had it.
+    came: f64,
+    /// Until the receiver had it, which had to be woken.
+    read: f64,
+}
+
+impl Seen {
+    fn came(&self) -> f64 {
+        self.came
+    }
+
+    fn read(&self) -> f64 {
+        self.read
+    }
+}
+
+fn of(seen: &[Seen], which: fn(&Seen) -> f64) -> Vec<f64> {
+    seen.iter().map(which).collect()
+}
+
+/// A clock that is set back meanwhile gives nonsense, which is seen.
+fn milliseconds(span: Result<Duration, SystemTimeError>) -> f64 {
+    span.map_or_else(|e| -e.duration().as_secs_f64(), |span| span.as_secs_f64()) * 1e3
 }
 
 fn median(values: &[f64]) -> f64 {

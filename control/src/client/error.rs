@@ -40,6 +40,16 @@ pub enum ClientError {
         /// What the system said.
         why: String,
     },
+    /// TLS with it does not come about: who answers is not believed, or does not believe us.
+    #[error("{what}; {hint}")]
+    Tls {
+        /// What is wrong, and with whose certificate.
+        what: String,
+        /// What to do.
+        hint: String,
+        /// The same in a few words.
+        brief: &'static str,
+    },
     /// Something answers that is no agent.
     #[error("what answers at {endpoint} is not a murphy agent: {why}; check the address")]
     NotAnAgent {
@@ -105,6 +115,7 @@ impl ClientError {
                 | ClientError::Refused { .. }
                 | ClientError::Permission { .. }
                 | ClientError::Unreachable { .. }
+                | ClientError::Tls { .. }
                 | ClientError::NotAnAgent { .. }
         )
     }
@@ -116,6 +127,7 @@ impl ClientError {
             ClientError::Refused { .. } => "nothing listens".into(),
             ClientError::Permission { .. } => "not permitted".into(),
             ClientError::Unreachable { .. } => "unreachable".into(),
+            ClientError::Tls { brief, .. } => (*brief).into(),
             ClientError::NotAnAgent { .. } => "not an agent".into(),
             ClientError::Lost { .. } => "went away".into(),
             ClientError::Slow { .. } => "does not answer".into(),

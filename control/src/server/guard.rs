@@ -1,7 +1,8 @@
 //! Who may come in, and as whom: peer credentials, tokens, `Host` and `Origin`.
 
-use super::{SocketOptions, TcpOptions};
+use super::SocketOptions;
 use crate::service::{Caller, Role, Service};
+use crate::tls::ServerTls;
 use crate::token::Token;
 use crate::wire::{Code, Failure};
 use http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
@@ -34,7 +35,7 @@ pub(super) struct Door {
 
 enum Kind {
     Unix { group: Option<Gid>, others: Role },
-    Tcp(TcpOptions),
+    Tcp { grants: Vec<Grant>, open: Role, tls: Option<ServerTls> },
 }
 
 impl Door {
@@ -47,8 +48,22 @@ impl Door {
         Door { service, instance, watchers: watchers(), kind: Kind::Unix { group, others: options.others } }
     }
 
-    pub fn tcp(service: Arc<dyn Service>, instance: String, options: TcpOptions) -> Door {
-        Door { service, instance, watchers: watchers(), kind: Kind::Tcp(options) }
+    pub fn tcp(
+        service: Arc<dyn Service>,
+        instance: String,
+        grants: Vec<Grant>,
+        open: Role,
+        tls: Option<ServerTls>,
+    ) -> Door {
+        Door { service, instance, watchers: watchers(), kind: Kind::Tcp { grants, open, tls } }
+    }
+
+    /// The listener's TLS, where it is spoken.
+    pub fn tls(&self) -> Option<&ServerTls> {
+        match &self.kind {
+            Kind::Tcp { tls, .. } => tls.as_ref(),
+            Kind::Unix { .. } => None,
+        }
     }
 
     /// Who is at the other end of the socket, as the kernel says.
@@ -56,7 +71,7 @@ impl Door {
         let uid = Uid::from_raw(cred.uid());
         let (group, others) = match &self.kind {
             Kind::Unix { group, others } => (*group, *others),
-            Kind::Tcp(_) => (None, Role::Viewer),
+            Kind::Tcp { .. } => (None, Role::Viewer),
         };
         let peer_gid = Gid::from_raw(cred.gid());
         // Reads the user database, which may be a slow one.
@@ -81,14 +96,16 @@ impl Door {
     /// Who an unknown TCP caller is, when the door is open to them at all.
     pub fn tcp_caller(&self) -> Option<Caller> {
         match &self.kind {
-            Kind::Tcp(tcp) if tcp.grants.is_empty() => {
-                Some(Caller { name: "someone on tcp".to_owned(), uid: None, pid: None, role: tcp.open })
+            Kind::Tcp { grants, open, tls }
+                if grants.is_empty() && !tls.as_ref().is_some_and(|t| t.asks()) =>
+            {
+                Some(Caller { name: "someone on tcp".to_owned(), uid: None, pid: None, role: *open })
             }
             _ => None,
         }
     }
 
-    /// Lets a request in, as whom.
+    /// Lets a request in, as whom. `caller`: who it is as far as the connection says.
     pub fn admit(
         &self,
         caller: Option<Caller>,
@@ -103,46 +120,48 @@ impl Door {
                 }
                 caller.ok_or_else(|| Failure::new(Code::Unauthorized, "the kernel did not say who calls"))
             }
-            Kind::Tcp(tcp) => {
+            Kind::Tcp { grants, tls, .. } => {
                 let host = match authority {
                     Some(authority) => authority,
                     None => headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or(""),
                 };
-                if !known_host(host, &tcp.hosts) {
+                // A page in a browser that was sent here by a rebound name has neither a token nor a certificate for it.
+                if grants.is_empty() && tls.is_none() && !known_host(host) {
                     return Err(Failure::new(
                         Code::Forbidden,
-                        format!("this agent is not called {host:?}"),
+                        format!("without a token this agent is not called {host:?}"),
                     )
-                    .hint("a page in a browser may have been sent here by a rebound name; add the name to the agent's hosts if it is yours"));
+                    .hint("call it by its address or as localhost: a page in a browser may have been sent here by a rebound name"));
                 }
-                if let Some(origin) = origin.filter(|o| o.strip_prefix("http://") != Some(host)) {
+                let scheme = if tls.is_some() { "https://" } else { "http://" };
+                if let Some(origin) = origin.filter(|o| o.strip_prefix(scheme) != Some(host)) {
                     return Err(foreign(origin));
                 }
-                if let Some(bearer) = bearer(headers) {
-                    // All are compared, so that the time does not tell which came near.
-                    let mut found = None;
-                    for grant in &tcp.grants {
-                        if grant.token.is(bearer) {
-                            found = Some(grant);
-                        }
-                    }
-                    if let Some(grant) = found {
-                        return Ok(Caller {
-                            name: grant.name.clone(),
-                            uid: None,
-                            pid: None,
-                            role: grant.role,
-                        });
-                    }
-                    if !tcp.grants.is_empty() {
-                        return Err(Failure::new(Code::Unauthorized, "the token is not known here")
-                            .hint("check that it is this agent's, whole, and not out of date"));
-                    }
+                if grants.is_empty() {
+                    return caller.ok_or_else(|| {
+                        Failure::new(Code::Unauthorized, "this agent asks for a certificate")
+                            .hint("show one of its authority's; for murphy, --cert and --key")
+                    });
                 }
-                caller.ok_or_else(|| {
-                    Failure::new(Code::Unauthorized, "this agent asks for a token")
-                        .hint("send it as Authorization: Bearer TOKEN; for murphy, set MURPHY_TOKEN")
-                })
+                let Some(bearer) = bearer(headers) else {
+                    return Err(Failure::new(Code::Unauthorized, "this agent asks for a token").hint(
+                        "send it as Authorization: Bearer TOKEN; for murphy, name its file with --token-file or MURPHY_TOKEN_FILE",
+                    ));
+                };
+                // All are compared, so that the time does not tell which came near.
+                let found =
+                    grants.iter().fold(None, |found, g| if g.token.is(bearer) { Some(g) } else { found });
+                let Some(grant) = found else {
+                    return Err(Failure::new(Code::Unauthorized, "the token is not known here")
+                        .hint("check that it is this agent's, whole, and not out of date"));
+                };
+                // With a certificate the token is a second lock: who it is stands in the certificate.
+                Ok(caller.unwrap_or_else(|| Caller {
+                    name: grant.name.clone(),
+                    uid: None,
+                    pid: None,
+                    role: grant.role,
+                }))
             }
         }
     }
@@ -167,14 +186,12 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Bare addresses and `localhost` cannot be the work of DNS rebinding, which needs a name.
-fn known_host(host: &str, configured: &[String]) -> bool {
+fn known_host(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
-    name.parse::<IpAddr>().is_ok()
-        || name.eq_ignore_ascii_case("localhost")
-        || configured.iter().any(|c| c.eq_ignore_ascii_case(name))
+    name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost")
 }
 
 fn is_member(user: &User, group: Gid) -> bool {
@@ -190,14 +207,11 @@ mod tests {
 
     #[test]
     fn hosts() {
-        let mine = ["edge-1.lan".to_owned()];
-        for host in
-            ["127.0.0.1:80", "[::1]:80", "[::1]", "localhost:9", "LOCALHOST", "10.0.0.4", "edge-1.lan:80"]
-        {
-            assert!(known_host(host, &mine), "{host}");
+        for host in ["127.0.0.1:80", "[::1]:80", "[::1]", "localhost:9", "LOCALHOST", "10.0.0.4"] {
+            assert!(known_host(host), "{host}");
         }
-        for host in ["evil.example:80", "", "edge-1.lan.evil.example", "127.0.0.1.evil.example"] {
-            assert!(!known_host(host, &mine), "{host}");
+        for host in ["evil.example:80", "", "localhost.evil.example", "127.0.0.1.evil.example"] {
+            assert!(!known_host(host), "{host}");
         }
     }
 }

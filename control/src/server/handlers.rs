@@ -58,6 +58,18 @@ pub(super) async fn answer(
     response
 }
 
+/// The answer to plain HTTP where TLS is spoken.
+pub(super) fn speaks_tls(instance: &str) -> Response<Body> {
+    let failure = Failure::new(Code::BadRequest, "this agent speaks TLS here, and was asked without").hint(
+        "write https:// in place of http://; for murphy, name the authority of its certificate with --ca",
+    );
+    let mut response = http::failure(&failure, &[]);
+    if let Ok(value) = HeaderValue::from_str(instance) {
+        response.headers_mut().insert(INSTANCE, value);
+    }
+    response
+}
+
 /// One call that found its route.
 struct Call<'a> {
     door: &'a Door,
@@ -280,7 +292,7 @@ impl Call<'_> {
                 ),
             )
             .hint(
-                "halting is open to everyone; for more, ask whoever runs the agent to add you to its group",
+                "halting is open to everyone; for more, ask whoever runs the agent: its group, a token or the name in a certificate give a role",
             )),
             _ => Ok(()),
         }

@@ -12,6 +12,7 @@ pub use socket::SocketOptions;
 pub(crate) use sse::HEARTBEAT;
 
 use crate::service::{Role, Service};
+use crate::tls::{Accepted, ServerTls, TlsOptions, TrustError};
 use guard::Door;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,7 +24,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -50,18 +51,24 @@ pub struct Options {
 pub struct TcpOptions {
     /// Where; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Who may, by token. Required beyond loopback.
+    /// Who may, by token. Beyond loopback this, or TLS that asks for certificates, is required. With both, both must be
+    /// shown, and the certificate says who it is.
     pub grants: Vec<Grant>,
-    /// What callers without a token may, on loopback and only when there are no grants.
+    /// What callers may on loopback where neither a token nor a certificate is asked for.
     pub open: Role,
-    /// Names by which browsers and clients may call this host, beside `localhost` and bare addresses.
-    pub hosts: Vec<String>,
+    /// TLS; none: plain HTTP.
+    pub tls: Option<TlsOptions>,
 }
 
 impl TcpOptions {
-    /// A listener where callers without a token may look.
+    /// A listener of plain HTTP where everyone may look.
     pub fn new(listen: SocketAddr) -> TcpOptions {
-        TcpOptions { listen, grants: Vec::new(), open: Role::Viewer, hosts: Vec::new() }
+        TcpOptions { listen, grants: Vec::new(), open: Role::Viewer, tls: None }
+    }
+
+    /// Whether others than this machine's processes can reach it.
+    pub fn beyond_loopback(&self) -> bool {
+        !self.listen.ip().to_canonical().is_loopback()
     }
 }
 
@@ -118,16 +125,19 @@ pub enum StartError {
         /// Its name.
         group: String,
     },
-    /// TCP beyond loopback without a token.
+    /// TCP beyond loopback that asks for nothing.
     #[error(
-        "{listen} is reachable from other machines, and without a token anyone there could inject faults; give one of \
-         at least 256 bits (openssl rand -hex 32), or listen on 127.0.0.1. The token travels in clear: TLS comes in a \
-         later version, so until then use a tunnel (ssh -L) across networks you do not own"
+        "{listen} is reachable from other machines, and anyone there could inject faults; ask for a token of at least 256 \
+         bits (openssl rand -hex 32) with --token-file, or for certificates with --tls-cert, --tls-key and --tls-client-ca; \
+         or listen on 127.0.0.1"
     )]
-    NoToken {
+    Unguarded {
         /// Where it should have listened.
         listen: SocketAddr,
     },
+    /// The files of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TrustError),
     /// The system refused.
     #[error("cannot {act} {what}: {source}{}", advice(source))]
     System {
@@ -170,16 +180,18 @@ impl Server {
         let instance = instance();
         let mut server = Server { socket: None, address: None, end: Arc::default(), tasks: JoinSet::new() };
         if let Some(tcp) = options.tcp {
-            if !tcp.listen.ip().to_canonical().is_loopback() && tcp.grants.is_empty() {
-                return Err(StartError::NoToken { listen: tcp.listen });
+            let asks = !tcp.grants.is_empty() || tcp.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+            if tcp.beyond_loopback() && !asks {
+                return Err(StartError::Unguarded { listen: tcp.listen });
             }
+            let tls = tcp.tls.clone().map(ServerTls::open).transpose()?;
             let listener = TcpListener::bind(tcp.listen).await.map_err(|source| StartError::System {
                 act: "listen on",
                 what: tcp.listen.to_string(),
                 source,
             })?;
             server.address = listener.local_addr().ok();
-            let door = Arc::new(Door::tcp(service.clone(), instance.clone(), tcp));
+            let door = Arc::new(Door::tcp(service.clone(), instance.clone(), tcp.grants, tcp.open, tls));
             server.tasks.spawn(accept_tcp(listener, door, slots(), server.end.subscribe()));
         }
         if let Some(options) = options.socket {
@@ -238,15 +250,46 @@ async fn accept_tcp(
             pause().await;
             continue;
         };
-        let caller = door.tcp_caller();
         let _ = stream.set_nodelay(true);
         let (door, end) = (door.clone(), end.clone());
         open.spawn(async move {
-            serve(stream, door, caller, end).await;
+            receive(stream, door, end).await;
             drop(slot);
         });
     }
     while open.join_next().await.is_some() {}
+}
+
+/// Serves who came over TCP, after TLS where that is spoken.
+async fn receive(stream: TcpStream, door: Arc<Door>, mut end: watch::Receiver<bool>) {
+    let Some(tls) = door.tls() else {
+        let caller = door.tcp_caller();
+        return serve(stream, caller, door, end).await;
+    };
+    let accepted = tokio::select! {
+        accepted = tls.accept(stream) => accepted,
+        _ = end.wait_for(|e| *e) => return,
+    };
+    match accepted {
+        Accepted::Tls(stream, caller) => {
+            let caller = caller.or_else(|| door.tcp_caller());
+            serve(*stream, caller, door, end).await;
+        }
+        Accepted::Clear(stream) => {
+            let instance = door.instance.clone();
+            let answer = service_fn(move |_| {
+                let answer = handlers::speaks_tls(&instance);
+                async move { Ok::<_, std::convert::Infallible>(answer) }
+            });
+            let said = tokio::time::timeout(
+                HEAD_TIMEOUT,
+                builder().keep_alive(false).serve_connection(TokioIo::new(stream), answer),
+            );
+            // What becomes of the answer is the client's business.
+            let _ = said.await;
+        }
+        Accepted::Nothing => {}
+    }
 }
 
 async fn accept_unix(
@@ -271,7 +314,7 @@ async fn accept_unix(
         let (door, end) = (door.clone(), end.clone());
         open.spawn(async move {
             let caller = door.unix_caller(cred).await;
-            serve(stream, door, Some(caller), end).await;
+            serve(stream, Some(caller), door, end).await;
             drop(slot);
         });
     }
@@ -293,8 +336,8 @@ async fn pause() {
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    door: Arc<Door>,
     caller: Option<crate::Caller>,
+    door: Arc<Door>,
     mut end: watch::Receiver<bool>,
 ) {
     let streams = end.clone();
@@ -302,11 +345,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         let (door, caller, end) = (door.clone(), caller.clone(), streams.clone());
         async move { Ok::<_, std::convert::Infallible>(handlers::answer(&door, caller, request, end).await) }
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(stream), answer);
+    let connection = builder().serve_connection(TokioIo::new(stream), answer);
     let mut connection = pin!(connection);
     tokio::select! {
         // A client that went away mid-answer is its own business.
@@ -315,4 +354,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
     connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(GRACE, connection).await;
+}
+
+fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 * 1024);
+    builder
 }

@@ -1,4 +1,5 @@
 #![allow(dead_code)]
+pub mod certificates;
 pub mod memory;
 
 use control::{Client, Endpoint, Options, Server, Service, SocketOptions, TcpOptions};

@@ -16,6 +16,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+/// What took longer to arm has its end written to the log anew.
+const SLOW: Duration = Duration::from_millis(100);
+
 impl Agent {
     /// What arming a fault would do, and how it would be undone. Touches nothing.
     pub async fn plan(&self, fault: Fault) -> Result<Plan, EngineError> {
@@ -243,6 +246,7 @@ impl Inner {
         lease: Option<Duration>,
     ) -> Result<ArmedFault, EngineError> {
         let effects = Arc::new(Effects { inner: self.clone(), n, known: Mutex::default() });
+        let began = Instant::now();
         let outcomes = {
             let (injector, plan, log) = (injector.clone(), plan.clone(), effects.clone());
             guarded::call(guarded::INJECT, async move { injector.inject(&plan, &*log).await }).await
@@ -297,7 +301,25 @@ impl Inner {
             self.events.emit(EventKind::ArmFailed { id: id.to_owned(), target, why: why.clone() });
             return Err(EngineError::ArmFailed { id: id.to_owned(), why });
         }
+        // The log has its end reckoned from the intent. What took long to arm would be taken back by the watchdog too early.
+        if let Some(lasts) = plan.order.fault.lasts
+            && began.elapsed() > SLOW
+        {
+            self.write_end(id, n, lasts.0).await;
+        }
         self.clone().enter(id, n, armed, done.into_iter().map(|(i, _)| i).collect(), failed, lease).await
+    }
+
+    /// Tells the log, and who minds it, that a fault has so long left.
+    async fn write_end(&self, id: &str, n: u64, left: Duration) {
+        let ends_ms = (host::clock::boottime() + left).as_millis() as u64;
+        // A watchdog that does not learn of a later end may end the fault early, never late.
+        if let Err(e) = self.with_log(move |log| log.add(&Record::Ends { n, ends_ms })).await {
+            self.note(Level::Warn, format!("{id}: its new end could not be written to the undo log: {e}"));
+        }
+        if let Some(minder) = &self.minder {
+            minder.tell();
+        }
     }
 
     /// The fault is on: into the book, unless it was asked to end meanwhile.
@@ -415,17 +437,7 @@ impl Inner {
         let ends_at = fault.lasts.and_then(|lasts| armed_at.checked_add(lasts.0));
         if fault.lasts != self.lock().faults.get(id).and_then(|entry| entry.fault.lasts) {
             let left = ends_at.map(|at| at.saturating_duration_since(Instant::now())).unwrap_or_default();
-            let ends_ms = (host::clock::boottime() + left).as_millis() as u64;
-            // A watchdog that does not learn of a later end may end the fault early, never late.
-            if let Err(e) = self.with_log(move |log| log.add(&Record::Ends { n, ends_ms })).await {
-                self.note(
-                    Level::Warn,
-                    format!("{id}: its new end could not be written to the undo log: {e}"),
-                );
-            }
-            if let Some(minder) = &self.minder {
-                minder.tell();
-            }
+            self.write_end(id, n, left).await;
         }
         let mut view = {
             let mut state = self.lock();

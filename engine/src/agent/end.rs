@@ -204,7 +204,7 @@ impl Inner {
         // What was counted while it was taken back belongs to it too; some injectors have forgotten by now.
         let after = self.evidence(&armed);
         if after.considered >= evidence.considered && after.applied >= evidence.applied {
-            evidence = after;
+            evidence = followed(evidence, after);
         }
         if let Ok(injector) = self.injector_of(&armed) {
             injector.forget(&armed);
@@ -281,4 +281,29 @@ fn newest_first(faults: &std::collections::BTreeMap<String, Entry>) -> Vec<Strin
     let mut list: Vec<_> = faults.values().collect();
     list.sort_by_key(|entry| std::cmp::Reverse(entry.order));
     list.iter().map(|entry| entry.id.clone()).collect()
+}
+
+/// The evidence after a fault was taken back, with what it had of the moment right before: what a number named `_now` says
+/// afterwards is only that nothing is on any more.
+fn followed(before: Evidence, mut after: Evidence) -> Evidence {
+    let of_then = before.measured.into_iter().filter(|(name, _)| name.ends_with("_now"));
+    after.measured.extend(of_then);
+    after
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_go_on_and_states_stay() {
+        let of = |applied, measured: &[(&str, f64)]| Evidence {
+            considered: 9,
+            applied,
+            measured: measured.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect(),
+        };
+        let before = of(1, &[("stopped_now", 4.0), ("cpu_ms_since", 1.0)]);
+        let after = of(2, &[("stopped_now", 0.0), ("cpu_ms_since", 3.0)]);
+        assert_eq!(followed(before, after), of(2, &[("stopped_now", 4.0), ("cpu_ms_since", 3.0)]));
+    }
 }

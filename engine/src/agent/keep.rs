@@ -136,9 +136,8 @@ impl Inner {
                 (target.to_string(), now.since(before.get(target).unwrap_or(&nothing), seconds))
             })
             .collect();
-        if !targets.is_empty() {
-            self.events.emit(EventKind::Samples { targets });
-        }
+        // Also when nothing is counted: by these the loads, probes and guards of a run go.
+        self.events.emit(EventKind::Samples { targets });
         let armed: Vec<_> = self.lock().faults.values().filter_map(|entry| entry.armed.clone()).collect();
         if !armed.is_empty() {
             let faults = armed.iter().map(|a| (a.order.id.clone(), self.evidence(a))).collect();

@@ -15,7 +15,7 @@ use crate::Agent;
 use crate::events::Item;
 use model::event::Level;
 use model::{EventKind, RequestView};
-use otlp::Collector;
+use otlp::{Collector, SendError};
 use spans::Spans;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl Exporter {
                     }
                     _ = ticks.tick() => {
                         look(&mut spans, &requests());
-                        let sent = spans.send_to(&collector).await;
+                        let sent = send(&mut spans, &collector).await;
                         if let (Err(why), false) = (&sent, told) {
                             let text = format!("spans cannot be sent to {}: {why}", collector.url());
                             agent.events().emit(EventKind::Note { level: Level::Warn, text });
@@ -74,7 +74,7 @@ impl Exporter {
             }
             look(&mut spans, &requests());
             spans.end_all(host::clock::wall_ms());
-            let _ = timeout(LAST, spans.send_to(&collector)).await;
+            let _ = timeout(LAST, send(&mut spans, &collector)).await;
         });
         Exporter { stop, task }
     }
@@ -83,6 +83,23 @@ impl Exporter {
     pub async fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.task.await;
+    }
+}
+
+/// Sends what is over; what a passing failure kept from being sent is kept for the next time.
+async fn send(spans: &mut Spans, collector: &Collector) -> Result<(), SendError> {
+    loop {
+        let some = spans.batch();
+        if some.is_empty() {
+            return Ok(());
+        }
+        if let Err(why) = collector.send(&some).await {
+            match why.is_passing() {
+                true => spans.put_back(some),
+                false => spans.drop_all(&some),
+            }
+            return Err(why);
+        }
     }
 }
 

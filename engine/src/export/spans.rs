@@ -9,7 +9,6 @@
 //! └─ murphy latency                       a request that a fault was applied to, with a link to the fault's span
 //! ```
 
-use super::otlp::{Collector, SendError};
 use model::{Event, EventKind, RequestState, RequestView};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -195,22 +194,14 @@ impl Spans {
         self.request = until.unwrap_or(0).max(self.request);
     }
 
-    /// Sends what is over; what a passing failure kept from being sent is kept for the next time.
-    ///
-    /// # Errors
-    /// When it was not taken.
-    pub async fn send_to(&mut self, collector: &Collector) -> Result<(), SendError> {
-        while !self.done.is_empty() {
-            let some: Vec<Span> = self.done.drain(..self.done.len().min(BATCH)).collect();
-            if let Err(why) = collector.send(&some).await {
-                match why.is_passing() {
-                    true => self.put_back(some),
-                    false => self.dropped += some.len() as u64,
-                }
-                return Err(why);
-            }
-        }
-        Ok(())
+    /// The next of what is over, as many as are sent at once; empty when all are.
+    pub fn batch(&mut self) -> Vec<Span> {
+        self.done.drain(..self.done.len().min(BATCH)).collect()
+    }
+
+    /// That these are lost: nobody will take them.
+    pub fn drop_all(&mut self, spans: &[Span]) {
+        self.dropped += spans.len() as u64;
     }
 
     /// What is over and has not been sent.

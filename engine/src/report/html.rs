@@ -103,7 +103,7 @@ fn timeline(out: &mut String, run: &RunRecord) -> std::fmt::Result {
             (b - a).max(3.0),
             escape(&fault.what)
         )?;
-        let label = format!("{}: {} on {}", fault.id, fault.what, fault.target);
+        let label = format!("{} on {}", model::titled(&fault.id, ": ", &fault.what), fault.target);
         let (before, after) = (a - 6.0, 890.0 - (b + 6.0));
         let left = width(&label) > after && before > after;
         let (x, class) = if left { (a - 6.0, "label end") } else { (b + 6.0, "label") };

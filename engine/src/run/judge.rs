@@ -46,7 +46,10 @@ pub fn judge(
             0 => "nothing it could hit came by".to_owned(),
             n => format!("{n} came by and none was hit"),
         };
-        return (Verdict::Inconclusive, format!("{} ({}) did nothing: {seen}", idle.id, idle.what));
+        return (
+            Verdict::Inconclusive,
+            format!("{} did nothing: {seen}", model::titled(&idle.id, ": ", &idle.what)),
+        );
     }
     if faults.iter().all(|f| f.armed_s.is_none()) {
         return (Verdict::Inconclusive, "no fault was armed".to_owned());

@@ -10,6 +10,7 @@ pub mod judge;
 pub mod load;
 mod prepare;
 pub mod probes;
+mod progress;
 mod record;
 mod runner;
 mod start;
@@ -17,5 +18,6 @@ pub mod tick;
 pub mod windows;
 
 pub use prepare::{Prepared, prepare};
+pub use progress::{Options, RunProgress};
 pub use record::Recorder;
-pub use start::{Options, RunHandle, RunProgress, dry_run, start};
+pub use start::{RunHandle, dry_run, start};

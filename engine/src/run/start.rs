@@ -1,52 +1,16 @@
 //! How a run begins: what is asked for, what is refused, what it would do.
 
 use super::prepare::{close, prepare};
+use super::progress::{Options, RunProgress};
 use super::runner::Runner;
 use crate::Agent;
 use crate::report::{Journal, JournalThread};
-use model::experiment::{Experiment, Format, Start};
+use model::experiment::{Experiment, Start};
 use model::target::{ProxySpec, TargetSpec};
-use model::units::Span;
 use model::{Problem, RunRecord};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-
-/// How a run is made.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Overrides the file's seed.
-    pub seed: Option<u64>,
-    /// Where the report goes; none: no report but the record that is handed back.
-    pub dir: Option<PathBuf>,
-    /// Which files.
-    pub formats: Vec<Format>,
-    /// What paths in the file are relative to.
-    pub base: PathBuf,
-    /// Who started it.
-    pub by: String,
-}
-
-/// Where a run is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunProgress {
-    /// The experiment's name.
-    pub name: String,
-    /// Its phase: `baseline`, `stage`, `cooldown`, `done`.
-    pub phase: String,
-    /// The stage's name and number from 1, in phase `stage`.
-    pub stage: Option<(String, usize)>,
-    /// Its stages with their lengths.
-    pub stages: Vec<(String, Span)>,
-    /// Its seed.
-    pub seed: u64,
-    /// The verdict once it has ended.
-    pub verdict: Option<model::Verdict>,
-    /// Why, once it has ended.
-    pub why: Option<String>,
-    /// Where the report lies, once it has ended.
-    pub report: Option<String>,
-}
 
 /// A run that goes on. Dropping it does not end it.
 #[derive(Debug)]

@@ -8,7 +8,8 @@ mod record;
 mod recover;
 
 pub(crate) use log::Log;
+pub use read::Damage;
 pub(crate) use read::{Live, read};
 pub(crate) use record::{FILE, Record};
-pub use recover::{ActReport, Damage, RecoverReport, recover};
+pub use recover::{ActReport, RecoverReport, recover};
 pub(crate) use recover::{Reach, let_die, lock, recover_here};

@@ -1,13 +1,24 @@
 //! Reading a log that someone else wrote, or was writing when it died.
 
 use super::record::{FILE, Record, VERSION};
-use super::recover::Damage;
 use inject::UndoRecord;
 use model::TargetRef;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// A line of a log that does not read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub why: String,
+}
 
 /// What a log holds.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! Undoing what an agent that is gone, or hangs, has left.
 
-use super::read::{Contents, Live, read};
+use super::read::{Contents, Damage, Live, read};
 use super::record::{FILE, Record};
 use crate::error::EngineError;
 use crate::guarded;
@@ -48,17 +48,6 @@ pub struct ActReport {
     pub outcome: String,
     /// Whether it still has to be undone.
     pub failed: bool,
-}
-
-/// A line of a log that does not read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Damage {
-    /// The file.
-    pub file: PathBuf,
-    /// The line, from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub why: String,
 }
 
 impl RecoverReport {

@@ -24,6 +24,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("halt_beats_arming_and_survives_a_restart", halt_beats_arming_and_survives_a_restart),
     ("everything_ends_newest_first", everything_ends_newest_first),
     ("a_lease_of_its_own_ends_a_fault", a_lease_of_its_own_ends_a_fault),
+    ("the_log_has_the_true_end_of_what_was_slow_to_arm", the_log_has_the_true_end),
     ("nothing_is_measured_unless_someone_wants_it", nothing_is_measured_unless_someone_wants_it),
     ("the_watchdog_is_started_anew_and_leaves_with_the_agent", the_watchdog_is_started_anew),
     ("the_doctor_says_what_is_missing", the_doctor_says_what_is_missing),
@@ -353,6 +354,24 @@ fn nothing_is_measured_unless_someone_wants_it() {
         let before = mock.measured.load(SeqCst);
         wait(|| mock.measured.load(SeqCst) > before + 1);
         drop(guard);
+        agent.shutdown().await.unwrap();
+    });
+}
+
+fn the_log_has_the_true_end() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (agent, mock) = mocked(dir.path()).await;
+        mock.slow_ms.store(1500, SeqCst);
+        agent.arm(latency("cart", "60s"), "t").await.unwrap();
+        let left = agent.faults()[0].left_ms.unwrap();
+        let now = host::clock::boottime().as_millis() as u64;
+        let log = std::fs::read_to_string(agent.state_dir().join("undo.jsonl")).unwrap();
+        let end =
+            |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["rec"]["ends_ms"].as_u64();
+        let ends = log.lines().filter_map(end).next_back().unwrap_or_else(|| panic!("{log}"));
+        // The watchdog goes by what the log says, and would have been a second early.
+        assert!(ends.abs_diff(now + left) < 500, "{ends} {now} {left} {log}");
         agent.shutdown().await.unwrap();
     });
 }

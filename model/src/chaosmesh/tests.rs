@@ -95,7 +95,7 @@ fn every_kind_is_taken_over() {
         (
             "StressChaos",
             "  stressors: {cpu: {workers: 2, load: 50}, memory: {workers: 4, size: 256MB}}\n  duration: 30s\n",
-            "cpu|50%|memory|250000KiB",
+            "cpu|50%|memory|256MB",
         ),
         ("StressChaos", "  stressors: {memory: {workers: 1, size: 50%}}\n  duration: 30s\n", "load"),
         ("StressChaos", "  stressngStressors: \"--matrix 1\"\n  duration: 30s\n", "stress_ng|--matrix 1"),

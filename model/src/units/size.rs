@@ -6,7 +6,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Size(pub u64);
 
-/// Units of size with their bytes, largest binary first so that printing can walk it.
+/// Units of size with their bytes.
 pub(super) const UNITS: [(&str, f64); 10] = [
     ("TiB", 1_099_511_627_776.0),
     ("GiB", 1_073_741_824.0),
@@ -56,15 +56,27 @@ impl FromStr for Size {
     }
 }
 
+impl Size {
+    /// The size for people, where what is exact would be a long number: `23.5GiB`.
+    pub fn about(self) -> String {
+        match UNITS.iter().take(4).find(|(_, scale)| self.0 as f64 >= *scale) {
+            Some((name, scale)) if self.to_string().len() > 8 => {
+                format!("{:.1}{name}", self.0 as f64 / scale)
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
+/// Exact, in the unit in which that takes the fewest digits.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, scale) in UNITS {
-            let scale = scale as u64;
-            if name != "KB" && self.0 >= scale && self.0.is_multiple_of(scale) {
-                return f.pad(&format!("{}{name}", self.0 / scale));
-            }
+        let units = UNITS.iter().map(|(name, scale)| (*name, *scale as u64));
+        let exact = units.filter(|(name, scale)| *name != "KB" && self.0.is_multiple_of(*scale));
+        match exact.min_by_key(|(_, scale)| self.0 / scale).filter(|_| self.0 > 0) {
+            Some((name, scale)) => f.pad(&format!("{}{name}", self.0 / scale)),
+            None => f.pad("0B"),
         }
-        f.pad(&format!("{}B", self.0))
     }
 }
 
@@ -78,10 +90,18 @@ mod tests {
     fn reads_and_prints() {
         assert_eq!("64KiB".parse::<Size>().unwrap(), Size(65_536));
         assert_eq!("1.5 MB".parse::<Size>().unwrap(), Size(1_500_000));
-        for text in ["0B", "1B", "512B", "64KiB", "10MB", "1GiB", "1500B", "1TB"] {
+        for text in ["0B", "1B", "512B", "64KiB", "10MB", "1GiB", "1500B", "1TB", "90TB", "1536MiB"] {
             let size: Size = text.parse().unwrap();
-            assert_eq!(size.to_string().parse::<Size>().unwrap(), size, "{text}");
+            assert_eq!(
+                (size.to_string().parse::<Size>().unwrap(), size.to_string().len() <= text.len()),
+                (size, true),
+                "{text}"
+            );
         }
+        assert_eq!(
+            (Size(25_276_502_016).about(), Size(10_000_000).about()),
+            ("23.5GiB".into(), "10MB".into())
+        );
         let why = |text: &str| text.parse::<Size>().unwrap_err().to_string();
         assert_eq!(why("10"), r#""10" is not a size: the unit is missing; write 10B, 10KiB or 10MiB"#);
         assert_eq!(

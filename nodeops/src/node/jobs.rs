@@ -179,7 +179,7 @@ fn memory(fault: &Fault, place: &Place, elapsed: Duration) -> Result<Vec<Task>, 
     let last = amount.to;
     if let Some(all) = crate::stress::memory_of_machine().filter(|all| !share && last > *all as f64) {
         return Err(Refusal::new(
-            format!("{} are more than the {} that this machine has", Size(last as u64), Size(all)),
+            format!("{} are more than the {} that this machine has", Size(last as u64), Size(all).about()),
             "give less; all but the reserve is load=100%",
         ));
     }
@@ -209,7 +209,7 @@ fn memory(fault: &Fault, place: &Place, elapsed: Duration) -> Result<Vec<Task>, 
     if let Some(limit) = limit.filter(|limit| !share && last > *limit as f64) {
         warnings.push(format!(
             "the group may have {}: the kernel kills for more, or the reserve keeps it from that",
-            Size(limit)
+            Size(limit).about()
         ));
     }
     Ok(vec![Task { job: Job::Memory(job), words, leftover: None, warnings }])
@@ -301,14 +301,18 @@ fn disk(id: &str, fault: &Fault, place: &Place) -> Result<Vec<Task>, Refusal> {
             format!(
                 "{} are more than the {} that are free on the filesystem of {}",
                 Size(size),
-                Size(most),
+                Size(most).about(),
                 dir.path.display()
             ),
             "to have it full, whatever others do, give free=0B",
         ));
     }
-    let words =
-        format!("{words} of the filesystem of {}{} ({} free)", dir.path.display(), place.name, Size(free));
+    let words = format!(
+        "{words} of the filesystem of {}{} ({} free)",
+        dir.path.display(),
+        place.name,
+        Size(free).about()
+    );
     let job = Disk { place: dir.clone(), wanted, reserved, name: name.clone() };
     let leftover = Some((dir, name));
     Ok(vec![Task { job: Job::Disk(job), words, leftover, warnings: vec![] }])

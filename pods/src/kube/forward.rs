@@ -1,9 +1,9 @@
 //! Ports of pods, reached through the API server: `pods/portforward` by WebSocket (v4.channel.k8s.io), one connection each.
 
-use super::socket::{Reader, Said, close, pong, send};
 use super::{Cluster, KubeError};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use futures::{SinkExt, StreamExt};
 use http::header::{
     ACCEPT, CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
@@ -17,12 +17,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 /// What is spoken: each message begins with the number of a channel.
 const PROTOCOL: &str = "v4.channel.k8s.io";
 /// The channels of the only port.
 const DATA: u8 = 0;
 const ERROR: u8 = 1;
+/// No message of a channel is that long.
+const LARGEST: usize = 16 << 20;
 /// How long the API server may take to open a way.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -52,10 +57,7 @@ impl Cluster {
 
     /// Whether a way to a port of a pod is opened to us; what listens there is not asked.
     pub async fn may_forward(&self, namespace: &str, pod: &str, port: u16) -> Result<(), KubeError> {
-        let mut remote = self.open(namespace, pod, port).await?;
-        // Whether it hears that nothing follows is its affair.
-        let _ = close(&mut remote).await;
-        Ok(())
+        self.open(namespace, pod, port).await.map(drop)
     }
 
     async fn open(
@@ -136,23 +138,35 @@ impl Cluster {
     }
 }
 
+/// Whether murphy's control API in a pod speaks TLS, as the arguments of its container say.
+pub fn speaks_tls(pod: &Value) -> bool {
+    let lists = ["initContainers", "containers", "ephemeralContainers"];
+    let containers = lists.iter().flat_map(|list| pod["spec"][list].as_array().into_iter().flatten());
+    let args = containers.flat_map(|c| c["args"].as_array().into_iter().flatten().filter_map(Value::as_str));
+    // A pod has one that serves it; only murphy has an argument of that name.
+    args.into_iter().any(|arg| arg.starts_with("--tls-cert="))
+}
+
 /// Copies both ways.
 async fn carry(
     remote: impl AsyncRead + AsyncWrite + Unpin,
     mut local: impl AsyncRead + AsyncWrite + Unpin,
 ) -> io::Result<()> {
-    let (read, mut write) = tokio::io::split(remote);
-    let mut reader = Reader::new(read);
+    let bounds = WebSocketConfig::default().max_message_size(Some(LARGEST)).max_frame_size(Some(LARGEST));
+    let mut remote = WebSocketStream::from_raw_socket(remote, Role::Client, Some(bounds)).await;
     // The first message of each channel names its port, and nothing else.
     let mut fresh = [true; 2];
     let mut buffer = vec![0; 32 << 10];
     loop {
         tokio::select! {
-            said = reader.next() => match said? {
-                Said::Ping(data) => pong(&mut write, &data).await?,
-                Said::Close(why) if why.is_empty() => return local.shutdown().await,
-                Said::Close(why) => return Err(io::Error::other(why)),
-                Said::Message(message) => {
+            said = remote.next() => match said.transpose().map_err(io::Error::other)? {
+                None => return local.shutdown().await,
+                Some(Message::Close(end)) => match end.filter(|end| !end.reason.is_empty()) {
+                    None => return local.shutdown().await,
+                    Some(end) => return Err(io::Error::other(end.reason.to_string())),
+                },
+                Some(message @ (Message::Binary(_) | Message::Text(_))) => {
+                    let message = message.into_data();
                     let Some((&channel @ (DATA | ERROR), data)) = message.split_first() else { continue };
                     let data = match std::mem::replace(&mut fresh[usize::from(channel)], false) {
                         true => data.get(2..).unwrap_or_default(),
@@ -164,11 +178,16 @@ async fn carry(
                         return Err(io::Error::other(String::from_utf8_lossy(data).trim().to_owned()));
                     }
                 }
+                // Questions whether we are there are answered below.
+                Some(_) => remote.flush().await.map_err(io::Error::other)?,
             },
             n = local.read(&mut buffer) => match n? {
                 // Our clients end both ways at once; one way alone a WebSocket cannot end.
-                0 => return close(&mut write).await,
-                n => send(&mut write, &[DATA], &buffer[..n]).await?,
+                0 => return remote.close(None).await.map_err(io::Error::other),
+                n => {
+                    let message = Message::binary([&[DATA], &buffer[..n]].concat());
+                    remote.send(message).await.map_err(io::Error::other)?;
+                }
             },
         }
     }
@@ -218,5 +237,53 @@ impl Drop for SocketDir {
     fn drop(&mut self) {
         // Nothing is in it but sockets of ours.
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+    /// What an API server says on a way of channels, what the client there gets, and how it ends.
+    async fn said(messages: Vec<Message>) -> (Vec<u8>, Vec<Message>, io::Result<()>) {
+        let ((near, far), (client, local)) = (tokio::io::duplex(1 << 20), tokio::io::duplex(1 << 20));
+        let carrying = tokio::spawn(carry(near, local));
+        let mut server = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
+        let (mut reads, mut writes) = tokio::io::split(client);
+        writes.write_all(b"asked").await.unwrap();
+        let mut heard = Vec::new();
+        while !heard.iter().any(Message::is_binary) {
+            heard.push(server.next().await.unwrap().unwrap());
+        }
+        for message in messages {
+            server.send(message).await.unwrap();
+        }
+        let _ = server.close(None).await;
+        while let Some(Ok(message)) = server.next().await {
+            heard.push(message);
+        }
+        let mut got = Vec::new();
+        let ended = carrying.await.unwrap();
+        reads.read_to_end(&mut got).await.unwrap();
+        (got, heard, ended)
+    }
+
+    #[tokio::test]
+    async fn channels_carry_bytes_and_errors() {
+        let data = |text: &[u8]| Message::binary([&[DATA], text].concat());
+        let ports = || vec![data(&[0x90, 0x1f]), Message::binary(vec![ERROR, 0x90, 0x1f])];
+        let ping = Message::Ping(bytes::Bytes::from_static(b"?"));
+        let (got, heard, ended) = said([ports(), vec![data(b"an"), ping, data(b"swer")]].concat()).await;
+        assert!(ended.is_ok() && got == b"answer", "{ended:?} {got:?}");
+        assert_eq!(heard[0], data(b"asked"));
+        assert!(heard.iter().any(|m| matches!(m, Message::Pong(said) if said == "?")), "{heard:?}");
+        let refused = Message::binary([&[ERROR][..], b"nobody listens on 15090\n"].concat());
+        let (_, _, ended) = said([ports(), vec![refused]].concat()).await;
+        assert_eq!(ended.unwrap_err().to_string(), "nobody listens on 15090");
+        let reason = CloseFrame { code: CloseCode::Policy, reason: "too many".into() };
+        let (_, _, ended) = said([ports(), vec![Message::Close(Some(reason))]].concat()).await;
+        assert_eq!(ended.unwrap_err().to_string(), "too many");
     }
 }

@@ -4,15 +4,13 @@
 //! ```text
 //! config    who we are and where it is
 //! forward   ports of pods
-//! socket    WebSockets, by which ports are reached
 //! ```
 
 mod config;
 mod forward;
-mod socket;
 
 pub use config::ConfigError;
-pub use forward::SocketDir;
+pub use forward::{SocketDir, speaks_tls};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;

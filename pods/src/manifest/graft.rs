@@ -64,11 +64,12 @@ pub(super) fn ungraft(pod: &mut Node, status: &Status) {
 }
 
 /// The lists that something is put into, with the names of that.
-pub(super) const PUT: [(&str, [&str; 2]); 3] = [
-    ("initContainers", [parts::INIT, parts::SIDECAR]),
-    ("volumes", [parts::STATE, parts::TOKEN]),
-    ("containers", [parts::SIDECAR, parts::SIDECAR]),
+pub(super) const PUT: [(&str, &[&str]); 3] = [
+    ("initContainers", &[parts::INIT, parts::SIDECAR]),
+    ("volumes", VOLUMES),
+    ("containers", &[parts::SIDECAR]),
 ];
+pub(super) const VOLUMES: &[&str] = &[parts::STATE, parts::TOKEN, parts::TLS];
 
 /// Where ports of probes are that were changed, with what they were.
 pub(super) fn ports_of(pod: &Node, status: &Status) -> Vec<(tree::Path, String)> {

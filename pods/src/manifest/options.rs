@@ -12,8 +12,19 @@ pub const INJECT: &str = "murphy.dev/inject";
 pub const STATUS: &str = "murphy.dev/status";
 
 /// Annotations that there are, besides [`STATUS`].
-const KNOWN: [&str; 9] =
-    ["inject", "mode", "inbound", "outbound", "proxies", "image", "uid", "token-secret", "sidecar"];
+const KNOWN: [&str; 11] = [
+    "inject",
+    "mode",
+    "inbound",
+    "outbound",
+    "proxies",
+    "image",
+    "uid",
+    "token-secret",
+    "tls-secret",
+    "roles",
+    "sidecar",
+];
 
 /// How traffic gets to the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,6 +63,13 @@ pub struct Defaults {
     pub outbound: String,
     /// The Secret whose key `token` opens the control API, which is served on TCP then.
     pub token_secret: Option<String>,
+    /// The Secret whose certificate (`tls.crt`, `tls.key`) that API shows, and whose authority (`ca.crt`) its callers must be
+    /// of; it is served on TCP then, too.
+    pub tls_secret: Option<String>,
+    /// What those callers may do: `ada=admin,ci=viewer`.
+    pub roles: Option<String>,
+    /// Says what is wrong with roles, as `--role` takes them.
+    pub role: fn(&str) -> Result<(), String>,
     /// What kind of container the proxy is.
     pub beside: Beside,
     /// Says what is wrong with a proxy of the explicit mode, as `--proxy` takes it: a sidecar that cannot read it would keep
@@ -69,6 +87,9 @@ impl Default for Defaults {
             inbound: None,
             outbound: String::new(),
             token_secret: None,
+            tls_secret: None,
+            roles: None,
+            role: |_| Ok(()),
             beside: Beside::default(),
             proxy: |_| Ok(()),
         }
@@ -86,6 +107,9 @@ pub struct Options {
     /// Proxies of the explicit mode, as `--proxy` takes them.
     pub(super) proxies: Vec<String>,
     pub(super) token_secret: Option<String>,
+    pub(super) tls_secret: Option<String>,
+    /// As `--role` takes them.
+    pub(super) roles: Vec<String>,
     pub(super) beside: Beside,
 }
 
@@ -143,6 +167,22 @@ pub(super) fn read(annotations: &[Option<&Node>], defaults: &Defaults) -> Result
                 .hint("write NAME=LISTEN,UPSTREAM[,http], several with ; between: db=127.0.0.1:15432,db.shop.svc:5432")
         })?;
     }
+    let tls_secret = word("tls-secret").or_else(|| defaults.tls_secret.clone());
+    let roles = word("roles").or_else(|| defaults.roles.clone()).unwrap_or_default();
+    let roles: Vec<String> =
+        roles.split([',', '\n']).map(str::trim).filter(|r| !r.is_empty()).map(str::to_owned).collect();
+    for role in &roles {
+        (defaults.role)(role).map_err(|why| {
+            Problem::new(format!("{PREFIX}roles has {role:?}, which is no role: {why}"))
+                .hint("write names in certificates and their roles: ada=admin,ci=viewer")
+        })?;
+    }
+    if tls_secret.is_none() && !roles.is_empty() {
+        return Err(Problem::new(format!(
+            "{PREFIX}roles is for names in certificates, and none are asked for"
+        ))
+        .hint(format!("name a Secret with {PREFIX}tls-secret; who shows a token is an operator")));
+    }
     Ok(Options {
         mode,
         image: word("image").unwrap_or_else(|| defaults.image.clone()),
@@ -151,6 +191,8 @@ pub(super) fn read(annotations: &[Option<&Node>], defaults: &Defaults) -> Result
         outbound: word("outbound").unwrap_or_else(|| defaults.outbound.clone()),
         proxies,
         token_secret: word("token-secret").or_else(|| defaults.token_secret.clone()),
+        tls_secret,
+        roles,
         beside,
     })
 }

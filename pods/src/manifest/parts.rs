@@ -12,19 +12,28 @@ pub(super) const SIDECAR: &str = "murphy";
 pub(super) const STATE: &str = "murphy-state";
 /// The token of its control API.
 pub(super) const TOKEN: &str = "murphy-token";
+/// The certificate of its control API, and whose callers may come.
+pub(super) const TLS: &str = "murphy-tls";
 
 const PLACE: &str = "/run/murphy";
 const TOKEN_PLACE: &str = "/run/murphy-token";
+const TLS_PLACE: &str = "/run/murphy-tls";
 
 /// Volumes of the containers.
 pub(super) fn volumes(options: &Options) -> Vec<Node> {
     let memory = Node::map([("medium", Node::text("Memory")), ("sizeLimit", Node::text("16Mi"))]);
     let mut all = vec![Node::map([("name", Node::text(STATE)), ("emptyDir", memory)])];
-    if let Some(secret) = &options.token_secret {
-        let secret = Node::map([("secretName", Node::text(secret.as_str()))]);
-        all.push(Node::map([("name", Node::text(TOKEN)), ("secret", secret)]));
+    for (name, secret) in secrets(options) {
+        let secret = Node::map([("secretName", Node::text(secret))]);
+        all.push(Node::map([("name", Node::text(name)), ("secret", secret)]));
     }
     all
+}
+
+/// Secrets that the proxy alone mounts, by their volumes.
+fn secrets(options: &Options) -> impl Iterator<Item = (&'static str, &str)> {
+    let all = [(TOKEN, &options.token_secret), (TLS, &options.tls_secret)];
+    all.into_iter().filter_map(|(name, secret)| Some((name, secret.as_deref()?)))
 }
 
 fn ports(ways: &Ways) -> Vec<String> {
@@ -76,10 +85,24 @@ pub(super) fn sidecar(options: &Options, ways: &Ways) -> Node {
     args.extend(options.proxies.iter().map(|proxy| format!("--proxy={proxy}")));
     let mount = |name: &str, place: &str| [("mountPath", Node::text(place)), ("name", Node::text(name))];
     let mut mounts = vec![Node::map(mount(STATE, PLACE))];
-    if options.token_secret.is_some() {
+    if secrets(options).next().is_some() {
         args.push(format!("--control={}", ways::CONTROL));
-        args.push(format!("--token-file={TOKEN_PLACE}/token"));
-        let [at, name] = mount(TOKEN, TOKEN_PLACE);
+    }
+    for (volume, _) in secrets(options) {
+        let place = if volume == TLS {
+            let file = |flag: &str, name: &str| format!("--{flag}={TLS_PLACE}/{name}");
+            args.extend([
+                file("tls-cert", "tls.crt"),
+                file("tls-key", "tls.key"),
+                file("tls-client-ca", "ca.crt"),
+            ]);
+            args.extend(options.roles.iter().map(|role| format!("--role={role}")));
+            TLS_PLACE
+        } else {
+            args.push(format!("--token-file={TOKEN_PLACE}/token"));
+            TOKEN_PLACE
+        };
+        let [at, name] = mount(volume, place);
         mounts.push(Node::map([at, name, ("readOnly", Node::plain(true))]));
     }
     let env =

@@ -1,5 +1,6 @@
 //! What is done to one pod, decided before anything is.
 
+use super::graft::VOLUMES;
 use super::options::{self, Beside, Defaults, Mode, Options, STATUS};
 use super::parts;
 use super::tree::{Node, Path, Step, keys};
@@ -131,6 +132,11 @@ pub(super) fn ways(pod: &Node, asked: &Options) -> Result<Ways, Problem> {
             return Err(Problem::new("the pod has a container named murphy that was not injected")
                 .hint("take it out, or have nothing injected"));
         }
+    }
+    let ours = |node: &&Node| node.word("name").is_some_and(|name| VOLUMES.contains(&name));
+    if let Some(volume) = containers("volumes").iter().find(ours).and_then(|volume| volume.word("name")) {
+        return Err(Problem::new(format!("the pod has a volume named {volume} that was not injected"))
+            .hint("give it another name: murphy's own volumes are called that"));
     }
     let user = |node: &Node| {
         node.at(&keys(&["securityContext", "runAsUser"])).and_then(|n| n.as_text()?.parse().ok())

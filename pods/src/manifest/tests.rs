@@ -198,6 +198,11 @@ fn what_cannot_be_is_refused_with_its_reason() {
             "no proxies",
         ),
         ("        - name: web", "        - name: murphy", "not injected"),
+        (
+            "        app: web",
+            "        app: web\n      annotations: {murphy.dev/roles: ada=admin}",
+            "murphy.dev/tls-secret",
+        ),
     ] {
         let source = WEB.replacen(from, to, 1);
         let changed = inject(&source, &all());
@@ -222,6 +227,19 @@ fn options_are_what_the_containers_get() {
     ] {
         assert!(text.contains(want), "{want}: {text}");
     }
+    let secure = "        app: web\n      annotations:\n        murphy.dev/tls-secret: certs\n        murphy.dev/roles: ada=admin, ci=viewer\n";
+    let text = around(&WEB.replace("        app: web\n", secure));
+    for want in [
+        "--control=15090",
+        "--tls-cert=/run/murphy-tls/tls.crt",
+        "--tls-key=/run/murphy-tls/tls.key",
+        "--tls-client-ca=/run/murphy-tls/ca.crt",
+        "--role=ci=viewer",
+        "secretName: certs",
+    ] {
+        assert!(text.contains(want), "{want}: {text}");
+    }
+    assert!(!text.contains("--token-file"), "{text}");
     let explicit = "        app: web\n      annotations:\n        murphy.dev/mode: explicit\n        murphy.dev/proxies: db=127.0.0.1:15432,db:5432; web=0.0.0.0:18080,127.0.0.1:8080,http\n";
     let text = around(&WEB.replace("        app: web\n", explicit));
     assert!(

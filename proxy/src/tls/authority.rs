@@ -6,7 +6,7 @@
 //!   ca.pem     the root alone, for clients; made again when it is missing
 //! ```
 
-use super::der;
+use host::der;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, IsCa,
     Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber,

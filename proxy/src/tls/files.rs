@@ -4,7 +4,6 @@ use host::trust::{self, TrustError};
 use model::Problem;
 use model::target::KeyPair;
 use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
@@ -12,29 +11,15 @@ use rustls::sign::CertifiedKey;
 pub(super) fn pair(
     pair: &KeyPair,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Problem> {
-    let chain = trust::certificates(&pair.cert, "the certificate").map_err(problem)?;
-    let key = PrivateKeyDer::from_pem_file(&pair.key)
-        .map_err(|e| problem(trust::unreadable(&pair.key, "the private key", &e)))?;
-    Ok((chain, key))
+    trust::pair(&pair.cert, &pair.key).map_err(problem)
 }
 
 /// The same, ready to be shown.
 pub(super) fn certified(given: &KeyPair) -> Result<CertifiedKey, Problem> {
     let (chain, key) = pair(given)?;
     let provider = rustls::crypto::ring::default_provider();
-    CertifiedKey::from_der(chain, key, &provider).map_err(|e| match e {
-        rustls::Error::InconsistentKeys(_) => {
-            Problem::new(format!("the key in {} is not that of the certificate in {}", given.key, given.cert))
-                .hint("give the two that belong together")
-        }
-        e => Problem::new(format!(
-            "the certificate in {} with the key in {} cannot be used: {e}",
-            given.cert, given.key
-        ))
-        .hint(
-            "give an ECDSA, Ed25519 or RSA key of at least 2048 bits, and its certificate first in the file",
-        ),
-    })
+    CertifiedKey::from_der(chain, key, &provider)
+        .map_err(|e| problem(trust::unusable(&given.cert, &given.key, &e)))
 }
 
 /// The roots in a file.

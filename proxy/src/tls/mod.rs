@@ -12,7 +12,6 @@
 //! authority   murphy's own CA
 //! originate   TLS with the service
 //! files       what the user gives in PEM files
-//! der         reading and writing a little DER
 //! ```
 //!
 //! TLS is above the socket and below everything else: faults on connections act on what it carries, requests are read from
@@ -21,7 +20,6 @@
 mod answers;
 mod authority;
 mod below;
-mod der;
 mod files;
 mod gate;
 mod greet;

@@ -3,7 +3,7 @@
 //! The key is the same for everyone and in the open: numbers of that size have been factored since 2009, and the
 //! certificates that carry it are meant to be refused. So nothing here guards against side channels either.
 
-use super::der;
+use host::der;
 use num_bigint::BigUint;
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::SubjectPublicKeyInfoDer;

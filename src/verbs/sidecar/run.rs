@@ -1,8 +1,8 @@
 use super::ways;
 use crate::cli::SidecarRun;
 use crate::failure::{Failure, Outcome};
-use crate::house::{House, Opening, default_socket, interrupt, token};
-use crate::verbs::agent::tcp;
+use crate::house::{House, Opening, default_socket, interrupt};
+use crate::tcp;
 use crate::verbs::print;
 use model::units::Span;
 use model::{Target, TargetSpec};
@@ -30,15 +30,12 @@ pub async fn run(args: SidecarRun) -> Outcome {
         redirected.chain(args.proxy).map(|(name, spec)| Target { name, spec: TargetSpec::Proxy(spec) });
     // Both are addresses.
     let control = args.control.and_then(|port| format!("{any}:{port}").parse().ok());
-    let token = match (&args.token_file, &args.token_env) {
-        (Some(file), _) => Some(token(file)?),
-        (None, Some(name)) => Some(token_of(name)?),
-        (None, None) => None,
-    };
+    let tcp = tcp::listener(args.listen.or(control), args.callers)?;
+    let scheme = tcp::scheme(tcp.as_ref());
     let socket = args.socket.map_or_else(default_socket, PathBuf::from);
     let opening = Opening {
         socket: Some(socket),
-        tcp: tcp(args.listen.or(control), token),
+        tcp,
         targets: targets.collect(),
         proxies_only: true,
         ..Opening::default()
@@ -52,7 +49,7 @@ pub async fn run(args: SidecarRun) -> Outcome {
     let house = House::daemon(opening).await?;
     print(&format!("murphy sidecar on unix:{}\n", house.socket.display()))?;
     if let Some(address) = house.address() {
-        print(&format!("murphy sidecar on http://{address}\n"))?;
+        print(&format!("murphy sidecar on {scheme}://{address}\n"))?;
     }
     for target in house.agent.targets().iter().filter(|t| t.target.kind == model::TargetKind::Proxy) {
         print(&format!("{} {}\n", target.target, target.about))?;
@@ -91,18 +88,6 @@ async fn over(lasts: Option<Span>) {
         Some(lasts) => tokio::time::sleep(lasts.0).await,
         None => std::future::pending().await,
     }
-}
-
-/// The token in a variable.
-fn token_of(name: &str) -> Result<control::Token, Failure> {
-    let hint = "it is the key `token` of a Secret, made with: openssl rand -hex 32";
-    let text =
-        std::env::var(name).map_err(|_| Failure::usage(format!("the variable {name} is not set"), hint))?;
-    control::Token::parse(&text).map_err(|e| {
-        let text = e.to_string();
-        let why = text.split_once("; ").map_or(&*text, |(why, _)| why);
-        Failure::usage(format!("the token in {name} cannot be used: {why}"), hint)
-    })
 }
 
 /// Says that we live, as long as we do.

@@ -144,3 +144,12 @@ pub fn s_client(host: &str, port: u16, root: &str, more: &[&str]) -> Finished {
     let _ = child.stdin.take().unwrap().write_all(b"GET / HTTP/1.0\r\n\r\n");
     child.wait_with_output().unwrap().into()
 }
+
+/// Certificates of the control API as `deploy/kubernetes/operators-mtls` has people make them, in that directory: `ca.crt`,
+/// `tls.crt`, `tls.key` and a `.pem` for each name.
+pub fn control_certificates(dir: &Path, names: &[&str]) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/operators-mtls/certificates");
+    std::fs::create_dir_all(dir).unwrap();
+    let done = Command::new(script).args(names).current_dir(dir).stdin(Stdio::null()).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}

@@ -1,6 +1,6 @@
 //! What deploy/kubernetes has: built as kustomize builds it, and checked by the schemas of Kubernetes.
 
-use crate::ground::{TempDir, client, murphy, need, program, run};
+use crate::ground::{TempDir, client, control_certificates, murphy, need, program, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,6 +49,19 @@ fn kubectl(dir: &TempDir) -> Option<PathBuf> {
     Some(into).filter(new_enough)
 }
 
+/// A copy of the overlay with certificates, and they in it; where it is.
+fn with_certificates(dir: &TempDir) -> PathBuf {
+    let into = dir.path().join("kubernetes");
+    for part in ["operators", "operators-mtls"] {
+        fs::create_dir_all(into.join(part)).unwrap();
+        for file in fs::read_dir(deploy().join(part)).unwrap().flatten() {
+            fs::copy(file.path(), into.join(part).join(file.file_name())).unwrap();
+        }
+    }
+    control_certificates(&into.join("operators-mtls"), &["ada"]);
+    into.join("operators-mtls")
+}
+
 #[test]
 fn every_kustomization_builds_what_kubernetes_takes() {
     let dir = TempDir::new();
@@ -58,8 +71,13 @@ fn every_kustomization_builds_what_kubernetes_takes() {
     }
     let kubectl = kubectl.unwrap();
     let mut built = Vec::new();
-    for part in ["base", "webhook", "node-agent", "operators", "examples/redirect", "examples/restricted"] {
-        let done = run(Command::new(&kubectl).arg("kustomize").arg(deploy().join(part)));
+    let parts = ["base", "webhook", "node-agent", "operators", "examples/redirect", "examples/restricted"];
+    let mut parts: Vec<_> = parts.iter().map(|part| (*part, deploy().join(part))).collect();
+    if need("the program openssl", program("openssl", &[]).is_some()) {
+        parts.push(("operators-mtls", with_certificates(&dir)));
+    }
+    for (part, at) in parts {
+        let done = run(Command::new(&kubectl).arg("kustomize").arg(at));
         assert_eq!(done.code, 0, "{part}: {}", done.err);
         built.push((part, dir.file(&format!("{}.yaml", part.replace('/', "-")), &done.out), done.out));
     }
@@ -74,6 +92,15 @@ fn every_kustomization_builds_what_kubernetes_takes() {
         "resourceNames:\n  - murphy-sidecar\n",
     ] {
         assert!(webhook.contains(want), "{want}: {webhook}");
+    }
+    if built.iter().any(|(part, ..)| *part == "operators-mtls") {
+        let secure = text("operators-mtls");
+        // One rule more than without certificates, and the Secret by the name that annotations say.
+        assert!(
+            secure.contains("murphy.dev/operators: enabled") && secure.contains("\n  name: murphy-tls\n"),
+            "{secure}"
+        );
+        assert!(!secure.contains("ca.key"), "the key of the authority is in the Secret");
     }
     // Nothing in a restricted namespace asks for a capability.
     let restricted = text("examples/restricted");

@@ -1,7 +1,10 @@
 //! Sidecars reached through the API server, and one attached to a pod that runs. The API server is a stand-in.
 
 use super::pod::PATIENCE;
-use crate::ground::{Finished, TempDir, Terminal, client, eventually, free_port, murphy, murphy_in, run};
+use crate::ground::{
+    Finished, TempDir, Terminal, client, control_certificates, eventually, free_port, murphy, murphy_in,
+    need, program, run,
+};
 use serde_json::{Value, json};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -36,6 +39,11 @@ struct Cluster {
 
 /// A cluster with two pods of a shop, of which one has a sidecar, and another.
 fn cluster() -> Option<Cluster> {
+    cluster_with(false)
+}
+
+/// The same, whose sidecar asks for a token or, with TLS, for certificates.
+fn cluster_with(tls: bool) -> Option<Cluster> {
     let mut stand_in = client("kubernetes", "apiserver.py")?;
     let dir = TempDir::new();
     let secret = control::Token::generate().unwrap();
@@ -47,8 +55,18 @@ fn cluster() -> Option<Cluster> {
         pod["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         pod
     };
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (cert, key, ca) = (at("tls.crt"), at("tls.key"), at("ca.crt"));
+    let asks = match tls {
+        false => ["--token-file", &token].map(str::to_owned).to_vec(),
+        true => {
+            control_certificates(dir.path(), &["ada"]);
+            vec![format!("--tls-cert={cert}"), format!("--tls-key={key}"), format!("--tls-client-ca={ca}")]
+        }
+    };
+    let sidecar = json!({"initContainers": [{"name": "murphy", "image": "murphy:1", "args": asks}]});
     let pods = [
-        pod("web-1", "web", json!({})),
+        pod("web-1", "web", if tls { sidecar } else { json!({}) }),
         pod("web-2", "web", json!({})),
         pod("db-1", "db", json!({"hostNetwork": true})),
     ];
@@ -63,7 +81,8 @@ fn cluster() -> Option<Cluster> {
     let config = dir.file("kubeconfig", &config).to_str().unwrap().to_owned();
     let mut sidecar = murphy_in(dir.path());
     sidecar
-        .args(["sidecar", "run", "--listen", &format!("127.0.0.1:{control}"), "--token-file", &token])
+        .args(["sidecar", "run", "--listen", &format!("127.0.0.1:{control}")])
+        .args(&asks)
         .args(["--proxy", &format!("site=127.0.0.1:{proxy},127.0.0.1:1")]);
     let running = [
         Running::start(stand_in.arg(api.to_string()).arg(&state), api),
@@ -104,6 +123,19 @@ fn the_console_finds_sidecars_by_their_labels() {
         let done = cluster.murphy(args);
         assert!(done.code != 0 && done.err.contains(want), "{args:?}: {done:?}");
     }
+}
+
+#[test]
+fn the_console_shows_sidecars_its_certificate() {
+    if !need("the program openssl", program("openssl", &[]).is_some()) {
+        return;
+    }
+    let Some(cluster) = cluster_with(true) else { return };
+    let at = |name: &str| cluster.dir.path().join(name).to_str().unwrap().to_owned();
+    let (ca, ada) = (at("ca.crt"), at("ada.pem"));
+    let words = ["tui", "--kube", "app=web", "--kubeconfig", &cluster.config, "--ca", &ca, "--cert", &ada];
+    let mut console = Terminal::open(cluster.dir.path(), 140, 36, &words);
+    console.see("proxy:site");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! outage, and what was open before stays open throughout.
 
 use super::pod::{HTTP, LINES, PATIENCE, POD, Pod, Talk, USER, WAYS, WORLD};
-use crate::ground::eventually;
+use crate::ground::{TempDir, control_certificates, eventually, need, open_to_all, program};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -244,6 +244,39 @@ fn control_from_outside_takes_the_token_and_loopback_is_none() {
     // Beyond loopback there is no door without one.
     let done = pod.someone(false, &["sidecar", "run", "--inbound", "8080", "--control", "15090"]);
     assert_eq!(done.code, 2, "{done:?}");
+}
+
+#[test]
+fn control_from_outside_takes_a_certificate() {
+    if !need("the program openssl", program("openssl", &[]).is_some()) {
+        return;
+    }
+    let Some(mut pod) = Pod::start() else { return };
+    let dir = TempDir::new();
+    control_certificates(dir.path(), &["ada", "ci"]);
+    open_to_all(dir.path());
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    for name in ["tls.crt", "tls.key", "ca.crt"] {
+        // The kubelet's files are for every user of the container.
+        rustix::fs::chmod(at(name), rustix::fs::Mode::from_raw_mode(0o644)).unwrap();
+    }
+    let (cert, key, ca) = (at("tls.crt"), at("tls.key"), at("ca.crt"));
+    let tls = ["--control", "15090", "--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca];
+    pod.proxy_with(&[&tls[..], &["--role", "ada=operator,ci=viewer"]].concat());
+    for (outside, ip) in [(true, POD[0]), (true, "[fd87::1]"), (false, "127.0.0.1"), (false, "[::1]")] {
+        let url = format!("https://{ip}:15090");
+        // In its pod it has the address that others reach it by, so it is believed by another name.
+        let murphy = |args: &[&str], more: &[&str]| {
+            let there = ["--socket", &url, "--ca", &ca, "--server-name", "localhost"];
+            pod.someone(outside, &[args, &there, more].concat())
+        };
+        let done = murphy(&["list"], &["--cert", &at("ci.pem")]);
+        assert!(done.code == 0 && done.out.contains("proxy:web"), "{url}: {done:?}");
+        let arm = ["arm", "proxy:db", "latency", "delay=1ms", "--for", "60s", "--dry-run"];
+        assert_eq!(murphy(&arm, &["--cert", &at("ada.pem")]).code, 0, "{url}");
+        let refused = murphy(&["list"], &[]);
+        assert!(refused.code == 5 && refused.err.contains("asks for a certificate"), "{url}: {refused:?}");
+    }
 }
 
 #[test]

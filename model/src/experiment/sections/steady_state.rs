@@ -48,6 +48,18 @@ pub(in crate::experiment) fn read(
             "it takes at least 1s: samples come once a second",
         );
     }
+    for (key, span) in [("baseline", out.baseline), ("cooldown", out.cooldown)] {
+        if !out.metrics.is_empty() && span > Span::secs(0) && span.0 < out.window.0 / 2 {
+            return r.refuse(
+                f.place_of(key),
+                format!("a {key} of {span} holds no window of {}: nothing would be judged in it", out.window),
+                format!(
+                    "make it as long as a window at least, or write a shorter window: {key}: {}",
+                    out.window
+                ),
+            );
+        }
+    }
     Some(out)
 }
 
