@@ -3,6 +3,7 @@ use super::print;
 use crate::cli::Attach;
 use crate::failure::{Failure, Outcome};
 use pods::attach::{self, Attach as Asked};
+use pods::kube::KubeError;
 use pods::manifest::{Defaults, Mode};
 use serde_json::Value;
 use std::fmt::Write;
@@ -36,7 +37,14 @@ pub async fn attach(args: Attach) -> Outcome {
             "use that one, or wait until it ends",
         ));
     }
-    cluster.attach(&namespace, &args.pod, &container).await.map_err(|e| failure(&e))?;
+    cluster.attach(&namespace, &args.pod, &container).await.map_err(|e| match &e {
+        // The pod is there, so this is about the container.
+        KubeError::Refused { status, said, .. } if matches!(status.as_u16(), 404 | 422) => Failure::cannot(
+            format!("the API server adds no such container to {}: {status} {said}", args.pod),
+            "Kubernetes does since 1.23; before, have the pod made with a sidecar: murphy sidecar inject --sidecar container",
+        ),
+        _ => failure(&e),
+    })?;
     let begun = Instant::now();
     let mut why = "it has not begun".to_owned();
     while begun.elapsed() < PATIENCE {

@@ -4,7 +4,9 @@ use super::{Cluster, KubeError};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures::{SinkExt, StreamExt};
-use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{
+    ACCEPT, CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use http::{HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::rt::TokioIo;
@@ -47,15 +49,29 @@ impl Cluster {
         port: u16,
         local: impl AsyncRead + AsyncWrite + Unpin,
     ) -> Result<(), KubeError> {
-        let path =
-            format!("/api/v1/namespaces/{}/pods/{}/portforward?ports={port}", encode(namespace), encode(pod));
-        let remote = tokio::time::timeout(PATIENCE, self.upgrade(&path)).await.unwrap_or_else(|_| {
-            let late = io::Error::new(io::ErrorKind::TimedOut, "no answer within 15s");
-            Err(KubeError::Reach(self.address(), late))
-        })?;
+        let remote = self.open(namespace, pod, port).await?;
         carry(remote, local)
             .await
             .map_err(|e| KubeError::Reach(format!("{} (port {port} of {pod})", self.address()), e))
+    }
+
+    /// Whether a way to a port of a pod is opened to us; what listens there is not asked.
+    pub async fn may_forward(&self, namespace: &str, pod: &str, port: u16) -> Result<(), KubeError> {
+        self.open(namespace, pod, port).await.map(drop)
+    }
+
+    async fn open(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, KubeError> {
+        let path =
+            format!("/api/v1/namespaces/{}/pods/{}/portforward?ports={port}", encode(namespace), encode(pod));
+        tokio::time::timeout(PATIENCE, self.upgrade(&path)).await.unwrap_or_else(|_| {
+            let late = io::Error::new(io::ErrorKind::TimedOut, "no answer within 15s");
+            Err(KubeError::Reach(self.address(), late))
+        })
     }
 
     /// Asks for a way of channels.
@@ -71,6 +87,8 @@ impl Cluster {
         let _ = rustls::crypto::ring::default_provider().secure_random.fill(&mut key);
         let key = BASE64_STANDARD.encode(key);
         let headers = request.headers_mut();
+        // What says that it takes JSON alone, a kubelet refuses (406).
+        headers.remove(ACCEPT);
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));

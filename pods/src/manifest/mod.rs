@@ -24,7 +24,7 @@ mod text;
 pub(crate) mod tree;
 mod workload;
 
-pub use options::{Defaults, INJECT, Mode, STATUS};
+pub use options::{Beside, Defaults, INJECT, Mode, STATUS};
 
 use crate::ways::Ways;
 use model::Problem;

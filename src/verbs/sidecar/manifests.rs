@@ -7,7 +7,7 @@ use std::io::Read;
 /// `murphy sidecar inject`
 pub fn inject(args: SidecarInject) -> Outcome {
     let text = read(&args.manifests)?;
-    let defaults = manifest::Defaults { all: args.all, ..args.defaults.into() };
+    let defaults = manifest::Defaults { all: args.all, beside: args.sidecar.into(), ..args.defaults.into() };
     let changed = manifest::inject(&text, &defaults);
     if !changed.notes.iter().any(|note| matches!(note.what, What::Injected(_) | What::Refused(_))) {
         tell!(
