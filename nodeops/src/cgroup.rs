@@ -92,7 +92,10 @@ impl Cgroups {
             });
             let Some(mount) = of else { continue };
             // In a container only a part of the hierarchy is mounted, and a group beside it has no directory here.
-            let inner = if mount.root == "/" {
+            let inner = if path.starts_with("/../") {
+                // Beside the part that is this program's, as a namespace of groups has it.
+                None
+            } else if mount.root == "/" {
                 Some(path)
             } else {
                 path.strip_prefix(mount.root.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -317,6 +320,8 @@ mod tests {
         assert_eq!(of("/docker/abc").as_deref(), Some(Path::new("/sys/fs/cgroup/")));
         assert_eq!(of("/docker/abcd"), None);
         assert_eq!(of("/elsewhere"), None);
+        let mounts = parse_mounts("40 25 0:31 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n");
+        assert_eq!(Cgroups::read("0::/../abc\n", &mounts), Cgroups::default());
     }
 
     #[test]

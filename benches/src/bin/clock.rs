@@ -40,14 +40,18 @@ fn tell() -> io::Result<()> {
     for line in io::stdin().lock().lines() {
         match line?.split_once(' ') {
             // So many more threads that read the clock, as services do: often, and not all the time.
-            Some(("threads", n)) => {
+            // With `spin` all the time.
+            Some((how @ ("threads" | "spin"), n)) => {
+                let pauses = how == "threads";
                 for _ in 0..n.parse().unwrap_or(0) {
-                    std::thread::spawn(|| {
+                    std::thread::spawn(move || {
                         loop {
                             for _ in 0..1000 {
                                 std::hint::black_box(SystemTime::now());
                             }
-                            sleep(Duration::from_millis(1));
+                            if pauses {
+                                sleep(Duration::from_millis(1));
+                            }
                         }
                     });
                 }
@@ -210,11 +214,14 @@ impl Bench {
     fn stops(&self) -> io::Result<()> {
         println!("\nhow long the process stood still, microseconds, {TIMES} times\n");
         println!("| threads | in the middle | at most | pressure |\n|---|---|---|---|");
-        for (more, what) in
-            [(0, ""), (4, ", 4 of which read the clock"), (31, ", 31 of which read the clock")]
-        {
+        for (how, more, what) in [
+            ("threads", 0, ""),
+            ("threads", 4, ", 4 of which read the clock"),
+            ("threads", 31, ", 31 of which read the clock"),
+            ("spin", 31, ", 31 of which do nothing else"),
+        ] {
             let mut teller = Teller::start(None)?;
-            teller.ask(&format!("threads {more}"))?;
+            teller.ask(&format!("{how} {more}"))?;
             let mut stood = Vec::new();
             for _ in 0..TIMES {
                 let id = self.agent.arm_on(&teller.target(), &["clock", "offset=1h"])?;

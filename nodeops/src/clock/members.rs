@@ -23,7 +23,7 @@ pub(super) async fn of(target: &Target, known: &Known, seed: u64) -> Result<Vec<
         }
         TargetSpec::Container(spec) => {
             let found = containers::picked(&reference, spec, seed).await?;
-            let all = found.iter().flat_map(|f| f.cgroups.all_processes());
+            let all = found.iter().flat_map(containers::Found::processes);
             some(all, &format!("container {}", containers::names(&found)))
         }
         TargetSpec::Cgroup(spec) => {

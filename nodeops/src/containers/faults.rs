@@ -242,7 +242,13 @@ pub(super) async fn inject(fault: &Fault, act: &Act) -> Result<BTreeMap<String, 
             }
             let groups = Cgroups::of(act.pid.pid).map_err(|e| failed(e.to_string()))?;
             let wanted = group::edits(&groups, &fault.inject).map_err(|r| InjectError(r.0))?;
-            wanted.iter().try_for_each(Edit::apply).map_err(failed)?;
+            if let Err(why) = wanted.iter().try_for_each(Edit::apply) {
+                // A part that failed counts as not done: nothing of it may stay. A change of what is on leaves it on.
+                if fault.inject == act.inject {
+                    act.edits.iter().rev().for_each(|edit| drop(edit.undo(None)));
+                }
+                return Err(failed(why));
+            }
         }
         _ => {
             let body = act.limits.narrowed(&fault.inject);

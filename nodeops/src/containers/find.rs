@@ -32,6 +32,16 @@ impl Found {
         self.id.get(..12).unwrap_or(&self.id)
     }
 
+    /// Its processes, also where its groups cannot be seen from here: the kernel names the group of every process.
+    pub fn processes(&self) -> Vec<u32> {
+        match self.cgroups.all_processes() {
+            found if found.is_empty() => {
+                process::list().into_iter().map(|p| p.id.pid).filter(|pid| in_group(&self.id, *pid)).collect()
+            }
+            found => found,
+        }
+    }
+
     /// The container's root directory, as seen from here.
     pub fn root(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root", self.pid.pid))
@@ -185,9 +195,7 @@ pub async fn engine(spec: &ContainerSpec) -> Result<Engine, EngineError> {
 /// The engine's word for a process is a number in its own pid namespace. That number is ours too when the process is in a
 /// group that has the container's id in its path; else the process is looked for among all.
 fn first_process(id: &str, claimed: u32) -> Option<ProcessId> {
-    let in_group =
-        |pid: u32| fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(id));
-    if in_group(claimed) {
+    if in_group(id, claimed) {
         return ProcessId::of(claimed).ok();
     }
     // Its number inside of the engine's namespace is in the list too, right before that in its own.
@@ -198,7 +206,7 @@ fn first_process(id: &str, claimed: u32) -> Option<ProcessId> {
         numbers.contains(&claimed.to_string().as_str())
     };
     let candidates: Vec<u32> =
-        process::list().into_iter().map(|p| p.id.pid).filter(|pid| in_group(*pid)).collect();
+        process::list().into_iter().map(|p| p.id.pid).filter(|pid| in_group(id, *pid)).collect();
     let by_number = candidates.iter().copied().find(is_claimed);
     // Without a pid namespace of its own (`--pid=host`) the oldest is the first.
     let oldest =
@@ -207,6 +215,11 @@ fn first_process(id: &str, claimed: u32) -> Option<ProcessId> {
         Some(pid) => ProcessId::of(pid).ok(),
         None => oldest(),
     }
+}
+
+/// Whether a process is in a group that has a container's id in its path.
+fn in_group(id: &str, pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(id))
 }
 
 /// A container as the engine lists it.

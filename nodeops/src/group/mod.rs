@@ -23,6 +23,17 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Refuses where none of its directories is mounted here: what is done to it would be done to nothing, or to ourselves.
+pub(crate) fn seen(groups: &Cgroups, whose: &str) -> Result<(), Refusal> {
+    if groups.dirs().is_empty() {
+        return Err(Refusal::new(
+            format!("the control group of {whose} cannot be seen from here"),
+            "run murphy on the machine, or in a container with --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup",
+        ));
+    }
+    Ok(())
+}
+
 /// Injects into groups: `cgroup_squeeze` and `oom_kill` also where a container or a process is meant, `pause` and `kill` of
 /// a group as a whole.
 #[derive(Debug, Default)]

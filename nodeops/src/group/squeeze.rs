@@ -114,6 +114,7 @@ fn quota(cores: f64, period: u64) -> u64 {
 
 /// Where a controller is, for a group that can be limited.
 fn place<'a>(groups: &'a Cgroups, controller: &str, param: &str) -> Result<Place<'a>, Refusal> {
+    super::seen(groups, "what is meant")?;
     let found = groups.controller(controller).ok_or_else(|| {
         Refusal::new(
             format!("{param}: the controller {controller} is not switched on for this group"),

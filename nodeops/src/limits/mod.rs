@@ -62,7 +62,7 @@ impl LimitInjector {
             }
             TargetSpec::Container(spec) => {
                 let found = containers::picked(&reference, spec, order.seed).await?;
-                let pids = found.iter().flat_map(|f| f.cgroups.all_processes());
+                let pids = found.iter().flat_map(containers::Found::processes);
                 pids.filter_map(|pid| process::describe(pid).ok()).collect()
             }
             other => {

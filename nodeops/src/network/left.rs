@@ -128,6 +128,7 @@ mod tests {
         inside(|ns, route| {
             let lo = route.links().unwrap().into_iter().find(|l| l.name == "lo").unwrap();
             let ifb = route.link("mfyi3ffff0abcde").unwrap().unwrap();
+            route.set_queue(lo.index, 0).unwrap();
             let has_filters = route.add_clsact(lo.index).is_ok()
                 && route.lead_marked(lo.index, 3, super::super::table::LEAD, 0x30_0000, ifb.index).is_ok();
             let left = look(ns);
@@ -143,6 +144,8 @@ mod tests {
             assert!(look(ns).is_empty());
             assert!(route.link("ifb7").unwrap().is_some());
             assert!(!route.qdiscs().unwrap().iter().any(|q| q.kind == "clsact"));
+            // What the kernel changes by itself for a place for filters is as it was, too.
+            assert_eq!(route.links().unwrap().into_iter().find(|l| l.name == "lo").unwrap().queue, 0);
         });
     }
 

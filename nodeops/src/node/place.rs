@@ -10,6 +10,9 @@ use model::target::NetnsSpec;
 use model::{TargetRef, TargetSpec};
 use std::path::{Path, PathBuf};
 
+/// What is taken in the group of a container, and would be taken of the machine without it.
+const IN_GROUP: [&str; 5] = ["cpu", "memory", "io", "stress_ng", "pid_fill"];
+
 /// One place.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Place {
@@ -49,6 +52,9 @@ pub(super) async fn places(order: &Order) -> Result<Vec<Place>, Refusal> {
         }
         TargetSpec::Container(spec) => {
             let picked = containers::picked(&reference, spec, order.seed).await?;
+            if IN_GROUP.contains(&order.fault.inject.name()) {
+                picked.iter().try_for_each(|f| group::seen(&f.cgroups, &format!("container {}", f.name)))?;
+            }
             Ok(picked
                 .into_iter()
                 .map(|f| Place {

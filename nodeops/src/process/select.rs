@@ -127,7 +127,7 @@ impl<'a> Filter<'a> {
                 let spec =
                     ContainerSpec { name: Some(name.clone()), pick: Pick::All, ..ContainerSpec::default() };
                 let found = containers::find(target, &spec).await?;
-                Some(found.iter().flat_map(|f| f.cgroups.all_processes()).collect())
+                Some(found.iter().flat_map(containers::Found::processes).collect())
             }
         };
         Ok(Filter { spec, regex, user, group, container })

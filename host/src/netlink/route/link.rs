@@ -24,6 +24,8 @@ pub struct Link {
     pub up: bool,
     /// The largest packet.
     pub mtu: u32,
+    /// How many packets a qdisc may hold by default.
+    pub queue: u32,
 }
 
 /// What frames look like on an interface: `ARPHRD_…`.
@@ -90,6 +92,13 @@ impl Route {
         self.socket.request(NEW, 0, &body)
     }
 
+    /// How many packets a qdisc may hold by default.
+    pub fn set_queue(&mut self, index: u32, packets: u32) -> Result<(), NetlinkError> {
+        let mut body = head(index, 0, 0);
+        body.extend(Attrs::new().ne32(13, packets).bytes());
+        self.socket.request(NEW, 0, &body)
+    }
+
     /// Switches it on or off.
     pub fn set_up(&mut self, index: u32, up: bool) -> Result<(), NetlinkError> {
         self.socket.request(NEW, 0, &head(index, if up { UP } else { 0 }, UP))
@@ -137,5 +146,6 @@ fn parse(body: &[u8]) -> Option<Link> {
         frames,
         up: flags & UP != 0,
         mtu: attrs::find(rest, 4).and_then(attrs::ne32).unwrap_or(1500),
+        queue: attrs::find(rest, 13).and_then(attrs::ne32).unwrap_or(1000),
     })
 }

@@ -257,8 +257,15 @@ impl Route {
     pub fn add_clsact(&mut self, link: u32) -> Result<bool, NetlinkError> {
         let mut body = head(link, 0xffff_0000, CLSACT, 0);
         body.extend(Attrs::new().text(1, "clsact").bytes());
+        let before = self.links()?.into_iter().find(|l| l.index == link).map(|l| l.queue);
         match self.socket.request(NEW_QDISC, CREATE | EXCLUSIVE, &body) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                // The kernel takes none (veth of containers) for a mistake, and makes it 1000.
+                if before == Some(0) {
+                    let _ = self.set_queue(link, 0);
+                }
+                Ok(true)
+            }
             Err(e) if e.is(libc::EEXIST) => Ok(false),
             Err(e) => Err(e),
         }

@@ -25,6 +25,41 @@ const MORE: &str = "
     VICTIM oom_kill
 ";
 
+/// What docs/containers.md gives to murphy in a container, so that it can do everything to others.
+const MUCH: &str = "--cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-add SYS_PTRACE --device /dev/fuse --device /dev/net/tun \
+                    --security-opt seccomp=unconfined --security-opt apparmor=unconfined";
+const BESIDE: &str = "--pid host --network host";
+const GROUPS: &str = "--cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup";
+
+/// On another container, without its groups and with them.
+const OTHERS: &str = "
+    container:app pause
+    container:app rlimit_squeeze nofile=64
+    container:app fd_fill
+    container:app clock offset=1h
+    container:app disk_fill path=/data size=1MiB
+    container:app inode_fill path=/data count=10
+    container:app hosts names=localhost
+    container:app net_delay delay=10ms
+    container:app net_loss chance=1%
+    container:app net_rate rate=1Mbit/s
+    container:app partition port=9
+    container:app dns names=x.invalid upstream=127.0.0.1
+    container:app port_occupy port=99
+    container:app port_fill leave=28000
+    container:app kill_loop every=1s signal=SIGCONT
+    container:app container_limits pids=30
+    container:app container_stop timeout=1s
+    container:app container_restart timeout=1s
+    container:app cgroup_squeeze pids=30
+";
+const IN_GROUPS: &str = "
+    container:app cpu load=5% cores=1
+    container:app memory size=1MiB
+    container:app io path=/data size=64KiB rate=64KB/s direct=false
+    container:app pid_fill count=3
+";
+
 /// A container that stays, with murphy and what it is linked with; someone in it.
 fn inside(engine: &Engine, name: &'static str, options: &[&str], user: Option<u32>) -> Someone {
     let mut someone = Someone::new(name, &[]);
@@ -34,7 +69,10 @@ fn inside(engine: &Engine, name: &'static str, options: &[&str], user: Option<u3
     let container = name.replace(' ', "-");
     let dir = someone.dir.path().display().to_string();
     let own = format!("{dir}:{dir}");
-    let mut args = vec!["run", "-d", "--name", &container, "--network", "none", "-v", &own];
+    let mut args = vec!["run", "-d", "--name", &container, "-v", &own];
+    if !options.contains(&"--network") {
+        args.extend(["--network", "none"]);
+    }
     args.extend(["-v", "/usr:/usr:ro", "-v", "/usr/lib:/lib:ro", "-v", "/usr/lib64:/lib64:ro"]);
     args.extend(options);
     args.extend(["box", "sh", "-c", "sleep 1000000"]);
@@ -163,16 +201,14 @@ fn example(def: &FaultDef) -> Fault {
 fn what_doctor_says_in_a_container_is_what_happens_there() {
     let Some(engine) = Engine::start() else { return };
     let net = ["--cap-add", "NET_ADMIN"];
-    // As docs/containers.md has it.
-    let much = ["--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE"];
-    let open = ["--device", "/dev/fuse", "--security-opt", "seccomp=unconfined"];
+    let much: Vec<&str> = MUCH.split_whitespace().collect();
     let (mut tried, mut wrong) = (0, Vec::new());
     for (name, options, user) in [
         ("root by default", vec![], None),
         ("user by default", vec![], Some(1000)),
         ("root with NET_ADMIN", net.to_vec(), None),
-        ("root with much", [&much[..], &open].concat(), None),
-        ("user with much", [&much[..], &open].concat(), Some(1000)),
+        ("root with much", much.clone(), None),
+        ("user with much", much, Some(1000)),
     ] {
         let someone = inside(&engine, name, &options, user);
         // Their own network, their own processes, their own group.
@@ -187,6 +223,38 @@ fn what_doctor_says_in_a_container_is_what_happens_there() {
         let (n, lies) = through_an_agent(&someone);
         tried += n;
         wrong.extend(lies);
+    }
+    eprintln!("{tried} lines tried");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+#[ignore = "by hand: downloads a Docker engine"]
+fn faults_of_other_containers_from_within_one() {
+    let Some(engine) = Engine::with_networks() else { return };
+    let options = ["-m", "64m", "--pids-limit", "40", "--tmpfs", "/data:size=8m"];
+    let script = "sleep 1000000 & while :; do wait; done";
+    engine.must(&[&["run", "-d", "--name", "app"][..], &options, &["box", "sh", "-c", script]].concat());
+    let socket = format!("{}:/var/run/docker.sock", engine.socket().display());
+    let (mut tried, mut wrong) = (0, Vec::new());
+    for (name, groups) in [("beside others", ""), ("beside others with groups", GROUPS)] {
+        let more = format!("{MUCH} {BESIDE} {groups} -v {socket}");
+        let options: Vec<&str> = more.split_whitespace().collect();
+        let someone = inside(&engine, name, &options, None);
+        let (n, lies) = check(&someone, OTHERS, "", "");
+        tried += n;
+        wrong.extend(lies);
+        for line in IN_GROUPS.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let words: Vec<&str> = line.split(' ').collect();
+            let (done, told) = someone.tries(&words);
+            eprintln!("{name}: {line}: {done}: {told}");
+            // What would be taken of the machine instead is refused.
+            let right = if groups.is_empty() { !done && told.contains("--cgroupns host") } else { done };
+            tried += 1;
+            if !right {
+                wrong.push(format!("{name}: {line}: {done}: {told}"));
+            }
+        }
     }
     eprintln!("{tried} lines tried");
     assert!(wrong.is_empty(), "{wrong:#?}");

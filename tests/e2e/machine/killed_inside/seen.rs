@@ -142,9 +142,7 @@ fn network(pid: u32) -> String {
     let net = format!("--net=/proc/{pid}/ns/net");
     let looks = "nft -s list ruleset; tc qdisc show; tc filter show dev eth0 egress; ip -o link; ip -4 route";
     let done = Command::new("nsenter").args([&net, "sh", "-c", looks]).output().unwrap();
-    let text = String::from_utf8_lossy(&done.stdout).into_owned();
-    // The kernel gives a length to the queue of an interface without one when anything is attached to it.
-    text.replace(" qlen 1000", "").replace(" \\", "\\")
+    String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
 /// Which of some ports are taken: one that is only bound is in no table.
