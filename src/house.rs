@@ -112,7 +112,9 @@ pub fn endpoint(given: Option<&str>, shown: &Shown) -> Result<Endpoint, Failure>
         // A bare path needs no scheme.
         Some(text) if !text.contains(':') => Endpoint::unix(text),
         Some(text) => text.parse().map_err(|e: control::endpoint::EndpointError| {
-            Failure::usage(e.to_string(), "see `murphy --help`")
+            let text = e.to_string();
+            let (what, hint) = text.split_once("; ").unwrap_or((&text, "see `murphy --help`"));
+            Failure::usage(what, hint)
         })?,
     };
     crate::tcp::with(endpoint, shown)

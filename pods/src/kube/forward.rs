@@ -196,9 +196,16 @@ impl SocketDir {
     pub fn new() -> io::Result<SocketDir> {
         use std::os::unix::fs::DirBuilderExt;
         let parent = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let dir = parent.join(format!("murphy-kube-{}", std::process::id()));
-        std::fs::DirBuilder::new().mode(0o700).create(&dir)?;
-        Ok(SocketDir(dir))
+        // One of a process that was killed, and had our number, may be left.
+        let mut made = Err(io::ErrorKind::AlreadyExists.into());
+        for n in 0..100 {
+            let dir = parent.join(format!("murphy-kube-{}-{n}", std::process::id()));
+            made = std::fs::DirBuilder::new().mode(0o700).create(&dir).map(|()| SocketDir(dir));
+            if !matches!(&made, Err(e) if e.kind() == io::ErrorKind::AlreadyExists) {
+                break;
+            }
+        }
+        made
     }
 
     /// Listens on a socket in it.
