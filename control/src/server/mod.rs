@@ -1,5 +1,6 @@
 //! The server: a unix socket, and TCP only where it was asked for.
 
+mod asked;
 mod guard;
 mod handlers;
 mod http;

@@ -53,9 +53,7 @@ impl Cluster {
             let late = io::Error::new(io::ErrorKind::TimedOut, "no answer within 15s");
             Err(KubeError::Reach(self.address(), late))
         })?;
-        carry(remote, local)
-            .await
-            .map_err(|e| KubeError::Reach(format!("{} (port {port} of {pod})", self.address()), e))
+        carry(remote, local).await.map_err(|why| KubeError::Port { port, pod: pod.to_owned(), why })
     }
 
     /// Asks for a way of channels.
@@ -111,10 +109,13 @@ impl Cluster {
             };
             let (cluster, namespace, pod, tell) =
                 (self.clone(), namespace.clone(), pod.clone(), tell.clone());
+            let mut local = local;
             tokio::spawn(async move {
-                if let Err(e) = cluster.forward(&namespace, &pod, port, local).await {
+                if let Err(e) = cluster.forward(&namespace, &pod, port, &mut local).await {
                     tell(e);
                 }
+                // Whoever sees the end of the connection finds told why.
+                drop(local);
             });
         }
     }
