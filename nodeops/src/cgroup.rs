@@ -63,10 +63,11 @@ impl Cgroups {
             .filter_map(|m| Path::new(path).strip_prefix(&m.point).ok())
             .min_by_key(|rest| rest.as_os_str().len())
             .map_or_else(|| PathBuf::from(path), Path::to_path_buf);
-        let inner = inner.strip_prefix("/").unwrap_or(&inner);
         let mut found = Cgroups::default();
         for mount in &mounts {
-            let dir = mount.point.join(inner);
+            // In a container /proc/PID/cgroup may count from where only a part is mounted.
+            let below = inner.strip_prefix(&mount.root).unwrap_or(&inner);
+            let dir = mount.point.join(below.strip_prefix("/").unwrap_or(below));
             if dir.join("cgroup.procs").exists() {
                 found.add(mount, dir);
             }
@@ -157,6 +158,8 @@ impl Cgroups {
             let file = dir.join("cgroup.procs");
             match fs::write(&file, pid.to_string()) {
                 Ok(()) => moved = true,
+                // It is there already, as in a container's own group, which may be mounted for reading alone.
+                Err(_) if has(&file, pid) => moved = true,
                 Err(e) => last = Some(io::Error::new(e.kind(), format!("{}: {e}", file.display()))),
             }
         }
@@ -224,6 +227,11 @@ pub struct Memory {
     pub limit: u64,
     /// What it has.
     pub used: u64,
+}
+
+fn has(procs: &Path, pid: u32) -> bool {
+    let text = fs::read_to_string(procs).unwrap_or_default();
+    text.lines().any(|line| line.parse() == Ok(pid))
 }
 
 fn walk(dir: &Path, depth: usize, found: &mut Vec<u32>) {

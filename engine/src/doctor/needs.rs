@@ -3,8 +3,8 @@
 use host::Capabilities;
 use host::probe::Finding;
 use inject::Possibility;
-use model::FaultDef;
 use model::catalogue::Layer;
+use model::{FaultDef, TargetKind};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -19,10 +19,10 @@ pub(super) fn met(def: &FaultDef, machine: &[Finding]) -> Possibility {
     if let Some(lack) = machine.iter().find(|f| f.name == wanted && !f.ok) {
         out = out.no(format!("{wanted}: {}; {}", lack.found, lack.hint));
     }
-    def.needs.iter().fold(out, |out, need| one(out, need, machine))
+    def.needs.iter().fold(out, |out, need| one(out, def, need, machine))
 }
 
-fn one(out: Possibility, need: &str, machine: &[Finding]) -> Possibility {
+fn one(out: Possibility, def: &FaultDef, need: &str, machine: &[Finding]) -> Possibility {
     if let Some(rest) = need.strip_prefix("CAP_") {
         // `CAP_KILL for other users' processes`: without the capability the rest is possible still.
         let (cap, purpose) = need.split_once(' ').unwrap_or((need, ""));
@@ -49,7 +49,9 @@ fn one(out: Possibility, need: &str, machine: &[Finding]) -> Possibility {
         n if n.starts_with("root, or ") && !root => out.partly(format!("{n}: run as root")),
         n if n.contains("cgroup") || n.contains("control group") => match groups() {
             Ok(()) => out,
-            Err(why) => out.partly(format!("{n}: {why}")),
+            // On the machine as a whole no group is needed.
+            Err(why) if def.targets.contains(&TargetKind::Node) => out.partly(format!("{n}: {why}")),
+            Err(why) => out.no(format!("{n}: {why}")),
         },
         n if n.starts_with("root ") && !root => out.partly(n),
         // A matter of the target alone: the plan tells.
@@ -112,9 +114,12 @@ fn groups() -> Result<(), String> {
     if !base.is_dir() || std::fs::read_dir(base).map_or(0, Iterator::count) == 0 {
         return Err("no control groups are mounted: mount -t cgroup2 none /sys/fs/cgroup".into());
     }
-    let of = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
-    let any = of(base) || ["memory", "cpu", "pids", "unified"].iter().any(|c| of(&base.join(c)));
-    // What is mounted read-only says so here too: a container's usual state.
+    let of = |path: &str| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    // Where the hierarchies are mounted, not what they are mounted in: in a container the one may be written and the others
+    // not.
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let hierarchies = mounts.lines().filter(|line| line.contains(" - cgroup"));
+    let any = hierarchies.filter_map(|line| line.split(' ').nth(4)).any(of);
     if any {
         Ok(())
     } else {

@@ -266,7 +266,12 @@ pub(super) const FAULTS: &[FaultDef] = &[
     FaultDef {
         name: "dns",
         params: &[
-            with_default("names", Text, "*", "the names that are meant: globs, separated by commas"),
+            with_default(
+                "names",
+                Text,
+                "*",
+                "the names that are meant, as programs there say them: globs, separated by commas; also with the search list of the target's resolv.conf behind them, unless a dot ends one",
+            ),
             with_default(
                 "answer",
                 Choice(&["nxdomain", "servfail", "refused", "timeout", "truncate", "address", "random"]),

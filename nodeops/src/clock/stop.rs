@@ -18,6 +18,8 @@ const STOPPING: Duration = Duration::from_secs(2);
 const STACK: usize = 64 * 1024;
 /// How far from the end of the stack the return addresses of the vDSO's functions are: they call nothing.
 const NEAR: usize = 1024;
+/// The most instructions that a thread is let go on for: the vDSO's functions have some hundred.
+const STEPS: u32 = 4000;
 /// `__WALL`: threads that are nobody's children are waited for too.
 const ALL_KINDS: u32 = 0x4000_0000;
 
@@ -92,6 +94,24 @@ impl Stopped {
         self.threads.keys().next().map(|t| Pid::from_raw(*t))
     }
 
+    /// Has threads that are at one of these places go on, an instruction at a time, until they are not, while all others
+    /// stand still. Who is about to get a signal stays where it is.
+    pub fn walk_out_of(&mut self, places: &[Range<u64>]) {
+        let inside = |thread: Pid| at(thread).is_ok_and(|(ip, _)| places.iter().any(|p| p.contains(&ip)));
+        for (thread, signal) in &mut self.threads {
+            let thread = Pid::from_raw(*thread);
+            let mut steps = 0;
+            while *signal == 0 && steps < STEPS && inside(thread) {
+                steps += 1;
+                match step(thread) {
+                    Stepped::On => {}
+                    Stepped::About(which) => *signal = which,
+                    Stepped::Gone => break,
+                }
+            }
+        }
+    }
+
     /// Whether a thread is at one of these places, or will be when the handler of a signal returns.
     pub fn anyone_at(&self, memory: &Memory, places: &[Range<u64>]) -> bool {
         let whole = places.iter().map(|p| p.start).min().unwrap_or(0)
@@ -119,6 +139,37 @@ impl Stopped {
     fn positions(&self) -> impl Iterator<Item = (u64, u64)> {
         // One that died meanwhile is nowhere.
         self.threads.keys().filter_map(|t| at(Pid::from_raw(*t)).ok())
+    }
+}
+
+/// What became of a thread that was to go on for one instruction.
+enum Stepped {
+    On,
+    /// It is about to get this signal, and has not gone on.
+    About(i32),
+    Gone,
+}
+
+/// Has a stopped thread go on for one instruction.
+fn step(thread: Pid) -> Stepped {
+    if ptrace::step(thread, None).is_err() {
+        return Stepped::Gone;
+    }
+    loop {
+        match waitpid(
+            rustix::process::Pid::from_raw(thread.as_raw()),
+            WaitOptions::from_bits_retain(ALL_KINDS),
+        ) {
+            Ok(Some((_, status))) => {
+                let Some(signal) = status.stopping_signal() else { return Stepped::Gone };
+                let by_tracing = (status.as_raw() >> 16) & 0xff != 0;
+                let by_step = signal == libc::SIGTRAP
+                    && ptrace::getsiginfo(thread).is_ok_and(|info| info.si_code == libc::TRAP_TRACE);
+                return if by_tracing || by_step { Stepped::On } else { Stepped::About(signal) };
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return Stepped::Gone,
+        }
     }
 }
 

@@ -115,6 +115,13 @@ impl Engine {
         &self.socket
     }
 
+    /// Whether it is Podman, which speaks Docker's API but for some calls.
+    pub async fn is_podman(&self) -> bool {
+        let version = self.get("/version").await.unwrap_or_default();
+        let parts = version["Components"].as_array().map(Vec::as_slice).unwrap_or_default();
+        parts.iter().any(|part| part["Name"].as_str().is_some_and(|name| name.contains("Podman")))
+    }
+
     /// Asks for something.
     pub async fn get(&self, path: &str) -> Result<Value, EngineError> {
         self.call("GET", path, None, Duration::ZERO).await

@@ -4,6 +4,7 @@ use super::api::{Engine, EngineError};
 use super::find::{Found, inspect};
 use super::{Act, State};
 use crate::cgroup::{Cgroups, Place};
+use crate::group::{self, Edit, Undo};
 use crate::process::signals;
 use inject::{InjectError, Order, Recovered, Refusal, UndoRecord};
 use model::{Fault, Injection};
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 const ENGINE: Duration = Duration::from_secs(5);
 /// The longest a container is given to end: arming has to be answered.
 const LONGEST: Duration = Duration::from_secs(40);
+/// How long after it was asked an engine does what it was asked for.
+const MOMENT: Duration = Duration::from_secs(2);
 /// How the engine writes that memory is not limited once it was: it takes no word for it. The kernel reads `max`.
 const UNLIMITED: i64 = 9_223_372_036_854_771_712;
 
@@ -101,6 +104,7 @@ pub(super) async fn plan(order: &Order, found: &Found) -> Result<UndoRecord, Ref
     let (name, short) = (&found.name, found.short());
     let fault = inject.name();
     let removes = state.host_config["AutoRemove"].as_bool() == Some(true);
+    let mut edits = Vec::new();
     let (act, undo) = match fault {
         "pause" if state.paused => {
             return Err(Refusal::new(
@@ -133,10 +137,22 @@ pub(super) async fn plan(order: &Order, found: &Found) -> Result<UndoRecord, Ref
             if body.as_object().is_none_or(|o| o.is_empty()) {
                 return Err(Refusal::new("container_limits says no limit", "give cpu, memory or pids"));
             }
-            (
-                format!("narrow the limits of container {name} ({short}): {body}"),
-                format!("restore them: {}", limits.restored(inject)),
-            )
+            if engine.is_podman().await {
+                // Its API has no such call, or has it since lately.
+                edits = group::edits(&found.cgroups, inject)?;
+                let each = |text: fn(&Edit) -> String| edits.iter().map(text).collect::<Vec<_>>().join(", ");
+                let set = each(|e| format!("{} in {}", e.set, e.file.display()));
+                let back = each(|e| format!("{} into {}", e.before, e.file.display()));
+                (
+                    format!("narrow the limits of container {name} ({short}) in its control group: {set}"),
+                    format!("write back {back}"),
+                )
+            } else {
+                (
+                    format!("narrow the limits of container {name} ({short}): {body}"),
+                    format!("restore them: {}", limits.restored(inject)),
+                )
+            }
         }
     };
     let record = Act {
@@ -149,6 +165,7 @@ pub(super) async fn plan(order: &Order, found: &Found) -> Result<UndoRecord, Ref
         started_at: state.started_at,
         limits: Limits::of(&state.host_config),
         inject: inject.clone(),
+        edits,
     };
     Ok(UndoRecord {
         injector: "container".into(),
@@ -216,16 +233,24 @@ pub(super) async fn inject(fault: &Fault, act: &Act) -> Result<BTreeMap<String, 
             let state = inspect(&engine, id).await.map_err(failed)?;
             measured.insert("running".into(), f64::from(u8::from(state.running)));
         }
+        _ if !act.edits.is_empty() => {
+            let failed = |why: String| {
+                InjectError::new(format!("{} on container {} failed: {why}", act.fault, act.name))
+            };
+            if !act.pid.alive() {
+                return Err(failed("it was started anew meanwhile".into()).hint("arm it once more"));
+            }
+            let groups = Cgroups::of(act.pid.pid).map_err(|e| failed(e.to_string()))?;
+            let wanted = group::edits(&groups, &fault.inject).map_err(|r| InjectError(r.0))?;
+            wanted.iter().try_for_each(Edit::apply).map_err(failed)?;
+        }
         _ => {
             let body = act.limits.narrowed(&fault.inject);
             let path = format!("/containers/{id}/update");
             engine.post(&path, Some(&body), ENGINE).await.map_err(|e| {
-                // The container was there a moment ago: it is the call that is not.
-                let unknown = e.is_missing();
-                failed(e).hint(match unknown {
-                    true => "this engine's API cannot change limits, as Podman's cannot: arm cgroup_squeeze, which sets the same past it",
-                    false => "a memory limit below what is in use is refused by version 1 of control groups: use less of it",
-                })
+                failed(e).hint(
+                    "a memory limit below what is in use is refused by version 1 of control groups: use less of it",
+                )
             })?;
         }
     }
@@ -255,6 +280,9 @@ pub(super) async fn recover(act: &Act) -> Recovered {
     if matches!(act.fault.as_str(), "kill" | "container_restart") {
         return Recovered::Gone("it happened once".into());
     }
+    if !act.edits.is_empty() {
+        return written_back(act);
+    }
     let engine = Engine::new(act.engine.clone());
     let state = match inspect(&engine, &act.id).await {
         Ok(state) => state,
@@ -269,7 +297,9 @@ pub(super) async fn recover(act: &Act) -> Recovered {
     };
     match act.fault.as_str() {
         "pause" => {
-            if !state.paused {
+            // Whoever was killed in the middle may have asked a moment ago.
+            let paused = || becomes(&engine, act, &state, MOMENT / 4, |s| s.paused);
+            if !state.paused && !paused().await {
                 return Recovered::Gone(format!("container {name} is {}, not paused", state.status));
             }
             if state.started_at != act.started_at {
@@ -284,8 +314,10 @@ pub(super) async fn recover(act: &Act) -> Recovered {
             seen(&engine, act, "still paused", |s| !s.paused).await
         }
         "container_stop" => {
-            if state.running {
-                return Recovered::Gone(format!("container {name} runs again already"));
+            // Whoever was killed while the engine was stopping it leaves it running, and the engine goes on to stop it.
+            let patience = act.inject.span("timeout").unwrap_or(Duration::ZERO).min(LONGEST) + MOMENT;
+            if state.running && !becomes(&engine, act, &state, patience, |s| !s.running).await {
+                return Recovered::Gone(format!("container {name} runs again already, or was never stopped"));
             }
             match engine.post(&format!("/containers/{}/start", act.id), None, ENGINE).await {
                 Ok(_) => {}
@@ -320,6 +352,27 @@ pub(super) async fn recover(act: &Act) -> Recovered {
     }
 }
 
+/// Whether it becomes so within a time, while it is the same that it was when the fault was made.
+async fn becomes(
+    engine: &Engine,
+    act: &Act,
+    now: &State,
+    within: Duration,
+    wanted: impl Fn(&State) -> bool,
+) -> bool {
+    let (began, mut same) = (Instant::now(), now.running && now.started_at == act.started_at);
+    while same && began.elapsed() < within {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        match inspect(engine, &act.id).await {
+            Ok(now) if wanted(&now) => return true,
+            Ok(now) => same = now.running && now.started_at == act.started_at,
+            // What the engine says to the next question decides.
+            Err(_) => return true,
+        }
+    }
+    false
+}
+
 /// Looks that it is as it should be.
 async fn seen(engine: &Engine, act: &Act, not: &str, wanted: impl Fn(&State) -> bool) -> Recovered {
     match inspect(engine, &act.id).await {
@@ -328,6 +381,19 @@ async fn seen(engine: &Engine, act: &Act, not: &str, wanted: impl Fn(&State) -> 
         Err(e) if e.is_missing() => Recovered::Gone(format!("container {} was removed", act.name)),
         Err(e) => Recovered::Failed(e.to_string()),
     }
+}
+
+/// Limits that were written past the engine; they end with the group, when the container is started anew.
+fn written_back(act: &Act) -> Recovered {
+    let (mut gone, mut done) = (Vec::new(), false);
+    for edit in act.edits.iter().rev() {
+        match edit.undo(None) {
+            Undo::Done => done = true,
+            Undo::Nothing(why) => gone.push(why),
+            Undo::Failed(why) => return Recovered::Failed(format!("container {}: {why}", act.name)),
+        }
+    }
+    if done { Recovered::Undone } else { Recovered::Gone(gone.join("; ")) }
 }
 
 /// What can be undone while the engine does not answer.
@@ -346,7 +412,7 @@ fn without_engine(act: &Act, e: &EngineError) -> Recovered {
 
 fn thaw(act: &Act) -> Result<(), String> {
     let groups = Cgroups::of(act.pid.pid).map_err(|e| e.to_string())?;
-    crate::group::freeze(&groups, false)
+    group::freeze(&groups, false)
 }
 
 /// What is seen of it now.
@@ -356,7 +422,7 @@ pub(super) fn measure(fault: &str, acts: &[Act], found: &[Found]) -> BTreeMap<St
     let mut out = BTreeMap::new();
     match fault {
         "pause" => {
-            let frozen = found.iter().filter(|f| crate::group::frozen(&f.cgroups) == Some(true)).count();
+            let frozen = found.iter().filter(|f| group::frozen(&f.cgroups) == Some(true)).count();
             out.insert("frozen_now".into(), count(frozen));
         }
         "kill" | "container_stop" => {
@@ -368,7 +434,7 @@ pub(super) fn measure(fault: &str, acts: &[Act], found: &[Found]) -> BTreeMap<St
                     out.insert("memory_limit".into(), memory.limit as f64);
                     out.insert("memory_used".into(), memory.used as f64);
                 }
-                if let Some(cores) = crate::group::cores(group) {
+                if let Some(cores) = group::cores(group) {
                     out.insert("cores_limit".into(), cores);
                 }
                 let pids = group.controller("pids").and_then(|place| {

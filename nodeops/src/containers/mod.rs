@@ -56,6 +56,9 @@ struct Act {
     limits: faults::Limits,
     /// What was asked for.
     inject: Injection,
+    /// What is written in its group, where its engine has no call for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    edits: Vec<crate::group::Edit>,
 }
 
 const FAULTS: [&str; 6] =

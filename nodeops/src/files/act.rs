@@ -189,9 +189,13 @@ impl Act {
         if same_mode && same_owner && now.attributes == self.before.attributes {
             return Ok(Recovered::Gone(format!("{} is as it was", self.shown())));
         }
+        // An undo that was cut off has put the owner back, and not what the kernel took for that (set-user-id).
+        let half = same_owner && now.mode | 0o6000 == self.before.mode | 0o6000;
         let ours = match (self.mode, self.owner) {
             (Some(mode), _) => now.mode == mode,
-            (_, Some((uid, gid))) => uid.is_none_or(|u| u == now.uid) && gid.is_none_or(|g| g == now.gid),
+            (_, Some((uid, gid))) => {
+                half || (uid.is_none_or(|u| u == now.uid) && gid.is_none_or(|g| g == now.gid))
+            }
             _ => true,
         };
         if !ours {
@@ -247,32 +251,28 @@ impl Act {
 
     fn unchange(&self, spot: &Spot) -> io::Result<Recovered> {
         let gone = |why: &str| Ok(Recovered::Gone(format!("{} {why}", self.shown())));
-        let kept =
-            Facts::of(&Spot { dir: spot.dir.try_clone()?, path: spot.path.clone(), name: self.keep.clone() });
-        match kept {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return gone("has nothing to be restored from: it was not changed, or is restored");
-            }
-            Err(e) => return Err(e),
-            Ok(kept) if kept.kind != Kind::File => {
-                return Err(io::Error::other("what was kept is no file any more"));
-            }
-            Ok(_) => {}
+        // Under another name from when it is put back on: an undo that was cut off goes on, and takes what it has written
+        // itself for nobody else's.
+        let begun = self.keep.replacen(".murphy-", ".murphy_", 1);
+        let goes_on = self.is_kept(spot, &begun)?;
+        if !goes_on && !self.is_kept(spot, &self.keep)? {
+            return gone("has nothing to be restored from: it was not changed, or is restored");
         }
-        if self.stage == Stage::Planned {
+        if !goes_on && self.stage == Stage::Planned {
             unlinkat(&spot.dir, &self.keep, AtFlags::empty())?;
             return gone("was not touched yet");
         }
         let now = Facts::of(spot);
         let others = match (&now, self.stage) {
-            (Ok(now), Stage::Changed { size, modified }) => {
+            (Ok(now), Stage::Changed { size, modified }) if !goes_on => {
                 now.inode != self.before.inode || now.size != size || now.modified != modified
             }
             (Ok(now), _) => now.inode != self.before.inode,
             (Err(_), _) => false,
         };
-        if others && self.is_made_anew(spot)? {
-            unlinkat(&spot.dir, &self.keep, AtFlags::empty())?;
+        let kept = if goes_on { &begun } else { &self.keep };
+        if (others || goes_on) && now.is_ok() && self.is_made_anew(spot)? && !keep::begins_as(spot, kept)? {
+            unlinkat(&spot.dir, kept, AtFlags::empty())?;
             return gone("was written anew since, without anything of ours");
         }
         if let (true, Ok(now)) = (others, &now) {
@@ -282,10 +282,24 @@ impl Act {
                 keep::set_aside(spot, &self.aside)?;
             }
         }
-        keep::put_back(spot, &self.keep, &self.before)?;
+        if !goes_on {
+            keep::rename(spot, &self.keep, spot, &begun)?;
+        }
+        keep::put_back(spot, &begun, &self.before)?;
         match Facts::of(spot)?.differs(&self.before) {
             None => Ok(Recovered::Undone),
             Some(what) => Err(io::Error::other(format!("it is back with another {what}"))),
+        }
+    }
+
+    /// Whether the original is kept under that name.
+    fn is_kept(&self, spot: &Spot, name: &str) -> io::Result<bool> {
+        let kept = Spot { dir: spot.dir.try_clone()?, path: spot.path.clone(), name: name.to_owned() };
+        match Facts::of(&kept) {
+            Ok(kept) if kept.kind == Kind::File => Ok(true),
+            Ok(_) => Err(io::Error::other("what was kept is no file any more")),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
         }
     }
 
@@ -314,5 +328,120 @@ impl Act {
                 _ => false,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    const TEXT: &str = "127.0.0.1 localhost\n";
+
+    struct Ground {
+        dir: tempfile::TempDir,
+        act: Act,
+        spot: Spot,
+    }
+
+    /// A file that is changed, as far as the record says.
+    fn changed(fault: &str, to: &str, line: Option<&str>) -> Ground {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("f"), TEXT).unwrap();
+        let spot = Spot::at(Path::new("/"), dir.path(), "f").unwrap();
+        let before = Facts::of(&spot).unwrap();
+        let mut act = Act {
+            fault: fault.into(),
+            boot: String::new(),
+            container: None,
+            dir: dir.path().to_owned(),
+            name: "f".into(),
+            before,
+            keep: ".murphy-x-f".into(),
+            aside: "f.since-x".into(),
+            to: None,
+            mode: None,
+            owner: None,
+            line: line.map(str::to_owned),
+            stage: Stage::Kept,
+        };
+        keep::copy(&spot, &act.keep).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        fs::write(dir.path().join("f"), to).unwrap();
+        let now = Facts::of(&spot).unwrap();
+        act.stage = Stage::Changed { size: now.size, modified: now.modified };
+        Ground { dir, act, spot }
+    }
+
+    impl Ground {
+        fn names(&self) -> Vec<String> {
+            let all = fs::read_dir(self.dir.path()).unwrap();
+            all.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+        }
+
+        fn is_as_before(&self) {
+            assert_eq!(fs::read_to_string(self.dir.path().join("f")).unwrap(), TEXT);
+            assert_eq!(Facts::of(&self.spot).unwrap().differs(&self.act.before), None);
+            assert_eq!(self.names(), ["f"]);
+        }
+    }
+
+    /// As it is when whoever puts it back is killed at one place or another.
+    #[test]
+    fn an_undo_that_was_cut_off_goes_on() {
+        let line = "192.0.2.1\tdb\n";
+        for (to, line) in
+            [(format!("{line}{TEXT}"), Some(line)), (format!("{TEXT}more"), None), ("".into(), None)]
+        {
+            for there in
+                [to.clone(), TEXT.to_owned(), format!("{TEXT}{}", to.get(TEXT.len()..).unwrap_or(""))]
+            {
+                let ground = changed(if line.is_some() { "hosts" } else { "file_append" }, &to, line);
+                fs::rename(ground.dir.path().join(".murphy-x-f"), ground.dir.path().join(".murphy_x-f"))
+                    .unwrap();
+                fs::write(ground.dir.path().join("f"), &there).unwrap();
+                let done = ground.act.undo(Path::new("/"));
+                assert_eq!(done, Recovered::Undone, "{to:?}, {there:?}");
+                ground.is_as_before();
+                assert!(matches!(ground.act.undo(Path::new("/")), Recovered::Gone(_)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_is_kept_and_a_hosts_file_made_anew_is_left() {
+        let ground = changed("file_append", &format!("{TEXT}more"), None);
+        fs::write(ground.dir.path().join("f"), "theirs").unwrap();
+        assert_eq!(ground.act.undo(Path::new("/")), Recovered::Undone);
+        assert_eq!(fs::read_to_string(ground.dir.path().join("f.since-x")).unwrap(), "theirs");
+        assert_eq!(fs::read_to_string(ground.dir.path().join("f")).unwrap(), TEXT);
+
+        let line = "192.0.2.1\tdb\n";
+        let ground = changed("hosts", &format!("{line}{TEXT}"), Some(line));
+        fs::write(ground.dir.path().join("f"), "172.17.0.9 anew\n").unwrap();
+        assert!(matches!(ground.act.undo(Path::new("/")), Recovered::Gone(_)));
+        assert_eq!(fs::read_to_string(ground.dir.path().join("f")).unwrap(), "172.17.0.9 anew\n");
+        assert_eq!(ground.names(), ["f"]);
+    }
+
+    #[test]
+    fn set_user_id_that_was_lost_with_the_owner_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        fs::write(&file, "x").unwrap();
+        fs::set_permissions(&file, PermissionsExt::from_mode(0o4755)).unwrap();
+        let mut ground = changed("file_chown", "", None);
+        ground.spot = Spot::at(Path::new("/"), dir.path(), "f").unwrap();
+        let act = Act {
+            dir: dir.path().to_owned(),
+            before: Facts::of(&ground.spot).unwrap(),
+            owner: Some((Some(65534), None)),
+            ..ground.act
+        };
+        // The owner is back, and what the kernel took when it changed is not.
+        fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(act.undo(Path::new("/")), Recovered::Undone);
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o4755);
     }
 }

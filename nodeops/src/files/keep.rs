@@ -75,6 +75,16 @@ fn held_restore(spot: &Spot, before: &Facts) -> io::Result<()> {
     Holding::take(spot)?.restore(before)
 }
 
+/// Whether the file begins with what is kept: also when it is put back half way.
+pub(super) fn begins_as(spot: &Spot, keep: &str) -> io::Result<bool> {
+    let (now, kept) = (open(spot, &spot.name, OFlags::RDONLY)?, open(spot, keep, OFlags::RDONLY)?);
+    let length = kept.metadata()?.len();
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    now.take(length).read_to_end(&mut a)?;
+    kept.take(length).read_to_end(&mut b)?;
+    Ok(a == b)
+}
+
 /// Whether both have the same content.
 fn equal(spot: &Spot, keep: &str) -> io::Result<bool> {
     let (mut a, mut b) = (open(spot, &spot.name, OFlags::RDONLY)?, open(spot, keep, OFlags::RDONLY)?);

@@ -5,7 +5,7 @@ mod oom;
 mod squeeze;
 
 pub(crate) use freeze::{freeze, frozen};
-pub(crate) use squeeze::cores;
+pub(crate) use squeeze::{Edit, Undo, cores, edits};
 
 use crate::cgroup::Cgroups;
 use crate::containers;
@@ -20,7 +20,6 @@ use model::sample::TargetState;
 use model::target::CgroupSpec;
 use model::{Evidence, Fault, Target, TargetKind, TargetRef, TargetSpec};
 use serde::{Deserialize, Serialize};
-use squeeze::{Edit, Undo};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -129,7 +128,7 @@ impl GroupInjector {
             }
             match fault {
                 "cgroup_squeeze" => {
-                    let edits = squeeze::edits(&one.groups, &order.fault.inject)?;
+                    let edits = edits(&one.groups, &order.fault.inject)?;
                     self.held.check(&edits.iter().map(key).collect::<Vec<_>>(), &order.id)?;
                     let words: Vec<String> =
                         edits.iter().map(|e| format!("{} = {}", e.file.display(), e.set)).collect();
@@ -344,7 +343,7 @@ impl Injector for GroupInjector {
                 .hint("disarm it and arm it again"));
             }
             for act in armed.acts.iter().filter_map(read) {
-                let wanted = squeeze::edits(&act.groups, &fault.inject).map_err(|r| InjectError(r.0))?;
+                let wanted = edits(&act.groups, &fault.inject).map_err(|r| InjectError(r.0))?;
                 let files = |edits: &[Edit]| edits.iter().map(key).collect::<Vec<_>>();
                 if files(&wanted) != files(&act.edits) {
                     return Err(InjectError::new(

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// One value in one file of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Edit {
+pub(crate) struct Edit {
     /// Which limit it is: the parameter's name.
     pub param: String,
     pub file: PathBuf,
@@ -32,7 +32,7 @@ pub(super) struct Edit {
 
 /// What came of one.
 #[derive(Debug, PartialEq)]
-pub(super) enum Undo {
+pub(crate) enum Undo {
     Done,
     /// It is what it was already, or its group is gone.
     Nothing(String),
@@ -40,7 +40,7 @@ pub(super) enum Undo {
 }
 
 /// Everything that a fault asks for, on one group.
-pub(super) fn edits(groups: &Cgroups, wanted: &Injection) -> Result<Vec<Edit>, Refusal> {
+pub(crate) fn edits(groups: &Cgroups, wanted: &Injection) -> Result<Vec<Edit>, Refusal> {
     let mut all = Vec::new();
     if let Some(cores) = wanted.float("cpu") {
         all.push(cpu(groups, cores)?);
@@ -209,7 +209,7 @@ fn line<'a>(text: &'a str, device: &str, field: Option<&str>) -> Option<&'a str>
 
 impl Edit {
     /// What is there now; none when the group is gone.
-    pub(super) fn now(&self) -> Option<String> {
+    pub(crate) fn now(&self) -> Option<String> {
         let inode = self.file.parent().and_then(|d| fs::metadata(d).ok())?.ino();
         let text = fs::read_to_string(&self.file).ok().filter(|_| inode == self.inode)?;
         match &self.device {
@@ -221,7 +221,7 @@ impl Edit {
         }
     }
 
-    pub(super) fn write(&self, value: &str) -> io::Result<()> {
+    pub(crate) fn write(&self, value: &str) -> io::Result<()> {
         let text = match (&self.device, &self.field) {
             (None, _) => value.to_owned(),
             (Some(device), None) => format!("{device} {value}"),
@@ -231,7 +231,7 @@ impl Edit {
     }
 
     /// Sets it, and looks that it is set.
-    pub(super) fn apply(&self) -> Result<(), String> {
+    pub(crate) fn apply(&self) -> Result<(), String> {
         let file = self.file.display();
         let busy = |e: &io::Error| match e.raw_os_error() {
             Some(code) if code == rustix::io::Errno::BUSY.raw_os_error() => {
@@ -250,7 +250,7 @@ impl Edit {
 
     /// Writes back what was there. `last` is what was set last, when that is known: another value is someone else's then,
     /// and left to them.
-    pub(super) fn undo(&self, last: Option<&str>) -> Undo {
+    pub(crate) fn undo(&self, last: Option<&str>) -> Undo {
         let file = self.file.display();
         let Some(now) = self.now() else { return Undo::Nothing(format!("the group of {file} is gone")) };
         if now == self.before {
@@ -271,7 +271,7 @@ impl Edit {
 }
 
 /// Counters of a group that limits move.
-pub(super) fn counters(groups: &Cgroups) -> BTreeMap<String, f64> {
+pub(crate) fn counters(groups: &Cgroups) -> BTreeMap<String, f64> {
     let mut out = BTreeMap::new();
     let field = |text: &str, name: &str| -> Option<f64> {
         text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
@@ -305,7 +305,7 @@ pub(super) fn counters(groups: &Cgroups) -> BTreeMap<String, f64> {
 }
 
 /// The group's use and limits as they are now.
-pub(super) fn gauges(groups: &Cgroups) -> BTreeMap<String, f64> {
+pub(crate) fn gauges(groups: &Cgroups) -> BTreeMap<String, f64> {
     let mut out = BTreeMap::new();
     if let Some(memory) = groups.memory() {
         out.insert("memory_limit".into(), memory.limit as f64);

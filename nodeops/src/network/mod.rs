@@ -4,7 +4,7 @@
 //! place      the namespaces behind a target, and their interfaces
 //! filter     which packets: asked of packets, and written as rules of nf_tables
 //! shape      what is done to them: a pure function of what was before, the seed and now
-//! prepare    a fault read and checked for one namespace, fitted with an engine; words: the same in words and commands
+//! prepare    a fault read and checked for one namespace, fitted with an engine (choose); words: the same in words and commands
 //! domain     one namespace with everything wired in it: tables (table), wires (emulated/), IFBs (native/)
 //! dns/, occupied, tracked    names, ports, tracked connections
 //! record, undo   what logs hold of it, and taking it back; left: the same, found without a log
@@ -12,6 +12,7 @@
 
 #[cfg(test)]
 mod agreement;
+mod choose;
 mod dns;
 mod domain;
 mod emulated;

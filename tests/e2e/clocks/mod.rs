@@ -5,4 +5,4 @@ mod accuracy;
 mod doctor;
 mod kills;
 mod life;
-mod tellers;
+pub mod tellers;

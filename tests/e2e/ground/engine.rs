@@ -28,13 +28,23 @@ impl Engine {
         Engine::begin("serve")
     }
 
+    /// Starts Podman instead, which Docker's client can speak to.
+    pub fn podman() -> Option<Engine> {
+        Engine::begin("pods")
+    }
+
     fn begin(how: &str) -> Option<Engine> {
         if !can_serve() || !need("apt-get and dpkg", program("apt-get", &[]).is_some()) {
             return None;
         }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/docker/engine");
         let packages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docker");
-        for what in if how == "serve" { &["fetch", "compose"][..] } else { &["fetch"] } {
+        let all = match how {
+            "run" => &["fetch"][..],
+            "serve" => &["fetch", "compose"],
+            _ => &["fetch", "compose", "podman"],
+        };
+        for what in all {
             let fetched = Command::new(&script).arg(what).arg(&packages).output().unwrap();
             assert!(fetched.status.success(), "{}", String::from_utf8_lossy(&fetched.stderr));
         }
@@ -90,6 +100,11 @@ impl Engine {
         self.must(&[&head[..], options, &["box", "sh", "-c", script]].concat());
     }
 
+    /// Below which group its containers' are; Podman has to be told for each.
+    pub fn parent(&self) -> String {
+        format!("/{}", self.cgroup)
+    }
+
     /// Imports the archive of a root that a script makes, which is kept for next time, as an image.
     pub fn import(&self, name: &str, script: &Path) {
         let archive = self.packages.join(format!("{name}.tar"));
@@ -126,6 +141,13 @@ impl Engine {
                 && status.lines().any(|l| l.starts_with("NSpid:") && l.ends_with(&numbers))
         };
         pids.find(is).unwrap_or_else(|| panic!("{inner} is not found"))
+    }
+
+    /// The directories of a container's control group, by its whole id.
+    pub fn groups_of(&self, id: &str) -> Vec<PathBuf> {
+        let roots = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|e| e.path());
+        let roots = roots.chain([PathBuf::from("/sys/fs/cgroup")]);
+        roots.map(|root| root.join(&self.cgroup).join(id)).filter(|dir| dir.is_dir()).collect()
     }
 
     /// What the container `app` has said.

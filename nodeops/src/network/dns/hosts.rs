@@ -67,6 +67,18 @@ impl Names {
         names
     }
 
+    /// What is asked for when a program says that name: also with each end of the search list, as container engines and
+    /// clusters have it. With a dot behind it, only itself.
+    pub(crate) fn spellings(&self, name: &str) -> Vec<String> {
+        if let Some(whole) = name.strip_suffix('.') {
+            return vec![whole.to_owned()];
+        }
+        let ends = self.search.iter().map(|end| end.trim_end_matches('.').to_ascii_lowercase());
+        let mut all = vec![name.to_owned()];
+        all.extend(ends.filter(|end| !end.is_empty()).map(|end| format!("{name}.{end}")));
+        all
+    }
+
     /// What a name stands for; asked inside the namespace, from a socket that no fault is for. Empty when nobody knows it.
     pub(crate) fn look_up(&self, name: &str, mark: u32) -> Vec<IpAddr> {
         if let Some(found) = self.hosts.get(name) {
@@ -147,5 +159,7 @@ mod tests {
         assert_eq!((names.search.len(), names.ndots), (2, 0));
         assert_eq!(names.look_up("db", 0), ["10.0.0.9".parse::<IpAddr>().unwrap()]);
         assert_eq!(names.look_up("localhost", 0).len(), 2);
+        assert_eq!(names.spellings("db"), ["db", "db.shop.internal", "db.x"]);
+        assert_eq!(names.spellings("db.x."), ["db.x"]);
     }
 }

@@ -1,7 +1,7 @@
 //! The resolver that queries are led to: it answers what was ordered for the names that are meant, and asks the target's
 //! own name server for all others.
 
-use super::wire;
+use super::{Names, wire};
 use model::Fault;
 use model::draw::{self, Lane};
 use std::io::{self, Read, Write};
@@ -44,12 +44,8 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Reads a `dns` fault; `upstream` is the target's own name server.
-    pub(crate) fn read(
-        fault: &Fault,
-        seed: u64,
-        upstream: Option<SocketAddr>,
-    ) -> Result<Rules, model::Problem> {
+    /// Reads a `dns` fault; `own` is what the target knows of names.
+    pub(crate) fn read(fault: &Fault, seed: u64, own: &Names) -> Result<Rules, model::Problem> {
         use model::Problem;
         let inject = &fault.inject;
         let answer = match inject.text("answer").unwrap_or("nxdomain") {
@@ -73,7 +69,7 @@ impl Rules {
                 .hint("add it, or leave address out"));
         }
         let given = match inject.text("upstream") {
-            None => upstream,
+            None => own.servers.first().copied(),
             Some(text) => Some(parse_server(text).ok_or_else(|| {
                 Problem::new(format!("upstream: {text:?} is no address of a name server"))
                     .hint("for example 10.0.0.2:53")
@@ -85,7 +81,7 @@ impl Rules {
         })?;
         let globs = inject.text("names").unwrap_or("*").split(',');
         Ok(Rules {
-            globs: globs.map(|g| g.trim().trim_end_matches('.').to_ascii_lowercase()).collect(),
+            globs: globs.flat_map(|glob| own.spellings(&glob.trim().to_ascii_lowercase())).collect(),
             answer,
             ttl: inject.span("ttl").map_or(0, |ttl| u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX)),
             delay: inject.span("delay").unwrap_or_default(),

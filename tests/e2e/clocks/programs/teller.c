@@ -1,6 +1,7 @@
 // Tells the time when asked by a line. The first letter says how:
 //   t  by every call there is       k  starts a child that stays        c  asks that child
 //   f  by a child of its own        r  by a system call of its own      h  starts four threads that read all the time
+//   y  starts 31 threads that do nothing but read
 //   w  by a thread of its own       n  what those have seen             s  sleeps 0.3 s until a moment of the wall clock
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -47,6 +48,15 @@ static void *hot(void *unused) {
             reads++;
         }
         usleep(1000);
+    }
+    return unused;
+}
+
+static void *without_pause(void *unused) {
+    for (;;) {
+        struct timespec t = { 0, -1 };
+        if (clock_gettime(CLOCK_REALTIME, &t) || t.tv_nsec < 0 || t.tv_nsec > 999999999 || t.tv_sec < 1000000000) bad++;
+        reads++;
     }
     return unused;
 }
@@ -98,6 +108,11 @@ int main(void) {
         case 'h':
             for (int i = 0; i < 4; i++) pthread_create(&thread, 0, hot, 0);
             printf("4\n");
+            fflush(stdout);
+            break;
+        case 'y':
+            for (int i = 0; i < 31; i++) pthread_create(&thread, 0, without_pause, 0);
+            printf("31\n");
             fflush(stdout);
             break;
         case 'n': printf("%lu %lu\n", reads, bad); fflush(stdout); break;
