@@ -3,7 +3,7 @@
 use crate::cli::{Callers, Shown};
 use crate::failure::Failure;
 use control::tls::{ClientTls, TlsOptions};
-use control::{Endpoint, Role, TcpOptions, Token};
+use control::{Endpoint, Role, StartError, TcpOptions, Token};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +39,11 @@ pub fn listener(listen: Option<SocketAddr>, callers: Callers) -> Result<Option<T
             "warning: the token travels in clear, and so does what is answered; speak TLS with --tls-cert and --tls-key",
         );
     }
+    if tcp.is_open_to_others() {
+        let text = StartError::Unguarded { listen }.to_string();
+        let (what, hint) = text.split_once("; ").unwrap_or((&text, "ask for a token"));
+        return Err(Failure::usage(what, hint));
+    }
     Ok(Some(tcp))
 }
 
@@ -69,15 +74,23 @@ pub fn tls(shown: &Shown) -> Result<Arc<ClientTls>, Failure> {
 pub fn token(file: &Path) -> Result<Token, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|e| Failure::usage(format!("cannot read the token in {}: {e}", file.display()), MAKE))?;
-    Token::parse(&text)
-        .map_err(|e| Failure::usage(format!("the token in {} cannot be used: {e}", file.display()), MAKE))
+    parse(&text, &file.display().to_string())
 }
 
 /// The token in a variable.
 fn token_of(name: &str) -> Result<Token, Failure> {
     let text =
         std::env::var(name).map_err(|_| Failure::usage(format!("the variable {name} is not set"), MAKE))?;
-    Token::parse(&text).map_err(|e| Failure::usage(format!("the token in {name} cannot be used: {e}"), MAKE))
+    parse(&text, name)
+}
+
+fn parse(text: &str, place: &str) -> Result<Token, Failure> {
+    Token::parse(text).map_err(|e| {
+        // What to do about it is said once.
+        let text = e.to_string();
+        let (why, hint) = text.split_once("; ").unwrap_or((&text, MAKE));
+        Failure::usage(format!("the token in {place} cannot be used: {why}"), hint)
+    })
 }
 
 const MAKE: &str = "make one with: openssl rand -hex 32";

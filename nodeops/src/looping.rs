@@ -35,7 +35,16 @@ pub(crate) struct Loops(Mutex<BTreeMap<String, Loop>>);
 #[derive(Debug)]
 struct Loop {
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    /// None once it was stopped.
+    task: Option<JoinHandle<()>>,
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -106,9 +115,7 @@ impl Loops {
                 }
             })
         };
-        if let Some(old) = lock(&self.0).insert(id.to_owned(), Loop { shared, task }) {
-            old.task.abort();
-        }
+        drop(lock(&self.0).insert(id.to_owned(), Loop { shared, task: Some(task) }));
     }
 
     /// Goes on with other parameters.
@@ -123,15 +130,19 @@ impl Loops {
         }
     }
 
-    /// Stops. A loop of another process has ended with it.
-    pub(crate) fn stop(&self, id: &str) -> Recovered {
-        match lock(&self.0).get(id) {
-            Some(own) => {
-                own.task.abort();
-                Recovered::Undone
-            }
-            None => Recovered::Gone("it ended with the agent".into()),
+    /// Stops, and waits for a round under way: nobody is hit any more afterwards. A loop of another process has ended with
+    /// it.
+    pub(crate) async fn stop(&self, id: &str) -> Recovered {
+        let task = match lock(&self.0).get_mut(id) {
+            Some(own) => own.task.take(),
+            None => return Recovered::Gone("it ended with the agent".into()),
+        };
+        if let Some(task) = task {
+            task.abort();
+            // It was told to end; there is nothing else to be learnt.
+            let _ = task.await;
         }
+        Recovered::Undone
     }
 
     /// How many rounds there were, and whom they hit.
@@ -151,9 +162,7 @@ impl Loops {
 
     /// Drops what is known of it.
     pub(crate) fn forget(&self, id: &str) {
-        if let Some(own) = lock(&self.0).remove(id) {
-            own.task.abort();
-        }
+        lock(&self.0).remove(id);
     }
 }
 
@@ -181,4 +190,48 @@ impl Shared {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Plain values are set under these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+    /// A round that has begun to hit cannot be broken off; one that is still looking can.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nobody_is_hit_after_it_was_stopped() {
+        let json = r#"{"target":"process:1","for":"60s","inject":{"kill_loop":{"every":"100ms"}}}"#;
+        let fault: Fault = serde_json::from_str(json).unwrap();
+        let (loops, began, hits) =
+            (Loops::default(), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let round = {
+            let (began, hits) = (began.clone(), hits.clone());
+            move |n: u64, _| -> BoxFuture<'static, Round> {
+                let (began, hits) = (began.clone(), hits.clone());
+                Box::pin(async move {
+                    if n > 0 {
+                        began.fetch_add(1, SeqCst);
+                        std::thread::sleep(Duration::from_millis(300));
+                        hits.fetch_add(1, SeqCst);
+                    }
+                    Round { hit: 1, failed: 0 }
+                })
+            }
+        };
+        loops.start("A", &fault, round).await;
+        while began.load(SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(loops.stop("A").await, Recovered::Undone);
+        assert_eq!(
+            (hits.load(SeqCst), loops.evidence("A").applied),
+            (1, 2),
+            "the round under way is over and counted"
+        );
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(hits.load(SeqCst), 1);
+        assert_eq!(loops.stop("A").await, Recovered::Undone);
+        loops.forget("A");
+        assert!(matches!(loops.stop("A").await, Recovered::Gone(_)));
+    }
 }

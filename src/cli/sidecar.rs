@@ -3,6 +3,7 @@
 use super::proxy::proxy;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use model::units::Span;
+use pods::manifest::Beside;
 use pods::ways::{self, Way};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -76,7 +77,7 @@ pub struct SidecarRun {
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
     /// The same on that port of all addresses, of both families where there are both
-    #[arg(long, value_name = "PORT", conflicts_with = "listen", requires = "callers")]
+    #[arg(long, value_name = "PORT", conflicts_with = "listen")]
     pub control: Option<u16>,
     /// Whom it lets in there.
     #[command(flatten)]
@@ -116,6 +117,7 @@ pub struct Manifests {
   murphy.dev/outbound: db=5432,cache=6379
   murphy.dev/mode: explicit                  no redirect and no capability; then
   murphy.dev/proxies: db=127.0.0.1:15432,db.shop.svc:5432; web=0.0.0.0:18080,127.0.0.1:8080,http
+  murphy.dev/sidecar: container              for clusters before Kubernetes 1.29
   murphy.dev/image, murphy.dev/uid, murphy.dev/token-secret, murphy.dev/tls-secret, murphy.dev/roles
 Example: helm template shop | murphy sidecar inject -f - | kubectl apply -f -")]
 pub struct SidecarInject {
@@ -125,6 +127,9 @@ pub struct SidecarInject {
     /// What workloads get.
     #[command(flatten)]
     pub defaults: Defaults,
+    /// What kind of container the proxy is; clusters before Kubernetes 1.29 have no native ones
+    #[arg(long, value_enum, default_value_t = BesideKind::Native)]
+    pub sidecar: BesideKind,
     /// Workloads without the annotation too; one with murphy.dev/inject: "false" never
     #[arg(long)]
     pub all: bool,
@@ -182,6 +187,9 @@ pub struct SidecarWebhook {
     /// Set the caBundle of that MutatingWebhookConfiguration, as the pod's service account
     #[arg(long, value_name = "NAME")]
     pub configure: Option<String>,
+    /// What kind of container the proxy is [default: with --configure, native if the API server has them; else native]
+    #[arg(long, value_enum)]
+    pub sidecar: Option<BesideKind>,
     /// What pods get.
     #[command(flatten)]
     pub defaults: Defaults,
@@ -229,6 +237,24 @@ pub enum ModeKind {
     Redirect,
     /// It listens on ports of its own.
     Explicit,
+}
+
+/// What kind of container the proxy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BesideKind {
+    /// Up before the others and over when they are.
+    Native,
+    /// One like the others.
+    Container,
+}
+
+impl From<BesideKind> for Beside {
+    fn from(kind: BesideKind) -> Beside {
+        match kind {
+            BesideKind::Native => Beside::Native,
+            BesideKind::Container => Beside::Container,
+        }
+    }
 }
 
 impl From<Defaults> for pods::manifest::Defaults {

@@ -3,6 +3,7 @@ use super::print;
 use crate::cli::Attach;
 use crate::failure::{Failure, Outcome};
 use pods::attach::{self, Attach as Asked};
+use pods::kube::KubeError;
 use pods::manifest::{Defaults, Mode};
 use serde_json::Value;
 use std::fmt::Write;
@@ -14,14 +15,21 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// `murphy attach`: adds the proxy to a pod that runs, and waits until it is there.
 pub async fn attach(args: Attach) -> Outcome {
-    let (cluster, namespace) = cluster(&args.cluster)?;
     let defaults: Defaults = args.defaults.into();
+    if args.lasts.0.is_zero() {
+        return Err(Failure::usage("it would end at once", "say how long it stays: --for 30m"));
+    }
     if defaults.mode == Mode::Explicit {
         return Err(Failure::usage(
             "attaching is by redirect: what runs already knows no port of murphy's",
             "leave --mode out",
         ));
     }
+    if defaults.tls_secret.is_some() {
+        let problem = attach::no_certificates();
+        return Err(Failure::Usage(problem));
+    }
+    let (cluster, namespace) = cluster(&args.cluster)?;
     let token = defaults.token_secret.is_some();
     let pod = cluster.pod(&namespace, &args.pod).await.map_err(|e| failure(&e))?;
     // Names of ephemeral containers are used once.
@@ -36,7 +44,14 @@ pub async fn attach(args: Attach) -> Outcome {
             "use that one, or wait until it ends",
         ));
     }
-    cluster.attach(&namespace, &args.pod, &container).await.map_err(|e| failure(&e))?;
+    cluster.attach(&namespace, &args.pod, &container).await.map_err(|e| match &e {
+        // The pod is there, so this is about the container.
+        KubeError::Refused { status, said, .. } if matches!(status.as_u16(), 404 | 422) => Failure::cannot(
+            format!("the API server adds no such container to {}: {status} {said}", args.pod),
+            "Kubernetes does since 1.23; before, have the pod made with a sidecar: murphy sidecar inject --sidecar container",
+        ),
+        _ => failure(&e),
+    })?;
     let begun = Instant::now();
     let mut why = "it has not begun".to_owned();
     while begun.elapsed() < PATIENCE {

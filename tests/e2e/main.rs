@@ -15,6 +15,7 @@ mod demo;
 mod files;
 mod front;
 mod ground;
+mod kubernetes;
 mod live;
 mod machine;
 mod network;

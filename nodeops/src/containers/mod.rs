@@ -226,7 +226,7 @@ impl Injector for ContainerInjector {
     fn recover<'a>(&'a self, act: &'a UndoRecord) -> BoxFuture<'a, Recovered> {
         Box::pin(async move {
             if let Some(id) = looping::of(act) {
-                return self.loops.stop(&id);
+                return self.loops.stop(&id).await;
             }
             match read(act) {
                 Some(act) => faults::recover(&act).await,

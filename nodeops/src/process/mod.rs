@@ -207,7 +207,7 @@ impl Injector for ProcessInjector {
     fn recover<'a>(&'a self, act: &'a UndoRecord) -> BoxFuture<'a, Recovered> {
         Box::pin(async move {
             if let Some(id) = looping::of(act) {
-                return self.loops.stop(&id);
+                return self.loops.stop(&id).await;
             }
             let (data, id) = match Act::find(act) {
                 Ok(found) => found,

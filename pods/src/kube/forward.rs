@@ -4,7 +4,9 @@ use super::{Cluster, KubeError};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures::{SinkExt, StreamExt};
-use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{
+    ACCEPT, CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use http::{HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::rt::TokioIo;
@@ -47,15 +49,27 @@ impl Cluster {
         port: u16,
         local: impl AsyncRead + AsyncWrite + Unpin,
     ) -> Result<(), KubeError> {
+        let remote = self.open(namespace, pod, port).await?;
+        carry(remote, local).await.map_err(|why| KubeError::Port { port, pod: pod.to_owned(), why })
+    }
+
+    /// Whether a way to a port of a pod is opened to us; what listens there is not asked.
+    pub async fn may_forward(&self, namespace: &str, pod: &str, port: u16) -> Result<(), KubeError> {
+        self.open(namespace, pod, port).await.map(drop)
+    }
+
+    async fn open(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, KubeError> {
         let path =
             format!("/api/v1/namespaces/{}/pods/{}/portforward?ports={port}", encode(namespace), encode(pod));
-        let remote = tokio::time::timeout(PATIENCE, self.upgrade(&path)).await.unwrap_or_else(|_| {
+        tokio::time::timeout(PATIENCE, self.upgrade(&path)).await.unwrap_or_else(|_| {
             let late = io::Error::new(io::ErrorKind::TimedOut, "no answer within 15s");
             Err(KubeError::Reach(self.address(), late))
-        })?;
-        carry(remote, local)
-            .await
-            .map_err(|e| KubeError::Reach(format!("{} (port {port} of {pod})", self.address()), e))
+        })
     }
 
     /// Asks for a way of channels.
@@ -71,6 +85,8 @@ impl Cluster {
         let _ = rustls::crypto::ring::default_provider().secure_random.fill(&mut key);
         let key = BASE64_STANDARD.encode(key);
         let headers = request.headers_mut();
+        // What says that it takes JSON alone, a kubelet refuses (406).
+        headers.remove(ACCEPT);
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
@@ -111,10 +127,13 @@ impl Cluster {
             };
             let (cluster, namespace, pod, tell) =
                 (self.clone(), namespace.clone(), pod.clone(), tell.clone());
+            let mut local = local;
             tokio::spawn(async move {
-                if let Err(e) = cluster.forward(&namespace, &pod, port, local).await {
+                if let Err(e) = cluster.forward(&namespace, &pod, port, &mut local).await {
                     tell(e);
                 }
+                // Whoever sees the end of the connection finds told why.
+                drop(local);
             });
         }
     }
@@ -196,9 +215,16 @@ impl SocketDir {
     pub fn new() -> io::Result<SocketDir> {
         use std::os::unix::fs::DirBuilderExt;
         let parent = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let dir = parent.join(format!("murphy-kube-{}", std::process::id()));
-        std::fs::DirBuilder::new().mode(0o700).create(&dir)?;
-        Ok(SocketDir(dir))
+        // One of a process that was killed, and had our number, may be left.
+        let mut made = Err(io::ErrorKind::AlreadyExists.into());
+        for n in 0..100 {
+            let dir = parent.join(format!("murphy-kube-{}-{n}", std::process::id()));
+            made = std::fs::DirBuilder::new().mode(0o700).create(&dir).map(|()| SocketDir(dir));
+            if !matches!(&made, Err(e) if e.kind() == io::ErrorKind::AlreadyExists) {
+                break;
+            }
+        }
+        made
     }
 
     /// Listens on a socket in it.

@@ -32,6 +32,8 @@ use tokio_rustls::TlsConnector;
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A patch that adds to lists what they have not.
+const MERGE: &str = "application/strategic-merge-patch+json";
 /// No list here is that long.
 const LARGEST: usize = 64 << 20;
 
@@ -76,6 +78,19 @@ pub enum KubeError {
     /// The server was not reached, or the exchange broke.
     #[error("the API server at {0} was not reached: {1}; is it up, and may it be reached from here?")]
     Reach(String, io::Error),
+    /// It let us, and the port does not answer.
+    #[error(
+        "port {port} of the pod {pod} was not reached: {why}; does its sidecar run, and does murphy.dev/token-secret or \
+         murphy.dev/tls-secret have it serve there?"
+    )]
+    Port {
+        /// Which.
+        port: u16,
+        /// Whose.
+        pod: String,
+        /// What was said.
+        why: io::Error,
+    },
     /// It said no.
     #[error("the API server refused {what}: {status} {said}; {}", hint(.status))]
     Refused {
@@ -204,6 +219,15 @@ impl Cluster {
         }
     }
 
+    /// Its version: 1 and 29 of 1.29.
+    pub async fn version(&self) -> Result<(u32, u32), KubeError> {
+        let said = self.get("/version").await?;
+        // Some providers have a sign behind their numbers: 29+.
+        let number =
+            |key: &str| said[key].as_str()?.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok();
+        number("major").zip(number("minor")).ok_or_else(|| KubeError::Answer("GET /version".to_owned()))
+    }
+
     /// A pod.
     pub async fn pod(&self, namespace: &str, name: &str) -> Result<Value, KubeError> {
         self.get(&format!("/api/v1/namespaces/{}/pods/{}", forward::encode(namespace), forward::encode(name)))
@@ -214,8 +238,14 @@ impl Cluster {
     pub async fn attach(&self, namespace: &str, pod: &str, container: &Value) -> Result<(), KubeError> {
         let (namespace, pod) = (forward::encode(namespace), forward::encode(pod));
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/ephemeralcontainers");
-        let patch = serde_json::json!({"spec": {"ephemeralContainers": [container]}});
-        self.patch(&path, "application/strategic-merge-patch+json", &patch).await.map(drop)
+        let whole = serde_json::json!({"ephemeralContainers": [container]});
+        let patch = serde_json::json!({"spec": whole});
+        let answer = self.patch(&path, MERGE, &patch).await?;
+        if answer["kind"] == "EphemeralContainers" {
+            // Before 1.22 that list is an object of its own, and of the patch nothing was in it.
+            self.patch(&path, MERGE, &whole).await?;
+        }
+        Ok(())
     }
 
     /// Tells the API server whom it shall believe to be the webhooks of a configuration; whether that was news to it.

@@ -23,6 +23,12 @@ async fn respond(request: Request<hyper::body::Incoming>, known: &Mutex<Known>) 
     if shown != format!("Bearer {}", known.token) {
         return (StatusCode::UNAUTHORIZED, serde_json::json!({"kind": "Status", "message": "Unauthorized"}));
     }
+    if head.uri.path() == "/version" {
+        return (
+            StatusCode::OK,
+            serde_json::json!({"major": "1", "minor": "28+", "gitVersion": "v1.28.3-gke.1"}),
+        );
+    }
     if head.uri.path() != "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/murphy-sidecar"
     {
         return (StatusCode::NOT_FOUND, serde_json::json!({"kind": "Status", "message": "not found"}));
@@ -86,6 +92,7 @@ async fn the_api_server_is_told_whom_to_believe() {
     std::fs::write(dir.path().join("namespace"), "murphy").unwrap();
     let cluster = Cluster::of_account(dir.path(), "127.0.0.1", &port.to_string()).unwrap();
     assert_eq!(cluster.namespace(), "murphy");
+    assert_eq!(cluster.version().await.unwrap(), (1, 28));
     assert!(cluster.trust_webhook("murphy-sidecar", "PEM").await.unwrap());
     assert!(!cluster.trust_webhook("murphy-sidecar", "PEM").await.unwrap());
     {

@@ -16,10 +16,16 @@ pub(super) fn graft(pod: &mut Node, plan: &Plan, status: &Status) {
     {
         annotations.insert(0, (Node::text(STATUS), Node::text(status.text())));
     }
-    for (name, items) in [("initContainers", &plan.containers), ("volumes", &plan.volumes)] {
+    for (name, items) in [("initContainers", &plan.before), ("volumes", &plan.volumes)] {
+        if items.is_empty() {
+            continue;
+        }
         if let Some(list) = pod.at_mut(&keys(&["spec"])).and_then(|spec| sequence(spec, name)) {
             list.splice(0..0, items.iter().cloned());
         }
+    }
+    if let Some(Data::List(containers)) = pod.at_mut(&keys(&["spec", "containers"])).map(|n| &mut n.data) {
+        containers.extend(plan.beside.iter().cloned());
     }
 }
 
@@ -28,7 +34,7 @@ pub(super) fn ungraft(pod: &mut Node, status: &Status) {
     if let Some(Data::Map(entries)) = pod.at_mut(&keys(&["metadata", "annotations"])).map(|n| &mut n.data) {
         entries.retain(|(key, _)| key.as_text() != Some(STATUS));
     }
-    for (list, ours) in [("initContainers", CONTAINERS), ("volumes", VOLUMES)] {
+    for (list, ours) in PUT {
         if let Some(Data::List(items)) = pod.at_mut(&keys(&["spec", list])).map(|n| &mut n.data) {
             items.retain(|item| !item.word("name").is_some_and(|name| ours.contains(&name)));
         }
@@ -57,7 +63,12 @@ pub(super) fn ungraft(pod: &mut Node, status: &Status) {
     }
 }
 
-pub(super) const CONTAINERS: &[&str] = &[parts::INIT, parts::SIDECAR];
+/// The lists that something is put into, with the names of that.
+pub(super) const PUT: [(&str, &[&str]); 3] = [
+    ("initContainers", &[parts::INIT, parts::SIDECAR]),
+    ("volumes", VOLUMES),
+    ("containers", &[parts::SIDECAR]),
+];
 pub(super) const VOLUMES: &[&str] = &[parts::STATE, parts::TOKEN, parts::TLS];
 
 /// Where ports of probes are that were changed, with what they were.

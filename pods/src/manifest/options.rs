@@ -12,7 +12,7 @@ pub const INJECT: &str = "murphy.dev/inject";
 pub const STATUS: &str = "murphy.dev/status";
 
 /// Annotations that there are, besides [`STATUS`].
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "inject",
     "mode",
     "inbound",
@@ -23,6 +23,7 @@ const KNOWN: [&str; 10] = [
     "token-secret",
     "tls-secret",
     "roles",
+    "sidecar",
 ];
 
 /// How traffic gets to the proxy.
@@ -33,6 +34,16 @@ pub enum Mode {
     Redirect,
     /// It listens on ports of its own, and whoever wants to pass through it says so. Needs no capability anywhere.
     Explicit,
+}
+
+/// What kind of container the proxy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Beside {
+    /// A native sidecar: up before the others, over when they are. Since Kubernetes 1.29.
+    #[default]
+    Native,
+    /// A container like the others, for clusters before that: it begins when they do, and does not end with them.
+    Container,
 }
 
 /// What is asked for where no annotation says otherwise.
@@ -59,6 +70,8 @@ pub struct Defaults {
     pub roles: Option<String>,
     /// Says what is wrong with roles, as `--role` takes them.
     pub role: fn(&str) -> Result<(), String>,
+    /// What kind of container the proxy is.
+    pub beside: Beside,
     /// Says what is wrong with a proxy of the explicit mode, as `--proxy` takes it: a sidecar that cannot read it would keep
     /// its pod from starting.
     pub proxy: fn(&str) -> Result<(), String>,
@@ -77,6 +90,7 @@ impl Default for Defaults {
             tls_secret: None,
             roles: None,
             role: |_| Ok(()),
+            beside: Beside::default(),
             proxy: |_| Ok(()),
         }
     }
@@ -96,6 +110,7 @@ pub struct Options {
     pub(super) tls_secret: Option<String>,
     /// As `--role` takes them.
     pub(super) roles: Vec<String>,
+    pub(super) beside: Beside,
 }
 
 /// Whether a pod, whose annotations and those of its owner are given, wants murphy; none: it does not say.
@@ -124,6 +139,15 @@ pub(super) fn read(annotations: &[Option<&Node>], defaults: &Defaults) -> Result
             return Err(Problem::new(format!("{PREFIX}mode is {other:?}")).hint("write redirect or explicit"));
         }
     };
+    let beside = match word("sidecar").as_deref() {
+        None => defaults.beside,
+        Some("native") => Beside::Native,
+        Some("container") => Beside::Container,
+        Some(other) => {
+            return Err(Problem::new(format!("{PREFIX}sidecar is {other:?}"))
+                .hint("write native, or container for clusters before Kubernetes 1.29"));
+        }
+    };
     let user = match word("uid") {
         None => defaults.user,
         Some(text) => match text.parse() {
@@ -149,8 +173,8 @@ pub(super) fn read(annotations: &[Option<&Node>], defaults: &Defaults) -> Result
         roles.split([',', '\n']).map(str::trim).filter(|r| !r.is_empty()).map(str::to_owned).collect();
     for role in &roles {
         (defaults.role)(role).map_err(|why| {
-            Problem::new(format!("{PREFIX}roles has {role:?}, which is no role: {why}"))
-                .hint("write names in certificates and their roles: ada=admin,ci=viewer")
+            let (what, how) = why.split_once(": ").unwrap_or((&why, "write ada=admin,ci=viewer"));
+            Problem::new(format!("{PREFIX}roles: {what}")).hint(how)
         })?;
     }
     if tls_secret.is_none() && !roles.is_empty() {
@@ -169,6 +193,7 @@ pub(super) fn read(annotations: &[Option<&Node>], defaults: &Defaults) -> Result
         token_secret: word("token-secret").or_else(|| defaults.token_secret.clone()),
         tls_secret,
         roles,
+        beside,
     })
 }
 

@@ -1,6 +1,6 @@
 //! What a pod gets: the container that installs the redirect, the proxy beside the application, and their volumes.
 
-use super::options::{Mode, Options};
+use super::options::{Beside, Mode, Options};
 use super::tree::Node;
 use crate::ways::{self, Ways};
 
@@ -19,17 +19,7 @@ const PLACE: &str = "/run/murphy";
 const TOKEN_PLACE: &str = "/run/murphy-token";
 const TLS_PLACE: &str = "/run/murphy-tls";
 
-/// The containers, in the order in which they start, before all others.
-pub(super) fn containers(options: &Options, ways: &Ways, probes: &[(u16, u16)]) -> Vec<Node> {
-    let mut all = Vec::new();
-    if options.mode == Mode::Redirect {
-        all.push(redirect(options, ways, probes));
-    }
-    all.push(sidecar(options, ways));
-    all
-}
-
-/// Their volumes.
+/// Volumes of the containers.
 pub(super) fn volumes(options: &Options) -> Vec<Node> {
     let memory = Node::map([("medium", Node::text("Memory")), ("sizeLimit", Node::text("16Mi"))]);
     let mut all = vec![Node::map([("name", Node::text(STATE)), ("emptyDir", memory)])];
@@ -56,7 +46,8 @@ fn ports(ways: &Ways) -> Vec<String> {
     args
 }
 
-fn redirect(options: &Options, ways: &Ways, probes: &[(u16, u16)]) -> Node {
+/// The container that installs the redirect, before all others.
+pub(super) fn redirect(options: &Options, ways: &Ways, probes: &[(u16, u16)]) -> Node {
     let mut args = vec!["sidecar".to_owned(), "init".to_owned(), format!("--uid={}", options.user)];
     args.extend(ports(ways));
     if !probes.is_empty() {
@@ -85,7 +76,8 @@ fn redirect(options: &Options, ways: &Ways, probes: &[(u16, u16)]) -> Node {
     ])
 }
 
-fn sidecar(options: &Options, ways: &Ways) -> Node {
+/// The proxy.
+pub(super) fn sidecar(options: &Options, ways: &Ways) -> Node {
     let mut args = vec!["sidecar".to_owned(), "run".to_owned()];
     if options.mode == Mode::Redirect {
         args.extend(ports(ways));
@@ -116,7 +108,7 @@ fn sidecar(options: &Options, ways: &Ways) -> Node {
     let env =
         |name: &str, value: String| Node::map([("name", Node::text(name)), ("value", Node::text(value))]);
     let ready = Node::words(["/murphy", "sidecar", "ready"]);
-    Node::map([
+    let mut all = vec![
         ("name", Node::text(SIDECAR)),
         ("image", Node::text(options.image.as_str())),
         ("args", Node::words(args)),
@@ -128,8 +120,6 @@ fn sidecar(options: &Options, ways: &Ways) -> Node {
             ]),
         ),
         ("resources", resources("128Mi")),
-        // Beside the application, and over when it is over: a native sidecar, since Kubernetes 1.29.
-        ("restartPolicy", Node::text("Always")),
         (
             "securityContext",
             Node::map([
@@ -142,7 +132,15 @@ fn sidecar(options: &Options, ways: &Ways) -> Node {
                 ("seccompProfile", Node::map([("type", Node::text("RuntimeDefault"))])),
             ]),
         ),
-        (
+    ];
+    if options.beside == Beside::Native {
+        // Beside the application, and over when it is over.
+        all.insert(5, ("restartPolicy", Node::text("Always")));
+    }
+    // Others start when it is up, or are reached through it. Beside them with a redirect it would only keep the pod from being
+    // ready after it was started anew: on old kubelets for more than a minute.
+    if options.beside == Beside::Native || options.mode == Mode::Explicit {
+        all.push((
             "startupProbe",
             Node::map([
                 ("exec", Node::map([("command", ready)])),
@@ -150,9 +148,10 @@ fn sidecar(options: &Options, ways: &Ways) -> Node {
                 ("periodSeconds", Node::plain(1)),
                 ("timeoutSeconds", Node::plain(5)),
             ]),
-        ),
-        ("volumeMounts", Node::list(mounts)),
-    ])
+        ));
+    }
+    all.push(("volumeMounts", Node::list(mounts)));
+    Node::map(all)
 }
 
 fn resources(memory: &str) -> Node {

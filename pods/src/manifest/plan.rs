@@ -1,7 +1,7 @@
 //! What is done to one pod, decided before anything is.
 
 use super::graft::VOLUMES;
-use super::options::{self, Defaults, Mode, Options, STATUS};
+use super::options::{self, Beside, Defaults, Mode, Options, STATUS};
 use super::parts;
 use super::tree::{Node, Path, Step, keys};
 use super::workload::Workload;
@@ -13,7 +13,10 @@ use std::collections::BTreeMap;
 /// What is added to a pod and changed in it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plan {
-    pub(super) containers: Vec<Node>,
+    /// Put before all others of `initContainers`.
+    pub(super) before: Vec<Node>,
+    /// Put after all others of `containers`.
+    pub(super) beside: Vec<Node>,
     pub(super) volumes: Vec<Node>,
     /// From the pod to ports of probes, and which they shall be.
     pub(super) probes: Vec<Probe>,
@@ -90,12 +93,16 @@ fn plan(pod: &Node, annotations: &[Option<&Node>], defaults: &Defaults) -> Resul
             format!("inbound {}, outbound {}", list(&ways.inbound), list(&ways.outbound))
         }
     };
-    Ok(Plan {
-        containers: parts::containers(&asked, &ways, &past),
-        volumes: parts::volumes(&asked),
-        probes,
-        summary,
-    })
+    let (mut before, mut beside) = (Vec::new(), Vec::new());
+    if asked.mode == Mode::Redirect {
+        before.push(parts::redirect(&asked, &ways, &past));
+    }
+    match asked.beside {
+        Beside::Native => &mut before,
+        Beside::Container => &mut beside,
+    }
+    .push(parts::sidecar(&asked, &ways));
+    Ok(Plan { before, beside, volumes: parts::volumes(&asked), probes, summary })
 }
 
 /// The ports that lead through the proxy, if it can be there at all.
@@ -112,6 +119,13 @@ pub(super) fn ways(pod: &Node, asked: &Options) -> Result<Ways, Problem> {
     }
     if spec.at(&keys(&["os", "name"])).and_then(Node::as_text) == Some("windows") {
         return Err(Problem::new("the pod is one of Windows").hint("murphy runs on Linux alone"));
+    }
+    let ends = spec.word("restartPolicy").filter(|policy| *policy != "Always");
+    if let (Beside::Container, Some(policy)) = (asked.beside, ends) {
+        return Err(Problem::new(format!(
+            "the pod ends when its containers do (restartPolicy {policy}), and a sidecar that is a container like them does not"
+        ))
+        .hint("use a native sidecar for it, which Kubernetes has since 1.29 (murphy.dev/sidecar: native)"));
     }
     for container in lists.iter().flat_map(|list| containers(list)) {
         if container.word("name").is_some_and(|n| [parts::INIT, parts::SIDECAR].contains(&n)) {

@@ -190,8 +190,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn twice_is_once_and_back_is_before(value in workload(), hand in hand(), before in any::<bool>()) {
-        let defaults = Defaults { all: true, ..Defaults::default() };
+    fn twice_is_once_and_back_is_before(value in workload(), hand in hand(), before in any::<bool>(), native in any::<bool>()) {
+        let beside = if native { Beside::Native } else { Beside::Container };
+        let defaults = Defaults { all: true, beside, ..Defaults::default() };
         let mut source = hand.write(&value);
         prop_assert_eq!(&value_of(&source), &value, "{}", source);
         if before {

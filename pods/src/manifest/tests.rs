@@ -34,6 +34,52 @@ fn a_deployment_has_it_and_has_it_not() {
 }
 
 #[test]
+fn before_native_sidecars_it_is_a_container_after_the_others() {
+    let container = Defaults { beside: Beside::Container, ..all() };
+    for source in [
+        WEB.to_owned(),
+        WEB.trim_end().to_owned(),
+        WEB.replace('\n', "\r\n"),
+        format!("{WEB}      # The end.\n"),
+    ] {
+        let once = inject(&source, &container).text;
+        let (web, murphy) = (
+            once.find("- name: web").unwrap(),
+            once.find("- name: murphy\n").or(once.find("- name: murphy\r")),
+        );
+        assert!(once.find("- name: murphy-redirect").unwrap() < web && web < murphy.unwrap(), "{once}");
+        assert!(!once.contains("restartPolicy") && !once.contains("startupProbe"), "{once}");
+        assert_eq!(once.ends_with('\n'), source.ends_with('\n'));
+        assert_eq!(inject(&once, &container).text, once, "twice is once");
+        assert_eq!(uninject(&once).text, source, "{once}");
+        // From one kind to the other, and back.
+        let native = inject(&once, &all()).text;
+        assert!(
+            native == inject(&source, &all()).text && inject(&native, &container).text == once,
+            "{native}"
+        );
+    }
+    // The annotation has the last word.
+    let asks = |kind: &str| {
+        WEB.replace(
+            "      labels:\n        app: web\n",
+            &format!("      annotations:\n        murphy.dev/sidecar: {kind}\n"),
+        )
+    };
+    assert!(inject(&asks("native"), &container).text.contains("restartPolicy: Always"));
+    assert!(!inject(&asks("container"), &all()).text.contains("restartPolicy: Always"));
+    let why = |source: &str, defaults: &Defaults| match &inject(source, defaults).notes[..] {
+        [Note { what: Outcome::Refused(problem), .. }] => problem.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert!(why(&asks("beside"), &all()).contains("container for clusters before"));
+    // What ends when its containers do would not.
+    let job = WEB.replace("      containers:", "      restartPolicy: Never\n      containers:");
+    assert!(why(&job, &container).contains("restartPolicy Never"));
+    assert!(inject(&job, &all()).text.contains("restartPolicy: Always"));
+}
+
+#[test]
 fn shapes_of_keys_and_ends_of_lines() {
     let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\nspec:\n";
     for (annotations, rest) in [
@@ -165,6 +211,22 @@ fn what_cannot_be_is_refused_with_its_reason() {
         let text = format!("{problem} {}", problem.hint.clone().unwrap_or_default());
         assert!(text.contains(want), "{text}");
     }
+}
+
+#[test]
+fn what_had_it_and_does_not_get_it_again_is_told_so() {
+    let with = inject(WEB, &all()).text;
+    assert_ne!(with, WEB);
+    let no = with.replacen("      annotations:\n", "      annotations:\n        murphy.dev/mode: x\n", 1);
+    assert_ne!(no, with);
+    let changed = inject(&no, &all());
+    let [Outcome::Removed, Outcome::Refused(_)] =
+        &changed.notes.iter().map(|n| n.what.clone()).collect::<Vec<_>>()[..]
+    else {
+        panic!("{:?}", changed.notes)
+    };
+    assert!(!changed.text.contains("initContainers"), "{}", changed.text);
+    assert!(matches!(&inject(&with, &all()).notes[..], [Note { what: Outcome::Injected(_), .. }]));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! line ends.
 
 use super::emit;
-use super::graft::{CONTAINERS, VOLUMES, ports_of};
+use super::graft::{PUT, ports_of};
 use super::options::STATUS;
 use super::plan::{Plan, Status, after_colon, colon};
 use super::tree::{Data, Node, keys};
@@ -51,10 +51,12 @@ impl<'s> Edits<'s> {
         }
         self.annotate(pod, status)?;
         let spec = pod.get("spec").filter(|spec| !spec.closed).ok_or(NotByLines)?;
-        for (name, items) in [("initContainers", &plan.containers), ("volumes", &plan.volumes)] {
-            self.put_first(spec, name, items)?;
+        for (name, items) in [("initContainers", &plan.before), ("volumes", &plan.volumes)] {
+            if !items.is_empty() {
+                self.put_first(spec, name, items)?;
+            }
         }
-        Ok(())
+        if plan.beside.is_empty() { Ok(()) } else { self.put_last(spec, &plan.beside) }
     }
 
     fn annotate(&mut self, pod: &Node, status: &Status) -> Done {
@@ -127,6 +129,23 @@ impl<'s> Edits<'s> {
         }
     }
 
+    /// Puts items after all others of the containers.
+    fn put_last(&mut self, spec: &Node, items: &[Node]) -> Done {
+        let list = spec.get("containers").filter(|list| !list.closed).ok_or(NotByLines)?;
+        let (first, last) = list.items().first().zip(list.items().last()).ok_or(NotByLines)?;
+        let (_, indent) = self.dash(first.span.start)?;
+        let at = self.line_end(last.end());
+        let open = !self.source[..at].ends_with('\n');
+        let mut text = String::new();
+        for line in emit::yaml(&Node::list(items.iter().cloned()), indent).lines() {
+            // The last line of a text without a line end stays one.
+            let [before, after] = if open { [self.newline, ""] } else { ["", self.newline] };
+            text.extend([before, line, after]);
+        }
+        self.list.push((at..at, text));
+        Ok(())
+    }
+
     /// Takes out of a pod what was put into it.
     pub(super) fn ungraft(&mut self, pod: &Node, status: &Status) -> Done {
         for (path, text) in ports_of(pod, status) {
@@ -134,7 +153,7 @@ impl<'s> Edits<'s> {
             self.list.push((port.span.clone(), text));
         }
         let spec = pod.get("spec").filter(|spec| !spec.closed).ok_or(NotByLines)?;
-        for (name, ours) in [("initContainers", CONTAINERS), ("volumes", VOLUMES)] {
+        for (name, ours) in PUT {
             let Some((key, list)) = spec.entry(name) else { continue };
             let is_ours = |item: &&Node| item.word("name").is_some_and(|name| ours.contains(&name));
             let found: Vec<&Node> = list.items().iter().filter(is_ours).collect();
@@ -149,8 +168,13 @@ impl<'s> Edits<'s> {
                 return Err(NotByLines);
             }
             for item in found {
-                let (at, _) = self.dash(item.span.start)?;
-                self.list.push((at..self.line_end(item.end()), String::new()));
+                let (mut at, _) = self.dash(item.span.start)?;
+                let end = self.line_end(item.end());
+                if end == self.source.len() && !self.source.ends_with('\n') {
+                    // The line before becomes the last one of a text without a line end.
+                    at = self.source[..at].strip_suffix('\n').map_or(at, |s| s.trim_end_matches('\r').len());
+                }
+                self.list.push((at..end, String::new()));
             }
         }
         let (key, metadata) = pod.entry("metadata").ok_or(NotByLines)?;

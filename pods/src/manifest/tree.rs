@@ -72,7 +72,7 @@ impl Node {
     }
 
     /// A mapping.
-    pub fn map<const N: usize>(entries: [(&str, Node); N]) -> Node {
+    pub fn map<'a>(entries: impl IntoIterator<Item = (&'a str, Node)>) -> Node {
         Node::new(Data::Map(entries.into_iter().map(|(k, v)| (Node::text(k), v)).collect()))
     }
 

@@ -14,6 +14,7 @@ pub use certificates::{CertificateError, Certificates};
 pub use review::{NoReview, answer};
 
 use crate::manifest::Defaults;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -40,11 +41,11 @@ const MOST: usize = 256;
 /// How long to wait when the machine has no descriptor left for another connection.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
 
-/// Serves reviews, for ever.
+/// Serves reviews, for ever, with what pods get at the time.
 pub async fn serve(
     listener: TcpListener,
     certificates: Arc<Certificates>,
-    defaults: Defaults,
+    defaults: Arc<ArcSwap<Defaults>>,
 ) -> io::Result<Infallible> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -54,7 +55,7 @@ pub async fn serve(
     let mut config = config.with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let (defaults, room) = (Arc::new(defaults), Arc::new(Semaphore::new(MOST)));
+    let room = Arc::new(Semaphore::new(MOST));
     loop {
         // Closed never.
         let Ok(place) = room.clone().acquire_owned().await else { continue };
@@ -70,11 +71,11 @@ pub async fn serve(
     }
 }
 
-async fn attend(socket: TcpStream, acceptor: TlsAcceptor, defaults: Arc<Defaults>) {
+async fn attend(socket: TcpStream, acceptor: TlsAcceptor, defaults: Arc<ArcSwap<Defaults>>) {
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(socket)).await else { return };
     let service = service_fn(|request| {
         let defaults = defaults.clone();
-        async move { Ok::<_, Infallible>(respond(request, &defaults).await) }
+        async move { Ok::<_, Infallible>(respond(request, &defaults.load_full()).await) }
     });
     // What goes wrong on a connection is the client's to notice.
     let _ = hyper::server::conn::http1::Builder::new()

@@ -6,8 +6,8 @@
 
 use serde_json::{Value, json};
 
-/// What makes the first value the second. Items that were put before those of a list are added, so that what others do to
-/// the list at the same time stays.
+/// What makes the first value the second. Items that were put before those of a list, or after them, are added, so that what
+/// others do to the list at the same time stays.
 pub fn diff(before: &Value, after: &Value) -> Vec<Value> {
     let mut patch = Vec::new();
     walk(before, after, &mut String::new(), &mut patch);
@@ -31,15 +31,23 @@ fn walk(before: &Value, after: &Value, at: &mut String, patch: &mut Vec<Value>) 
         }
         (Value::Array(old), Value::Array(new)) if new.len() >= old.len() => {
             let more = new.len() - old.len();
-            for (n, value) in new[..more].iter().enumerate() {
-                patch.push(json!({"op": "add", "path": step(at, &n.to_string()), "value": value}));
+            // As many as there were, of the new ones: the last, or the first.
+            let kept = if old.iter().zip(new).all(|(old, new)| alike(old, new)) { 0 } else { more };
+            let added = if kept == 0 { old.len()..new.len() } else { 0..more };
+            for n in added {
+                patch.push(json!({"op": "add", "path": step(at, &n.to_string()), "value": new[n]}));
             }
-            for (n, (old, new)) in old.iter().zip(&new[more..]).enumerate() {
-                walk(old, new, &mut step(at, &(more + n).to_string()), patch);
+            for (n, old) in old.iter().enumerate() {
+                walk(old, &new[kept + n], &mut step(at, &(kept + n).to_string()), patch);
             }
         }
         _ => patch.push(json!({"op": "replace", "path": at, "value": after})),
     }
+}
+
+/// Whether two items of a list are the same thing, which may have changed.
+fn alike(old: &Value, new: &Value) -> bool {
+    old == new || (old["name"].is_string() && old["name"] == new["name"])
 }
 
 fn step(at: &str, key: &str) -> String {

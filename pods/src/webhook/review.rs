@@ -66,6 +66,7 @@ fn judge(request: &Value, defaults: &Defaults) -> Judged {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Beside;
 
     fn review(pod: &Value) -> Value {
         json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
@@ -104,6 +105,18 @@ mod tests {
         // What it has already is left alone.
         let (after, _) = inject_object(&pod(&asks, &spec), &Defaults { all: true, ..Defaults::default() });
         assert!(response(&review(&after.unwrap()))["patch"].is_null());
+        // Where there are no native sidecars, one container more, after the others, which keep their places.
+        let container = Defaults { beside: Beside::Container, ..Defaults::default() };
+        let patched = answer(&review(&pod(&asks, &spec)), &container).unwrap()["response"].clone();
+        let patch = BASE64_STANDARD.decode(patched["patch"].as_str().unwrap()).unwrap();
+        let patch: Vec<Value> = serde_json::from_slice(&patch).unwrap();
+        let of = |path: &str| patch.iter().find(|op| op["path"] == path).cloned().unwrap_or_default();
+        let added = of("/spec/containers/1");
+        assert!(added["op"] == "add" && added["value"]["name"] == "murphy", "{patch:?}");
+        assert!(
+            of("/spec/containers").is_null() && of("/spec/initContainers")["value"][1].is_null(),
+            "{patch:?}"
+        );
         assert!(answer(&json!({"kind": "Pod"}), &Defaults::default()).is_err());
         assert!(
             answer(

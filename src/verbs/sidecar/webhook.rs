@@ -2,13 +2,17 @@ use crate::cli::SidecarWebhook;
 use crate::failure::{Failure, Outcome};
 use crate::house::interrupt;
 use crate::verbs::print;
+use arc_swap::ArcSwap;
 use pods::kube::Cluster;
-use pods::webhook::{self, Certificates};
+use pods::manifest::{Beside, Defaults};
+use pods::webhook::{self, CertificateError, Certificates};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How often it is looked whether the API server still believes us: someone may have applied the manifests anew.
 const LOOK: Duration = Duration::from_secs(60);
+/// The first version with native sidecars, unless someone has switched them off.
+const NATIVE: (u32, u32) = (1, 29);
 /// How long until a call that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -19,7 +23,10 @@ pub async fn webhook(args: SidecarWebhook) -> Outcome {
     let certificates = Certificates::open(&dir, &args.name, args.lifetime.0).map_err(|e| {
         let text = e.to_string();
         let (what, hint) = text.split_once("; ").unwrap_or((&text, "look at its directory"));
-        Failure::cannot(what, hint)
+        match e {
+            CertificateError::Name(_) | CertificateError::Lifetime(_) => Failure::usage(what, hint),
+            _ => Failure::cannot(what, hint),
+        }
     })?;
     if let Some(file) = &args.ca_out {
         std::fs::write(file, certificates.authority()).map_err(|e| {
@@ -47,8 +54,12 @@ pub async fn webhook(args: SidecarWebhook) -> Outcome {
     })?;
     let address = listener.local_addr().map_or_else(|_| args.listen.to_string(), |a| a.to_string());
     print(&format!("murphy webhook on https://{address}{}, as {}\n", webhook::PATH, args.name.join(", ")))?;
+    let mut defaults: Defaults = args.defaults.into();
+    defaults.beside = args.sidecar.map_or(defaults.beside, Into::into);
+    let defaults = Arc::new(ArcSwap::from_pointee(defaults));
     if let (Some(cluster), Some(configuration)) = (cluster, args.configure) {
-        tokio::spawn(stay_trusted(cluster, configuration, certificates.clone()));
+        let choose = args.sidecar.is_none().then(|| defaults.clone());
+        tokio::spawn(stay_trusted(cluster, configuration, certificates.clone(), choose));
     }
     let fresh = certificates.clone();
     tokio::spawn(async move {
@@ -59,7 +70,7 @@ pub async fn webhook(args: SidecarWebhook) -> Outcome {
         fresh.keep_fresh(told).await;
     });
     tokio::select! {
-        served = webhook::serve(listener, certificates, args.defaults.into()) => match served {
+        served = webhook::serve(listener, certificates, defaults) => match served {
             Ok(never) => match never {},
             Err(e) => Err(Failure::cannot(format!("TLS cannot be served: {e}"), "this should not happen")),
         },
@@ -70,11 +81,33 @@ pub async fn webhook(args: SidecarWebhook) -> Outcome {
     }
 }
 
-/// Has the API server believe our authority, and looks now and then whether it still does.
-async fn stay_trusted(cluster: Cluster, configuration: String, certificates: Arc<Certificates>) {
+/// Has the API server believe our authority, and looks now and then whether it still does. Before the first time, what kind
+/// of container its pods get is chosen where nobody has: nobody is asked about pods before that.
+async fn stay_trusted(
+    cluster: Cluster,
+    configuration: String,
+    certificates: Arc<Certificates>,
+    mut choose: Option<Arc<ArcSwap<Defaults>>>,
+) {
     let mut failed = false;
     loop {
-        match cluster.trust_webhook(&configuration, certificates.authority()).await {
+        let trusted = async {
+            if let Some(defaults) = &choose {
+                let (major, minor) = cluster.version().await?;
+                if (major, minor) < NATIVE {
+                    tell!(
+                        "the API server is of Kubernetes {major}.{minor}, without native sidecars: pods get a container like their others"
+                    );
+                    defaults.store(Arc::new(Defaults {
+                        beside: Beside::Container,
+                        ..(**defaults.load()).clone()
+                    }));
+                }
+                choose = None;
+            }
+            cluster.trust_webhook(&configuration, certificates.authority()).await
+        };
+        match trusted.await {
             Ok(news) => {
                 if news {
                     tell!("the API server believes {configuration} now");

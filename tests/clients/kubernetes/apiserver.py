@@ -139,10 +139,22 @@ async def serve(reader, writer):
         if pod is None:
             return await answer(writer, 404, refusal(404, f'pods "{name}" not found'))
         if part == "portforward":
+            # As a kubelet does: its routes say nothing of what they produce.
+            if headers.get("accept", "*/*") != "*/*":
+                return await answer(writer, 406, refusal(406, "406: Not Acceptable"))
+            if name in state.get("forbidden", []):
+                return await answer(writer, 403, refusal(403, f'pods "{name}" is forbidden: cannot create pods/portforward'))
             return await forward(reader, writer, headers, int(query["ports"][0]), state["ports"].get(name, 1))
         if part == "ephemeralcontainers" and method == "PATCH":
             assert headers["content-type"] == "application/strategic-merge-patch+json", headers
-            more = json.loads(body)["spec"]["ephemeralContainers"]
+            patch = json.loads(body)
+            if state.get("old") == "refuses" and "ephemeralContainers" in patch:
+                return await answer(writer, 422, refusal(422, "securityContext: Forbidden: cannot be set"))
+            if state.get("old"):
+                # Before 1.22 the list is an object of its own, and what such an object has not is dropped.
+                more = patch.get("ephemeralContainers", [])
+            else:
+                more = patch["spec"]["ephemeralContainers"]
             pod["spec"].setdefault("ephemeralContainers", []).extend(more)
             statuses = pod["status"].setdefault("ephemeralContainerStatuses", [])
             for container in more:
@@ -150,7 +162,8 @@ async def serve(reader, writer):
                 waiting = {"waiting": {"reason": "ErrImagePull", "message": "not found"}}
                 statuses.append({"name": container["name"], "state": waiting if bad else {"running": {}}})
             store(state)
-            return await answer(writer, 200, pod)
+            kind = "EphemeralContainers" if state.get("old") else "Pod"
+            return await answer(writer, 200, {**pod, "kind": kind})
         if part is None and method == "GET":
             return await answer(writer, 200, pod)
         await answer(writer, 405, refusal(405, "not here"))

@@ -72,7 +72,8 @@ fn cluster_with(tls: bool) -> Option<Cluster> {
     ];
     let state = dir.file(
         "state.json",
-        &json!({"token": "who-i-am", "pods": pods, "ports": {"web-1": control}}).to_string(),
+        &json!({"token": "who-i-am", "pods": pods, "ports": {"web-1": control}, "forbidden": ["db-1"]})
+            .to_string(),
     );
     let config = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: here\ncontexts: [{{name: here, context: {{cluster: here, user: me, namespace: shop}}}}, {{name: stranger, context: {{cluster: here, namespace: shop}}}}]\nclusters: [{{name: here, cluster: {{server: 'http://127.0.0.1:{api}'}}}}]\nusers: [{{name: me, user: {{token: who-i-am}}}}]\n"
@@ -112,10 +113,16 @@ fn the_console_finds_sidecars_by_their_labels() {
     for (args, want) in [
         (&["tui", "--kube", "app=none", "--token-file", &cluster.token][..], "no pod runs in namespace shop"),
         (&["tui", "--kube", "app=web"], "--token-file"),
+        (&["tui", "--kube", "app=db", "--token-file", &cluster.token], "403"),
         (&["tui", "--kube", "app=web", "--token-file", &cluster.token, "--context", "stranger"], "401"),
         (
             &["tui", "--kube", "app=web", "--token-file", &cluster.token, "--context", "nowhere"],
             "no context named",
+        ),
+        // Nobody serves there.
+        (
+            &["tui", "--kube", "app=db", "--token-file", &cluster.token],
+            "port 15090 of the pod db-1 was not reached",
         ),
     ] {
         let done = cluster.murphy(args);
@@ -158,6 +165,23 @@ fn a_pod_that_runs_gets_it_attached() {
     let made = cluster.containers(0);
     let args: Vec<_> = made[0]["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(made.len() == 1 && args.contains(&"--owned") && args.contains(&"--for=30m"), "{made:?}");
+    // An API server from before 1.22 takes them in another shape.
+    let mut state: Value = serde_json::from_str(&std::fs::read_to_string(&cluster.state).unwrap()).unwrap();
+    let mut become_old = |old: Value| {
+        state["old"] = old;
+        std::fs::write(&cluster.state, state.to_string()).unwrap();
+    };
+    become_old("refuses".into());
+    let done = cluster.murphy(&["attach", "web-2"]);
+    assert!(
+        done.code == 5 && done.err.contains("since 1.23") && cluster.containers(1).is_empty(),
+        "{done:?}"
+    );
+    become_old(true.into());
+    let done = cluster.murphy(&["attach", "web-2"]);
+    assert!(done.code == 0 && cluster.containers(1).len() == 1, "{done:?}");
+    // As it was.
+    become_old(Value::Null);
     for (args, want) in [
         (&["attach", "web-1"][..], "attached to web-1 already"),
         (&["attach", "web-2", "--image", "reg.example/missing"], "ErrImagePull"),
