@@ -269,6 +269,10 @@ fn other_kinds_and_what_would_not_end() {
     // A native sidecar is nothing that this server knows, and kubectl says so before anything is made.
     let done = cluster.kubectl_in(&["apply", "-n", "shop", "-f", "-"], &inject("--sidecar=native").out);
     assert!(done.code != 0 && done.err.contains("restartPolicy"), "{done:?}");
+    // What gets past kubectl, the server refuses.
+    let past = ["apply", "-n", "shop", "--validate=false", "--dry-run=server", "-f", "-"];
+    let done = cluster.kubectl_in(&past, &inject("--sidecar=native").out);
+    assert!(done.code != 0 && done.err.contains("startupProbe"), "{done:?}");
 }
 
 #[test]
