@@ -9,6 +9,7 @@
 use crate::cli::{Shown, Which};
 use crate::failure::{Failure, Outcome};
 use crate::service::EngineService;
+use control::endpoint::Place;
 use control::{Client, Endpoint, Server, SocketOptions};
 use engine::export::Exporter;
 use engine::export::otlp::Collector;
@@ -112,7 +113,9 @@ pub fn endpoint(given: Option<&str>, shown: &Shown) -> Result<Endpoint, Failure>
         // A bare path needs no scheme.
         Some(text) if !text.contains(':') => Endpoint::unix(text),
         Some(text) => text.parse().map_err(|e: control::endpoint::EndpointError| {
-            Failure::usage(e.to_string(), "see `murphy --help`")
+            let text = e.to_string();
+            let (what, hint) = text.split_once("; ").unwrap_or((&text, "see `murphy --help`"));
+            Failure::usage(what, hint)
         })?,
     };
     crate::tcp::with(endpoint, shown)
@@ -126,16 +129,30 @@ pub fn default_socket() -> PathBuf {
     )
 }
 
-/// The socket of the user's own agent, as `MURPHY_SOCKET` says.
-pub fn own_socket() -> PathBuf {
-    std::env::var_os("MURPHY_SOCKET").map_or_else(default_socket, PathBuf::from)
+/// Where an agent of ours shall listen: as given, else the user's own socket.
+pub fn socket_path(given: Option<&str>) -> Result<PathBuf, Failure> {
+    let Some(text) = given else { return Ok(default_socket()) };
+    match endpoint(Some(text), &Shown::default())?.place {
+        Place::Unix(path) => Ok(path),
+        Place::Tcp(..) | Place::Tls(..) => Err(Failure::usage(
+            format!("--socket {text:?} is not a path"),
+            "write unix:PATH or a path; TCP is asked for with --listen",
+        )),
+    }
 }
 
-/// Every socket of this user's agents that might be there.
-pub fn sockets() -> Vec<PathBuf> {
-    let mut all = vec![own_socket()];
-    all.extend(state_dirs().into_iter().map(|dir| dir.join("murphy.sock")).filter(|s| s.exists()));
-    all
+/// The user's own agent, as `MURPHY_SOCKET` says.
+pub fn own_agent(shown: &Shown) -> Result<Endpoint, Failure> {
+    let said = std::env::var("MURPHY_SOCKET").ok().filter(|said| !said.is_empty());
+    endpoint(said.as_deref(), shown)
+}
+
+/// Every agent of this user that might be there.
+pub fn own_agents(shown: &Shown) -> Vec<Endpoint> {
+    // One that is named in a wrong way must not keep the others from being found.
+    let own = own_agent(shown).inspect_err(|e| tell!("{e}"));
+    let sockets = state_dirs().into_iter().map(|dir| dir.join("murphy.sock")).filter(|s| s.exists());
+    own.into_iter().chain(sockets.map(Endpoint::unix)).collect()
 }
 
 /// What a halt that was given without an agent leaves for the next one.

@@ -3,7 +3,7 @@
 use crate::cli::{Callers, Shown};
 use crate::failure::Failure;
 use control::tls::{ClientTls, TlsOptions};
-use control::{Endpoint, Role, TcpOptions, Token};
+use control::{Endpoint, Role, StartError, TcpOptions, Token};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +38,11 @@ pub fn listener(listen: Option<SocketAddr>, callers: Callers) -> Result<Option<T
         tell(
             "warning: the token travels in clear, and so does what is answered; speak TLS with --tls-cert and --tls-key",
         );
+    }
+    if tcp.is_open_to_others() {
+        let text = StartError::Unguarded { listen }.to_string();
+        let (what, hint) = text.split_once("; ").unwrap_or((&text, "ask for a token"));
+        return Err(Failure::usage(what, hint));
     }
     Ok(Some(tcp))
 }

@@ -121,6 +121,10 @@ async fn tokens_decide_where_the_kernel_cannot() {
     let endpoint = agent.tcp().endpoint().clone();
     let wrong = Client::new(endpoint.clone().with_token(Some(Token::generate().unwrap())));
     assert_eq!(wrong.status().await.unwrap_err().code(), Some(Code::Unauthorized));
+    // Whoever has the token may call it as they like: no page in a browser has it.
+    let bearer = format!("authorization: Bearer {}", token.reveal());
+    let named = agent.request("GET /api/v1/status", &["host: edge-1.lan:7443", &bearer], "").await;
+    assert!(named.starts_with("HTTP/1.1 200"), "{named}");
     let right = Client::new(endpoint.with_token(Some(token)));
     let you = right.status().await.unwrap().you;
     assert_eq!((you.name.as_str(), you.role), ("ci", Role::Operator));

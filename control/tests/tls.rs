@@ -187,7 +187,7 @@ async fn with_a_token_too_both_are_asked_for() {
 }
 
 #[tokio::test]
-async fn a_token_alone_travels_over_tls_and_hosts_may_have_names() {
+async fn a_token_alone_travels_over_tls() {
     let token = Token::generate().unwrap();
     let grant = Grant { name: "ci".into(), role: Role::Operator, token: token.clone() };
     let ground = Ground::start(|tcp| {

@@ -24,8 +24,7 @@ pub struct Attach {
 pub fn container(pod: &Value, asked: &Attach) -> Result<(Value, Ways), Problem> {
     let ways = manifest::ways_of(pod, &asked.defaults)?;
     if asked.defaults.tls_secret.is_some() {
-        return Err(Problem::new("a container that is added to a pod that runs cannot mount a Secret")
-            .hint("give it a token with --token-secret, or give the pod murphy in its manifest"));
+        return Err(no_certificates());
     }
     let mut args = vec!["sidecar".to_owned(), "run".to_owned(), "--owned".to_owned()];
     args.push(format!("--uid={}", asked.defaults.user));
@@ -60,6 +59,12 @@ pub fn container(pod: &Value, asked: &Attach) -> Result<(Value, Ways), Problem> 
         },
     });
     Ok((container, ways))
+}
+
+/// Why what is attached has no certificates.
+pub fn no_certificates() -> Problem {
+    Problem::new("a container that is added to a pod that runs cannot mount a Secret with certificates")
+        .hint("give it a token with --token-secret, or give the pod murphy in its manifest")
 }
 
 #[cfg(test)]

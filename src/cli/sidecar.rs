@@ -77,7 +77,7 @@ pub struct SidecarRun {
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
     /// The same on that port of all addresses, of both families where there are both
-    #[arg(long, value_name = "PORT", conflicts_with = "listen", requires = "callers")]
+    #[arg(long, value_name = "PORT", conflicts_with = "listen")]
     pub control: Option<u16>,
     /// Whom it lets in there.
     #[command(flatten)]

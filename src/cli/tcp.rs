@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Whom an agent lets in over TCP.
 #[derive(Debug, Clone, Args)]
-#[group(id = "callers", multiple = true)]
+#[group(skip)]
 pub struct Callers {
     /// A file with the token that callers must show (256 bits or more: openssl rand -hex 32)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "token_env")]

@@ -1,7 +1,7 @@
 use super::{print, toxiproxy};
 use crate::cli::Agent;
-use crate::failure::{Failure, Outcome};
-use crate::house::{House, Opening, default_socket, interrupt};
+use crate::failure::Outcome;
+use crate::house::{House, Opening, interrupt, socket_path};
 use crate::service::EngineService;
 use crate::tcp;
 use control::toxiproxy::Options;
@@ -15,16 +15,7 @@ pub async fn agent(args: Agent) -> Outcome {
     let mut stop = interrupt()?;
     let tcp = tcp::listener(args.listen, args.callers)?;
     let scheme = tcp::scheme(tcp.as_ref());
-    let socket = match args.socket.as_deref().map(|s| s.strip_prefix("unix:").unwrap_or(s)) {
-        None => default_socket(),
-        Some(text) if text.starts_with("http") => {
-            return Err(Failure::usage(
-                format!("--socket {text:?} is not a path"),
-                "TCP is asked for with --listen",
-            ));
-        }
-        Some(path) => PathBuf::from(path),
-    };
+    let socket = socket_path(args.socket.as_deref())?;
     let proxies = args.proxy.into_iter().map(|(name, spec)| Target { name, spec: TargetSpec::Proxy(spec) });
     let opening = Opening {
         socket: Some(socket),

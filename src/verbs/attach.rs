@@ -15,14 +15,21 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// `murphy attach`: adds the proxy to a pod that runs, and waits until it is there.
 pub async fn attach(args: Attach) -> Outcome {
-    let (cluster, namespace) = cluster(&args.cluster)?;
     let defaults: Defaults = args.defaults.into();
+    if args.lasts.0.is_zero() {
+        return Err(Failure::usage("it would end at once", "say how long it stays: --for 30m"));
+    }
     if defaults.mode == Mode::Explicit {
         return Err(Failure::usage(
             "attaching is by redirect: what runs already knows no port of murphy's",
             "leave --mode out",
         ));
     }
+    if defaults.tls_secret.is_some() {
+        let problem = attach::no_certificates();
+        return Err(Failure::Usage(problem));
+    }
+    let (cluster, namespace) = cluster(&args.cluster)?;
     let token = defaults.token_secret.is_some();
     let pod = cluster.pod(&namespace, &args.pod).await.map_err(|e| failure(&e))?;
     // Names of ephemeral containers are used once.

@@ -2,14 +2,15 @@ use super::{pretty, print};
 use crate::cli::Halt;
 use crate::failure::{FAILED, Failure, Outcome};
 use crate::house;
-use control::{Client, ClientError, Endpoint};
+use control::endpoint::Place;
+use control::{Client, ClientError};
 
 /// `murphy halt`: the agent that is named, or every agent of this user: the one that serves, and those in the foreground
 /// (`run`, `arm`, `demo`). Everyone is tried, also when one does not answer.
 pub async fn halt(args: Halt) -> Outcome {
     let clients = match args.socket {
         Some(_) => vec![Client::new(house::endpoint(args.socket.as_deref(), &args.shown)?)],
-        None => house::sockets().into_iter().map(|path| Client::new(Endpoint::unix(path))).collect(),
+        None => house::own_agents(&args.shown).into_iter().map(Client::new).collect(),
     };
     let mut answers = Vec::new();
     let mut failures = Vec::new();
@@ -20,7 +21,8 @@ pub async fn halt(args: Halt) -> Outcome {
         match answer {
             Ok(halted) => answers.push((name, halted)),
             // A socket that was left behind is nobody.
-            Err(ClientError::Refused { .. } | ClientError::NoSocket { .. }) if args.socket.is_none() => {}
+            Err(ClientError::Refused { .. } | ClientError::NoSocket { .. })
+                if args.socket.is_none() && matches!(client.endpoint().place, Place::Unix(_)) => {}
             Err(e) if args.lift && args.socket.is_none() && e.code() == Some(control::Code::Conflict) => {}
             Err(e) => failures.push(e),
         }

@@ -4,11 +4,13 @@ use super::tui::console;
 use crate::cli::{InCluster, Tui};
 use crate::failure::{Failure, Outcome};
 use crate::tcp;
-use control::Endpoint;
-use pods::kube::{Cluster, SocketDir, speaks_tls};
+use control::{Client, Endpoint};
+use futures::FutureExt;
+use futures::stream::{FuturesUnordered, StreamExt};
+use pods::kube::{Cluster, KubeError, SocketDir, speaks_tls};
 use pods::ways;
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// More pods than these are too many for one console.
 const MOST: usize = 50;
@@ -71,14 +73,37 @@ pub async fn console_of_pods(args: &Tui, selector: &str) -> Outcome {
         Failure::cannot(format!("no socket can be made for the pods: {e}"), "set XDG_RUNTIME_DIR")
     };
     let dir = SocketDir::new().map_err(cannot)?;
+    let refused: Arc<Mutex<Option<KubeError>>> = Arc::default();
     let mut ends = Vec::new();
     for (name, secure) in names {
         let (listener, path) = dir.listen(&name).map_err(cannot)?;
-        // What goes wrong shows on the console: the agent is not reached.
-        let serving = cluster.clone().serve_port(listener, namespace.clone(), name, ways::CONTROL, |_| {});
+        let keep = refused.clone();
+        let tell = move |e| *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+        let serving = cluster.clone().serve_port(listener, namespace.clone(), name, ways::CONTROL, tell);
         tokio::spawn(serving);
         let end = Endpoint::unix(path).with_token(token.clone());
         ends.push(if secure { end.with_tls(tls.clone()) } else { end });
     }
+    one_is_reached(&ends, &refused).await?;
     console(&args.look, ends, args.read_only).await
+}
+
+/// The console tells what is wrong with an agent, but not what the API server says: when it lets us reach none, that is
+/// told here.
+async fn one_is_reached(ends: &[Endpoint], refused: &Mutex<Option<KubeError>>) -> Result<(), Failure> {
+    let asked = ends.iter().map(|end| {
+        let client = Client::new(end.clone());
+        async move { !matches!(client.status().await, Err(e) if e.code().is_none()) }.boxed()
+    });
+    let mut asked: FuturesUnordered<_> = asked.collect();
+    while let Some(reached) = asked.next().await {
+        if reached {
+            return Ok(());
+        }
+    }
+    match refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(e) => Err(failure(&e)),
+        // Of what else it may be, the console says more.
+        None => Ok(()),
+    }
 }

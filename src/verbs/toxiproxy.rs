@@ -3,7 +3,7 @@
 use super::print;
 use crate::cli::Toxiproxy;
 use crate::failure::{Failure, Outcome};
-use crate::house::{House, Opening, default_socket, interrupt};
+use crate::house::{House, Opening, interrupt, socket_path};
 use control::toxiproxy::{Door, Options};
 use control::{Client, Endpoint};
 use std::ffi::OsString;
@@ -99,16 +99,7 @@ pub fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
 
 /// Where the control socket is: as given, else where `murphy list` and the console look, unless another agent is there.
 async fn socket(given: Option<&str>) -> Result<Option<PathBuf>, Failure> {
-    let path = match given.map(|s| s.strip_prefix("unix:").unwrap_or(s)) {
-        Some(text) if text.starts_with("http") => {
-            return Err(Failure::usage(
-                format!("--socket {text:?} is not a path"),
-                "write unix:PATH or a path",
-            ));
-        }
-        Some(path) => PathBuf::from(path),
-        None => default_socket(),
-    };
+    let path = socket_path(given)?;
     let taken = Client::new(Endpoint::unix(&path)).status().await.is_ok();
     // Its own directory has a place for one, too, where `murphy halt` finds it.
     Ok((!taken).then_some(path))

@@ -1,8 +1,9 @@
 use super::{kube, print};
 use crate::cli::{self, MarkerKind, ThemeKind};
 use crate::failure::{Failure, Outcome};
-use crate::house::{House, endpoint, own_socket};
-use control::Endpoint;
+use crate::house::{House, endpoint, own_agent};
+use control::endpoint::Place;
+use control::{Client, Endpoint};
 use model::{Target, TargetSpec};
 
 /// `murphy tui`: the console on the agents that are named, on the user's own, or on one inside.
@@ -12,11 +13,13 @@ pub async fn tui(args: cli::Tui) -> Outcome {
             args.attach.iter().map(|a| endpoint(Some(a), &args.shown)).collect::<Result<Vec<_>, _>>()?;
         return console(&args.look, ends, args.read_only).await;
     }
-    let own = Endpoint::unix(own_socket());
+    let own = own_agent(&args.shown)?;
     if let Some(selector) = &args.kube {
         return kube::console_of_pods(&args, selector).await;
     }
-    if args.proxy.is_empty() && control::Client::new(own.clone()).status().await.is_ok() {
+    // One elsewhere was named on purpose, and the console says what is wrong with it.
+    let elsewhere = !matches!(own.place, Place::Unix(_));
+    if args.proxy.is_empty() && (elsewhere || Client::new(own.clone()).status().await.is_ok()) {
         return console(&args.look, vec![own], args.read_only).await;
     }
     let house = House::foreground("tui").await?;

@@ -15,8 +15,8 @@ fn the_socket_is_for_its_owner() {
 fn beyond_loopback_only_with_a_token() {
     let dir = TempDir::new();
     let open = murphy(dir.path(), &["agent", "--listen", "0.0.0.0:0"]);
-    assert_eq!(open.code, 5, "{open:?}");
-    assert!(open.err.contains("token"), "{open:?}");
+    assert_eq!(open.code, 2, "{open:?}");
+    assert!(open.err.contains("--token-file") && open.err.contains("--tls-client-ca"), "{open:?}");
     let short = dir.file("short", "secret\n");
     let weak =
         murphy(dir.path(), &["agent", "--listen", "127.0.0.1:0", "--token-file", short.to_str().unwrap()]);
@@ -69,4 +69,25 @@ fn a_browser_or_a_rebound_name_is_refused() {
     assert!(up);
     let codes: Vec<String> = results.into_iter().map(Result::unwrap).collect();
     assert_eq!(codes, ["200", "403", "403"]);
+}
+
+#[test]
+fn the_agent_that_a_variable_names_is_halted_and_told_when_it_cannot_be() {
+    let agent = Agent::start(&[]);
+    let halt = |socket: &str, args: &[&str]| {
+        let mut command = crate::ground::murphy_in(agent.dir.path());
+        // Halts of others are not its business.
+        command.env("MURPHY_STATE_DIR", agent.dir.path().join("else")).env("MURPHY_SOCKET", socket);
+        crate::ground::Finished::from(command.arg("halt").args(args).output().unwrap())
+    };
+    let unix = format!("unix:{}", agent.dir.path().join("agent.sock").display());
+    let done = halt(&unix, &[]);
+    assert!(done.code == 0 && done.out.contains("halted"), "{done:?}");
+    assert!(agent.ask(async |c| c.status().await.unwrap().agent.halted.is_some()));
+    assert_eq!(halt(&unix, &["--lift"]).code, 0);
+    // One elsewhere that does not answer may have everything armed.
+    let gone = halt(&format!("http://127.0.0.1:{}", free_port()), &[]);
+    assert!(gone.code == 5 && gone.err.contains("nothing listens there"), "{gone:?}");
+    let wrong = halt("ftp://x", &[]);
+    assert!(wrong.err.contains("is not an agent's address"), "{wrong:?}");
 }

@@ -1,5 +1,6 @@
 //! The server: a unix socket, and TCP only where it was asked for.
 
+mod asked;
 mod guard;
 mod handlers;
 mod http;
@@ -64,6 +65,12 @@ impl TcpOptions {
     /// A listener of plain HTTP where everyone may look.
     pub fn new(listen: SocketAddr) -> TcpOptions {
         TcpOptions { listen, grants: Vec::new(), open: Role::Viewer, tls: None }
+    }
+
+    /// Whether others than this machine's processes can reach it and are asked for nothing. It does not start then.
+    pub fn is_open_to_others(&self) -> bool {
+        let asks = !self.grants.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        self.beyond_loopback() && !asks
     }
 
     /// Whether others than this machine's processes can reach it.
@@ -180,8 +187,7 @@ impl Server {
         let instance = instance();
         let mut server = Server { socket: None, address: None, end: Arc::default(), tasks: JoinSet::new() };
         if let Some(tcp) = options.tcp {
-            let asks = !tcp.grants.is_empty() || tcp.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-            if tcp.beyond_loopback() && !asks {
+            if tcp.is_open_to_others() {
                 return Err(StartError::Unguarded { listen: tcp.listen });
             }
             let tls = tcp.tls.clone().map(ServerTls::open).transpose()?;
@@ -263,8 +269,8 @@ async fn accept_tcp(
 /// Serves who came over TCP, after TLS where that is spoken.
 async fn receive(stream: TcpStream, door: Arc<Door>, mut end: watch::Receiver<bool>) {
     let Some(tls) = door.tls() else {
-        let caller = door.tcp_caller();
-        return serve(stream, caller, door, end).await;
+        let visitor = Visitor::Caller(door.tcp_caller());
+        return serve(Box::new(stream), visitor, door, end).await;
     };
     let accepted = tokio::select! {
         accepted = tls.accept(stream) => accepted,
@@ -272,22 +278,10 @@ async fn receive(stream: TcpStream, door: Arc<Door>, mut end: watch::Receiver<bo
     };
     match accepted {
         Accepted::Tls(stream, caller) => {
-            let caller = caller.or_else(|| door.tcp_caller());
-            serve(*stream, caller, door, end).await;
+            let visitor = Visitor::Caller(caller.or_else(|| door.tcp_caller()));
+            serve(stream, visitor, door, end).await;
         }
-        Accepted::Clear(stream) => {
-            let instance = door.instance.clone();
-            let answer = service_fn(move |_| {
-                let answer = handlers::speaks_tls(&instance);
-                async move { Ok::<_, std::convert::Infallible>(answer) }
-            });
-            let said = tokio::time::timeout(
-                HEAD_TIMEOUT,
-                builder().keep_alive(false).serve_connection(TokioIo::new(stream), answer),
-            );
-            // What becomes of the answer is the client's business.
-            let _ = said.await;
-        }
+        Accepted::Clear(stream) => serve(Box::new(stream), Visitor::WithoutTls, door, end).await,
         Accepted::Nothing => {}
     }
 }
@@ -314,7 +308,7 @@ async fn accept_unix(
         let (door, end) = (door.clone(), end.clone());
         open.spawn(async move {
             let caller = door.unix_caller(cred).await;
-            serve(stream, Some(caller), door, end).await;
+            serve(Box::new(stream), Visitor::Caller(Some(caller)), door, end).await;
             drop(slot);
         });
     }
@@ -334,18 +328,35 @@ async fn pause() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    caller: Option<crate::Caller>,
-    door: Arc<Door>,
-    mut end: watch::Receiver<bool>,
-) {
+/// Whom a connection is with.
+#[derive(Clone)]
+enum Visitor {
+    /// Someone, as far as the connection says who.
+    Caller(Option<crate::Caller>),
+    /// Someone who speaks plain HTTP where TLS is spoken.
+    WithoutTls,
+}
+
+/// A connection of any kind. One type for all, so that HTTP is in the program once.
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
+async fn serve(stream: Box<dyn Wire>, visitor: Visitor, door: Arc<Door>, mut end: watch::Receiver<bool>) {
     let streams = end.clone();
     let answer = service_fn(move |request| {
-        let (door, caller, end) = (door.clone(), caller.clone(), streams.clone());
-        async move { Ok::<_, std::convert::Infallible>(handlers::answer(&door, caller, request, end).await) }
+        let (door, visitor, end) = (door.clone(), visitor.clone(), streams.clone());
+        async move {
+            Ok::<_, std::convert::Infallible>(match visitor {
+                Visitor::Caller(caller) => handlers::answer(&door, caller, request, end).await,
+                Visitor::WithoutTls => handlers::speaks_tls(&door.instance),
+            })
+        }
     });
-    let connection = builder().serve_connection(TokioIo::new(stream), answer);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), answer);
     let mut connection = pin!(connection);
     tokio::select! {
         // A client that went away mid-answer is its own business.
@@ -354,10 +365,4 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
     connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(GRACE, connection).await;
-}
-
-fn builder() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 * 1024);
-    builder
 }

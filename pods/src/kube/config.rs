@@ -23,7 +23,7 @@ pub enum ConfigError {
     )]
     NoAccount(String),
     /// A file cannot be read.
-    #[error("{0} cannot be read: {1}; name one with KUBECONFIG")]
+    #[error("{0} cannot be read: {1}; name a kubeconfig with --kubeconfig or KUBECONFIG")]
     File(String, String),
     /// A kubeconfig does not say what is needed.
     #[error("{0}: {1}; look at it with `kubectl config view`")]

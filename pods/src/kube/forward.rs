@@ -50,9 +50,7 @@ impl Cluster {
         local: impl AsyncRead + AsyncWrite + Unpin,
     ) -> Result<(), KubeError> {
         let remote = self.open(namespace, pod, port).await?;
-        carry(remote, local)
-            .await
-            .map_err(|e| KubeError::Reach(format!("{} (port {port} of {pod})", self.address()), e))
+        carry(remote, local).await.map_err(|why| KubeError::Port { port, pod: pod.to_owned(), why })
     }
 
     /// Whether a way to a port of a pod is opened to us; what listens there is not asked.
@@ -129,10 +127,13 @@ impl Cluster {
             };
             let (cluster, namespace, pod, tell) =
                 (self.clone(), namespace.clone(), pod.clone(), tell.clone());
+            let mut local = local;
             tokio::spawn(async move {
-                if let Err(e) = cluster.forward(&namespace, &pod, port, local).await {
+                if let Err(e) = cluster.forward(&namespace, &pod, port, &mut local).await {
                     tell(e);
                 }
+                // Whoever sees the end of the connection finds told why.
+                drop(local);
             });
         }
     }
@@ -214,9 +215,16 @@ impl SocketDir {
     pub fn new() -> io::Result<SocketDir> {
         use std::os::unix::fs::DirBuilderExt;
         let parent = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let dir = parent.join(format!("murphy-kube-{}", std::process::id()));
-        std::fs::DirBuilder::new().mode(0o700).create(&dir)?;
-        Ok(SocketDir(dir))
+        // One of a process that was killed, and had our number, may be left.
+        let mut made = Err(io::ErrorKind::AlreadyExists.into());
+        for n in 0..100 {
+            let dir = parent.join(format!("murphy-kube-{}-{n}", std::process::id()));
+            made = std::fs::DirBuilder::new().mode(0o700).create(&dir).map(|()| SocketDir(dir));
+            if !matches!(&made, Err(e) if e.kind() == io::ErrorKind::AlreadyExists) {
+                break;
+            }
+        }
+        made
     }
 
     /// Listens on a socket in it.

@@ -78,6 +78,19 @@ pub enum KubeError {
     /// The server was not reached, or the exchange broke.
     #[error("the API server at {0} was not reached: {1}; is it up, and may it be reached from here?")]
     Reach(String, io::Error),
+    /// It let us, and the port does not answer.
+    #[error(
+        "port {port} of the pod {pod} was not reached: {why}; does its sidecar run, and does murphy.dev/token-secret or \
+         murphy.dev/tls-secret have it serve there?"
+    )]
+    Port {
+        /// Which.
+        port: u16,
+        /// Whose.
+        pod: String,
+        /// What was said.
+        why: io::Error,
+    },
     /// It said no.
     #[error("the API server refused {what}: {status} {said}; {}", hint(.status))]
     Refused {

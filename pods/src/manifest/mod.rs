@@ -72,12 +72,17 @@ pub struct Changed {
 /// Gives every workload that wants it murphy. One that has it already is done anew, so that its options count.
 pub fn inject(manifests: &str, defaults: &Defaults) -> Changed {
     each(manifests, |source, notes| {
-        let mut bare = Vec::new();
+        let (mut bare, mut added) = (Vec::new(), Vec::new());
         let source = strip(source, &mut bare)?;
+        let text = add(&source, defaults, &mut added)?;
         // That it was taken out for that is nobody's news, unless it is not put in again.
-        bare.retain(|note| note.what != Outcome::Removed);
+        let again = |about: &str| {
+            added.iter().any(|note| note.about == about && matches!(note.what, Outcome::Injected(_)))
+        };
+        bare.retain(|note| note.what != Outcome::Removed || !again(&note.about));
         notes.append(&mut bare);
-        add(&source, defaults, notes)
+        notes.append(&mut added);
+        Ok(text)
     })
 }
 

@@ -173,8 +173,8 @@ pub(super) fn read(annotations: &[Option<&Node>], defaults: &Defaults) -> Result
         roles.split([',', '\n']).map(str::trim).filter(|r| !r.is_empty()).map(str::to_owned).collect();
     for role in &roles {
         (defaults.role)(role).map_err(|why| {
-            Problem::new(format!("{PREFIX}roles has {role:?}, which is no role: {why}"))
-                .hint("write names in certificates and their roles: ada=admin,ci=viewer")
+            let (what, how) = why.split_once(": ").unwrap_or((&why, "write ada=admin,ci=viewer"));
+            Problem::new(format!("{PREFIX}roles: {what}")).hint(how)
         })?;
     }
     if tls_secret.is_none() && !roles.is_empty() {

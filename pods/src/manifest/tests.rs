@@ -214,6 +214,22 @@ fn what_cannot_be_is_refused_with_its_reason() {
 }
 
 #[test]
+fn what_had_it_and_does_not_get_it_again_is_told_so() {
+    let with = inject(WEB, &all()).text;
+    assert_ne!(with, WEB);
+    let no = with.replacen("      annotations:\n", "      annotations:\n        murphy.dev/mode: x\n", 1);
+    assert_ne!(no, with);
+    let changed = inject(&no, &all());
+    let [Outcome::Removed, Outcome::Refused(_)] =
+        &changed.notes.iter().map(|n| n.what.clone()).collect::<Vec<_>>()[..]
+    else {
+        panic!("{:?}", changed.notes)
+    };
+    assert!(!changed.text.contains("initContainers"), "{}", changed.text);
+    assert!(matches!(&inject(&with, &all()).notes[..], [Note { what: Outcome::Injected(_), .. }]));
+}
+
+#[test]
 fn options_are_what_the_containers_get() {
     let annotations = "        app: web\n      annotations:\n        murphy.dev/inbound: site=http/http\n        murphy.dev/outbound: db=5432, cache=6379\n        murphy.dev/image: registry.example/murphy:2\n        murphy.dev/uid: '4000'\n        murphy.dev/token-secret: murphy\n";
     let text = around(&WEB.replace("        app: web\n", annotations));

@@ -13,7 +13,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::fs::{self, OpenOptions};
@@ -41,6 +41,16 @@ pub enum CertificateError {
     /// What is there makes no sense.
     #[error("the webhook's authority in {0} cannot be used: {1}; remove it and a new one is made")]
     Broken(String, String),
+    /// A name that no server has.
+    #[error(
+        "the webhook's certificate cannot be for {0:?}; name a host or an address: murphy-webhook.murphy.svc"
+    )]
+    Name(String),
+    /// It would have to be made anew all the time, or outlive its authority.
+    #[error(
+        "the webhook's certificate cannot be valid for {0:?}; give a time between 1s and 3650d, such as 30d"
+    )]
+    Lifetime(Duration),
     /// Something cannot be signed.
     #[error("the webhook's certificate cannot be made: {0}; look at the names it is for")]
     Sign(String),
@@ -68,6 +78,12 @@ impl Certificates {
         names: &[String],
         lasts: Duration,
     ) -> Result<Arc<Certificates>, CertificateError> {
+        if !(Duration::from_secs(1)..=AUTHORITY.unsigned_abs()).contains(&lasts) {
+            return Err(CertificateError::Lifetime(lasts));
+        }
+        if let Some(wrong) = names.iter().find(|name| ServerName::try_from(name.as_str()).is_err()) {
+            return Err(CertificateError::Name(wrong.clone()));
+        }
         let at = dir.display().to_string();
         let file = |e| CertificateError::File(at.clone(), e);
         let (key, pem) = match fs::read_to_string(dir.join("ca.key")) {
@@ -205,5 +221,12 @@ mod tests {
         fs::write(dir.path().join("ca.key"), "x").unwrap();
         assert!(open().unwrap_err().to_string().contains("remove it"));
         assert!(Certificates::open(Path::new("/proc/none"), &[], Duration::from_secs(1)).is_err());
+        // A certificate that is over at once would be made anew without end.
+        for (name, lasts) in [("a", 0), ("a", u64::MAX), ("a b", 60), ("", 60)] {
+            let (dir, names) = (tempfile::tempdir().unwrap(), [name.to_owned()]);
+            let wrong = Certificates::open(dir.path(), &names, Duration::from_secs(lasts)).unwrap_err();
+            assert!(wrong.to_string().contains("cannot be"), "{wrong}");
+            assert!(!dir.path().join("ca.key").exists());
+        }
     }
 }

@@ -65,6 +65,11 @@ impl Front {
         let made = tokio::task::spawn_blocking(move || enter(&front, pid, &who)).await;
         let (ns, sockets) =
             made.map_err(|e| about(&name, "entering its network", &io::Error::other(e)))??;
+        // A namespace is opened by a number, which may have gone to another process meanwhile.
+        if !id.alive() {
+            let ended = io::Error::from_raw_os_error(nix::libc::ENOENT);
+            return Err(about(&name, "entering its network", &ended));
+        }
         let mut listeners = Vec::new();
         let (mut v4, mut v6) = (None, None);
         for socket in sockets {

@@ -9,7 +9,8 @@ pub fn inject(args: SidecarInject) -> Outcome {
     let text = read(&args.manifests)?;
     let defaults = manifest::Defaults { all: args.all, beside: args.sidecar.into(), ..args.defaults.into() };
     let changed = manifest::inject(&text, &defaults);
-    if !changed.notes.iter().any(|note| matches!(note.what, What::Injected(_) | What::Refused(_))) {
+    let told = |note: &Note| !matches!(note.what, What::Skipped(_) | What::Rewritten(_));
+    if !changed.notes.iter().any(told) {
         tell!(
             "nothing was injected: workloads ask for it with the annotation murphy.dev/inject: \"true\", or all get it with --all"
         );

@@ -1,14 +1,13 @@
 use super::ways;
 use crate::cli::SidecarRun;
 use crate::failure::{Failure, Outcome};
-use crate::house::{House, Opening, default_socket, interrupt};
+use crate::house::{House, Opening, interrupt, socket_path};
 use crate::tcp;
 use crate::verbs::print;
 use model::units::Span;
 use model::{Target, TargetSpec};
 use pods::beat::{self, Heart};
 use pods::redirect::LASTS_MS;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How often it is looked whether the last connections have ended.
@@ -32,7 +31,7 @@ pub async fn run(args: SidecarRun) -> Outcome {
     let control = args.control.and_then(|port| format!("{any}:{port}").parse().ok());
     let tcp = tcp::listener(args.listen.or(control), args.callers)?;
     let scheme = tcp::scheme(tcp.as_ref());
-    let socket = args.socket.map_or_else(default_socket, PathBuf::from);
+    let socket = socket_path(args.socket.as_deref())?;
     let opening = Opening {
         socket: Some(socket),
         tcp,

@@ -4,7 +4,7 @@ use crate::house::interrupt;
 use crate::verbs::print;
 use pods::kube::Cluster;
 use pods::manifest::{Beside, Defaults};
-use pods::webhook::{self, Certificates};
+use pods::webhook::{self, CertificateError, Certificates};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,10 @@ pub async fn webhook(args: SidecarWebhook) -> Outcome {
     let certificates = Certificates::open(&dir, &args.name, args.lifetime.0).map_err(|e| {
         let text = e.to_string();
         let (what, hint) = text.split_once("; ").unwrap_or((&text, "look at its directory"));
-        Failure::cannot(what, hint)
+        match e {
+            CertificateError::Name(_) | CertificateError::Lifetime(_) => Failure::usage(what, hint),
+            _ => Failure::cannot(what, hint),
+        }
     })?;
     if let Some(file) = &args.ca_out {
         std::fs::write(file, certificates.authority()).map_err(|e| {

@@ -119,6 +119,11 @@ fn the_console_finds_sidecars_by_their_labels() {
             &["tui", "--kube", "app=web", "--token-file", &cluster.token, "--context", "nowhere"],
             "no context named",
         ),
+        // Nobody serves there.
+        (
+            &["tui", "--kube", "app=db", "--token-file", &cluster.token],
+            "port 15090 of the pod db-1 was not reached",
+        ),
     ] {
         let done = cluster.murphy(args);
         assert!(done.code != 0 && done.err.contains(want), "{args:?}: {done:?}");
