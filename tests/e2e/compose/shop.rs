@@ -92,6 +92,7 @@ impl Shop {
         for name in CONTAINERS {
             for (what, field) in [("config", ".Config"), ("host", ".HostConfig"), ("mounts", ".Mounts")] {
                 let text = self.engine.must(&["inspect", "-f", &format!("{{{{json {field}}}}}"), name]);
+                let text = if what == "mounts" { sorted(&text) } else { text };
                 seen.insert(format!("{name} inspect {what}"), text);
             }
             let state = "{{.State.Status}} {{.State.Paused}} {{json .NetworkSettings.Networks}}";
@@ -196,4 +197,15 @@ impl Drop for Run {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A list of JSON in an order of its own: the engine gives mounts in any.
+fn sorted(list: &str) -> String {
+    let mut items: Vec<String> = serde_json::from_str::<Vec<serde_json::Value>>(list)
+        .unwrap_or_else(|e| panic!("{list}: {e}"))
+        .iter()
+        .map(serde_json::Value::to_string)
+        .collect();
+    items.sort();
+    items.join("\n")
 }
