@@ -69,6 +69,7 @@ fn cluster_with(tls: bool) -> Option<Cluster> {
         pod("web-1", "web", if tls { sidecar } else { json!({}) }),
         pod("web-2", "web", json!({})),
         pod("db-1", "db", json!({"hostNetwork": true})),
+        pod("job-1", "job", json!({})),
     ];
     let state = dir.file(
         "state.json",
@@ -121,8 +122,8 @@ fn the_console_finds_sidecars_by_their_labels() {
         ),
         // Nobody serves there.
         (
-            &["tui", "--kube", "app=db", "--token-file", &cluster.token],
-            "port 15090 of the pod db-1 was not reached",
+            &["tui", "--kube", "app=job", "--token-file", &cluster.token],
+            "port 15090 of the pod job-1 was not reached",
         ),
     ] {
         let done = cluster.murphy(args);
