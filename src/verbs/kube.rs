@@ -65,10 +65,6 @@ pub async fn console_of_pods(args: &Tui, selector: &str) -> Outcome {
             "name more labels",
         ));
     }
-    // Who may not is told so here, and not by a console that shows no more than that the agents are not reached.
-    if let Some((first, _)) = names.first() {
-        cluster.may_forward(&namespace, first, ways::CONTROL).await.map_err(|e| failure(&e))?;
-    }
     let cannot = |e: std::io::Error| {
         Failure::cannot(format!("no socket can be made for the pods: {e}"), "set XDG_RUNTIME_DIR")
     };

@@ -49,27 +49,13 @@ impl Cluster {
         port: u16,
         local: impl AsyncRead + AsyncWrite + Unpin,
     ) -> Result<(), KubeError> {
-        let remote = self.open(namespace, pod, port).await?;
-        carry(remote, local).await.map_err(|why| KubeError::Port { port, pod: pod.to_owned(), why })
-    }
-
-    /// Whether a way to a port of a pod is opened to us; what listens there is not asked.
-    pub async fn may_forward(&self, namespace: &str, pod: &str, port: u16) -> Result<(), KubeError> {
-        self.open(namespace, pod, port).await.map(drop)
-    }
-
-    async fn open(
-        &self,
-        namespace: &str,
-        pod: &str,
-        port: u16,
-    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, KubeError> {
         let path =
             format!("/api/v1/namespaces/{}/pods/{}/portforward?ports={port}", encode(namespace), encode(pod));
-        tokio::time::timeout(PATIENCE, self.upgrade(&path)).await.unwrap_or_else(|_| {
+        let remote = tokio::time::timeout(PATIENCE, self.upgrade(&path)).await.unwrap_or_else(|_| {
             let late = io::Error::new(io::ErrorKind::TimedOut, "no answer within 15s");
             Err(KubeError::Reach(self.address(), late))
-        })
+        })?;
+        carry(remote, local).await.map_err(|why| KubeError::Port { port, pod: pod.to_owned(), why })
     }
 
     /// Asks for a way of channels.
