@@ -24,4 +24,4 @@ pub use processes::{kill_both, running, signal_all};
 pub use server::{Nginx, Postgres, PostgresClient, Redis, RedisClient, free_port};
 pub use statistics::{binomial_ok, eventually, median, median_ms};
 pub use terminal::Terminal;
-pub use tls::{NginxTls, control_certificates, curl, s_client};
+pub use tls::{NginxTls, control_certificates, control_overlay, curl, s_client};

@@ -153,3 +153,17 @@ pub fn control_certificates(dir: &Path, names: &[&str]) {
     let done = Command::new(script).args(names).current_dir(dir).stdin(Stdio::null()).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
+
+/// A copy of that overlay, and of what it stands on, with certificates in it: kustomize takes no files from elsewhere. Where
+/// the overlay is.
+pub fn control_overlay(into: &Path, names: &[&str]) -> PathBuf {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes");
+    for part in ["operators", "operators-mtls"] {
+        std::fs::create_dir_all(into.join(part)).unwrap();
+        for file in std::fs::read_dir(deploy.join(part)).unwrap().flatten() {
+            std::fs::copy(file.path(), into.join(part).join(file.file_name())).unwrap();
+        }
+    }
+    control_certificates(&into.join("operators-mtls"), names);
+    into.join("operators-mtls")
+}

@@ -5,6 +5,7 @@
 //! `cargo test --test e2e kubernetes:: -- --ignored --test-threads=1 --nocapture`
 
 mod agents;
+mod certificates;
 mod cluster;
 mod sidecars;
 mod webhook;

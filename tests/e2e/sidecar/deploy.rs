@@ -1,6 +1,6 @@
 //! What deploy/kubernetes has: built as kustomize builds it, and checked by the schemas of Kubernetes.
 
-use crate::ground::{TempDir, client, control_certificates, murphy, need, program, run};
+use crate::ground::{TempDir, client, control_overlay, murphy, need, program, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,19 +49,6 @@ fn kubectl(dir: &TempDir) -> Option<PathBuf> {
     Some(into).filter(new_enough)
 }
 
-/// A copy of the overlay with certificates, and they in it; where it is.
-fn with_certificates(dir: &TempDir) -> PathBuf {
-    let into = dir.path().join("kubernetes");
-    for part in ["operators", "operators-mtls"] {
-        fs::create_dir_all(into.join(part)).unwrap();
-        for file in fs::read_dir(deploy().join(part)).unwrap().flatten() {
-            fs::copy(file.path(), into.join(part).join(file.file_name())).unwrap();
-        }
-    }
-    control_certificates(&into.join("operators-mtls"), &["ada"]);
-    into.join("operators-mtls")
-}
-
 #[test]
 fn every_kustomization_builds_what_kubernetes_takes() {
     let dir = TempDir::new();
@@ -74,7 +61,7 @@ fn every_kustomization_builds_what_kubernetes_takes() {
     let parts = ["base", "webhook", "node-agent", "operators", "examples/redirect", "examples/restricted"];
     let mut parts: Vec<_> = parts.iter().map(|part| (*part, deploy().join(part))).collect();
     if need("the program openssl", program("openssl", &[]).is_some()) {
-        parts.push(("operators-mtls", with_certificates(&dir)));
+        parts.push(("operators-mtls", control_overlay(&dir.path().join("copy"), &["ada"])));
     }
     for (part, at) in parts {
         let done = run(Command::new(&kubectl).arg("kustomize").arg(at));

@@ -69,11 +69,11 @@ fn cluster_with(tls: bool) -> Option<Cluster> {
         pod("web-1", "web", if tls { sidecar } else { json!({}) }),
         pod("web-2", "web", json!({})),
         pod("db-1", "db", json!({"hostNetwork": true})),
-        pod("shut-1", "shut", json!({})),
+        pod("job-1", "job", json!({})),
     ];
     let state = dir.file(
         "state.json",
-        &json!({"token": "who-i-am", "pods": pods, "ports": {"web-1": control}, "forbidden": ["shut-1"]})
+        &json!({"token": "who-i-am", "pods": pods, "ports": {"web-1": control}, "forbidden": ["db-1"]})
             .to_string(),
     );
     let config = format!(
@@ -114,7 +114,7 @@ fn the_console_finds_sidecars_by_their_labels() {
     for (args, want) in [
         (&["tui", "--kube", "app=none", "--token-file", &cluster.token][..], "no pod runs in namespace shop"),
         (&["tui", "--kube", "app=web"], "--token-file"),
-        (&["tui", "--kube", "app=shut", "--token-file", &cluster.token], "403"),
+        (&["tui", "--kube", "app=db", "--token-file", &cluster.token], "403"),
         (&["tui", "--kube", "app=web", "--token-file", &cluster.token, "--context", "stranger"], "401"),
         (
             &["tui", "--kube", "app=web", "--token-file", &cluster.token, "--context", "nowhere"],
@@ -122,8 +122,8 @@ fn the_console_finds_sidecars_by_their_labels() {
         ),
         // Nobody serves there.
         (
-            &["tui", "--kube", "app=db", "--token-file", &cluster.token],
-            "port 15090 of the pod db-1 was not reached",
+            &["tui", "--kube", "app=job", "--token-file", &cluster.token],
+            "port 15090 of the pod job-1 was not reached",
         ),
     ] {
         let done = cluster.murphy(args);
