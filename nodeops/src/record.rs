@@ -19,6 +19,9 @@ pub(crate) struct Act {
     /// A name that may be left in a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leftover: Option<Leftover>,
+    /// What it takes hold of, where that is no process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<String>,
 }
 
 /// Something with a name of ours.
@@ -37,6 +40,7 @@ impl Act {
             comm: comm.to_owned(),
             boot: host::clock::boot_id().to_owned(),
             leftover: None,
+            claims: Vec::new(),
         }
     }
 

@@ -137,7 +137,7 @@ fn get(url: &str) -> std::io::Result<String> {
             length = number.trim().parse().unwrap_or(0);
         }
         if head.is_empty() {
-            head = line.trim().splitn(2, ' ').nth(1).unwrap_or_default().to_owned();
+            head = line.trim().split_once(' ').map_or("", |(_, rest)| rest).to_owned();
         }
     }
     let mut body = vec![0; length];

@@ -116,15 +116,29 @@ impl LimitInjector {
             return Recovered::Failed(format!("nobody here knows the limit {:?}", edit.limit));
         };
         let last = lock(&self.last).get(&(act.process, edit.limit.clone())).copied();
-        let ours = last.unwrap_or(edit.set);
+        let now = limit.soft(act.process);
+        // What was set last is known only where it was set; after a change it is no longer what the record says.
+        let ours = [last.or_else(|| now.as_ref().ok().copied().flatten()), Some(edit.set)];
+        // The process first: what it starts from then on has the right limit from its start.
+        let done = Self::restore(act, edit, limit, now, last);
         for child in descendants(act.process.pid) {
             // Only what it has from us: one with a limit of its own keeps it.
-            if limit.soft(child).is_ok_and(|now| now == Some(ours)) && edit.before != Some(ours) {
+            if limit.soft(child).is_ok_and(|now| now != edit.before && now.is_some() && ours.contains(&now)) {
                 let _ = limit.set(child, edit.before);
             }
         }
+        done
+    }
+
+    fn restore(
+        act: &Act,
+        edit: &Edit,
+        limit: &Limit,
+        now: Result<Option<u64>, String>,
+        last: Option<u64>,
+    ) -> Recovered {
         let (pid, name) = (act.process.pid, &edit.limit);
-        let now = match limit.soft(act.process) {
+        let now = match now {
             Ok(now) => now,
             Err(why) if !act.process.alive() => return Recovered::Gone(why),
             Err(why) => return Recovered::Failed(why),

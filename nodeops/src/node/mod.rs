@@ -68,6 +68,7 @@ impl NodeInjector {
             }
             for task in jobs::tasks(&order.id, &order.fault, &place, Duration::ZERO)? {
                 let mut act = Act::new(order.fault.inject.name(), None, "murphy-stress");
+                act.claims.clone_from(&place.claims);
                 act.leftover =
                     task.leftover.map(|(dir, name)| Leftover { root: dir.root, path: dir.path, name });
                 let undo = match &act.leftover {
@@ -212,10 +213,11 @@ impl Injector for NodeInjector {
     }
 
     fn claims(&self, plan: &Plan) -> Vec<String> {
-        match &plan.order.target.spec {
-            TargetSpec::Node(_) => vec!["node".into()],
-            _ => vec![plan.order.target.reference().to_string()],
-        }
+        let mut all: Vec<String> =
+            plan.acts.iter().filter_map(Act::read).flat_map(|act| act.claims).collect();
+        all.sort();
+        all.dedup();
+        all
     }
 
     fn inject<'a>(&'a self, plan: &'a Plan, log: &'a dyn UndoLog) -> BoxFuture<'a, Outcomes> {

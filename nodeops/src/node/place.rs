@@ -4,7 +4,7 @@ use crate::cgroup::Cgroups;
 use crate::containers;
 use crate::group;
 use crate::stress::Setup;
-use host::ProcessId;
+use host::{Netns, ProcessId};
 use inject::{Order, Refusal};
 use model::target::NetnsSpec;
 use model::{TargetRef, TargetSpec};
@@ -24,6 +24,8 @@ pub(super) struct Place {
     pub root: PathBuf,
     pub netns: Option<PathBuf>,
     pub until: Option<ProcessId>,
+    /// What it is beyond confusion, whatever a target that means it is called.
+    pub claims: Vec<String>,
 }
 
 impl Place {
@@ -37,15 +39,18 @@ pub(super) async fn places(order: &Order) -> Result<Vec<Place>, Refusal> {
     let reference = order.target.reference();
     let machine = Place { root: "/".into(), ..Place::default() };
     match &order.target.spec {
-        TargetSpec::Node(_) => Ok(vec![machine]),
+        TargetSpec::Node(_) => Ok(vec![Place { claims: vec!["node".into()], ..machine }]),
         TargetSpec::Cgroup(spec) => {
             let groups = group::named(&reference, spec)?;
-            Ok(vec![Place { name: format!(" in the group {}", spec.path), groups: Some(groups), ..machine }])
+            let name = format!(" in the group {}", spec.path);
+            let claims = groups.dirs().iter().map(|dir| format!("group {}", dir.display())).collect();
+            Ok(vec![Place { name, claims, groups: Some(groups), ..machine }])
         }
         TargetSpec::Netns(spec) => {
             let path = namespace(&reference, spec)?;
             Ok(vec![Place {
                 name: format!(" in the namespace {}", path.display()),
+                claims: Netns::open(&path).map(|ns| format!("network {}", ns.id())).into_iter().collect(),
                 netns: Some(path),
                 ..machine
             }])
@@ -59,6 +64,7 @@ pub(super) async fn places(order: &Order) -> Result<Vec<Place>, Refusal> {
                 .into_iter()
                 .map(|f| Place {
                     name: format!(" in container {}", f.name),
+                    claims: vec![format!("container {}", f.id)],
                     root: f.root(),
                     netns: Some(format!("/proc/{}/ns/net", f.pid.pid).into()),
                     until: Some(f.pid),

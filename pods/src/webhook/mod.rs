@@ -14,7 +14,6 @@ pub use certificates::{CertificateError, Certificates};
 pub use review::{NoReview, answer};
 
 use crate::manifest::Defaults;
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -41,11 +40,11 @@ const MOST: usize = 256;
 /// How long to wait when the machine has no descriptor left for another connection.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
 
-/// Serves reviews, for ever, with what pods get at the time.
+/// Serves reviews, for ever.
 pub async fn serve(
     listener: TcpListener,
     certificates: Arc<Certificates>,
-    defaults: Arc<ArcSwap<Defaults>>,
+    defaults: Defaults,
 ) -> io::Result<Infallible> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -55,7 +54,7 @@ pub async fn serve(
     let mut config = config.with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let room = Arc::new(Semaphore::new(MOST));
+    let (defaults, room) = (Arc::new(defaults), Arc::new(Semaphore::new(MOST)));
     loop {
         // Closed never.
         let Ok(place) = room.clone().acquire_owned().await else { continue };
@@ -71,11 +70,11 @@ pub async fn serve(
     }
 }
 
-async fn attend(socket: TcpStream, acceptor: TlsAcceptor, defaults: Arc<ArcSwap<Defaults>>) {
+async fn attend(socket: TcpStream, acceptor: TlsAcceptor, defaults: Arc<Defaults>) {
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(socket)).await else { return };
     let service = service_fn(|request| {
         let defaults = defaults.clone();
-        async move { Ok::<_, Infallible>(respond(request, &defaults.load_full()).await) }
+        async move { Ok::<_, Infallible>(respond(request, &defaults).await) }
     });
     // What goes wrong on a connection is the client's to notice.
     let _ = hyper::server::conn::http1::Builder::new()

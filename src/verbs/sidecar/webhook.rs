@@ -2,7 +2,6 @@ use crate::cli::SidecarWebhook;
 use crate::failure::{Failure, Outcome};
 use crate::house::interrupt;
 use crate::verbs::print;
-use arc_swap::ArcSwap;
 use pods::kube::Cluster;
 use pods::manifest::{Beside, Defaults};
 use pods::webhook::{self, CertificateError, Certificates};
@@ -55,11 +54,17 @@ pub async fn webhook(args: SidecarWebhook) -> Outcome {
     let address = listener.local_addr().map_or_else(|_| args.listen.to_string(), |a| a.to_string());
     print(&format!("murphy webhook on https://{address}{}, as {}\n", webhook::PATH, args.name.join(", ")))?;
     let mut defaults: Defaults = args.defaults.into();
-    defaults.beside = args.sidecar.map_or(defaults.beside, Into::into);
-    let defaults = Arc::new(ArcSwap::from_pointee(defaults));
+    defaults.beside = match (args.sidecar, &cluster) {
+        (Some(kind), _) => kind.into(),
+        (None, None) => Beside::default(),
+        // Nobody is answered before: an API server without native sidecars would refuse pods that get one.
+        (None, Some(cluster)) => tokio::select! {
+            beside = choose(cluster) => beside,
+            _ = stop.recv() => return Ok(0),
+        },
+    };
     if let (Some(cluster), Some(configuration)) = (cluster, args.configure) {
-        let choose = args.sidecar.is_none().then(|| defaults.clone());
-        tokio::spawn(stay_trusted(cluster, configuration, certificates.clone(), choose));
+        tokio::spawn(stay_trusted(cluster, configuration, certificates.clone()));
     }
     let fresh = certificates.clone();
     tokio::spawn(async move {
@@ -81,33 +86,37 @@ pub async fn webhook(args: SidecarWebhook) -> Outcome {
     }
 }
 
-/// Has the API server believe our authority, and looks now and then whether it still does. Before the first time, what kind
-/// of container its pods get is chosen where nobody has: nobody is asked about pods before that.
-async fn stay_trusted(
-    cluster: Cluster,
-    configuration: String,
-    certificates: Arc<Certificates>,
-    mut choose: Option<Arc<ArcSwap<Defaults>>>,
-) {
+/// What kind of container the API server takes, once it says what it is.
+async fn choose(cluster: &Cluster) -> Beside {
     let mut failed = false;
     loop {
-        let trusted = async {
-            if let Some(defaults) = &choose {
-                let (major, minor) = cluster.version().await?;
-                if (major, minor) < NATIVE {
-                    tell!(
-                        "the API server is of Kubernetes {major}.{minor}, without native sidecars: pods get a container like their others"
-                    );
-                    defaults.store(Arc::new(Defaults {
-                        beside: Beside::Container,
-                        ..(**defaults.load()).clone()
-                    }));
-                }
-                choose = None;
+        match cluster.version().await {
+            Ok(version) if version >= NATIVE => return Beside::Native,
+            Ok((major, minor)) => {
+                tell!(
+                    "the API server is of Kubernetes {major}.{minor}, without native sidecars: pods get a container like their others"
+                );
+                return Beside::Container;
             }
-            cluster.trust_webhook(&configuration, certificates.authority()).await
-        };
-        match trusted.await {
+            Err(e) => {
+                if !failed {
+                    tell!(
+                        "warning: {e}; tried again every {} s, and no pod gets murphy until then",
+                        AGAIN.as_secs()
+                    );
+                }
+                failed = true;
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Has the API server believe our authority, and looks now and then whether it still does.
+async fn stay_trusted(cluster: Cluster, configuration: String, certificates: Arc<Certificates>) {
+    let mut failed = false;
+    loop {
+        match cluster.trust_webhook(&configuration, certificates.authority()).await {
             Ok(news) => {
                 if news {
                     tell!("the API server believes {configuration} now");

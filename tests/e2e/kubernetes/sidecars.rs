@@ -1,7 +1,7 @@
 //! Sidecars beside applications on a real kubelet: pods become ready, traffic leads through them, and goes direct when they die.
 
 use super::cluster::{Cluster, PATIENCE, manifest};
-use crate::ground::{Daemon, Terminal, eventually, free_port};
+use crate::ground::{Daemon, Terminal, control_certificates, eventually, free_port};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -165,12 +165,7 @@ fn console_and_forwards(cluster: &Cluster, token: &str) {
     console.see("proxy:site");
     drop(console);
     // As every other verb reaches it.
-    let port = free_port();
-    let mut forward = Command::new(cluster.built("kubectl/usr/bin/kubectl"));
-    forward
-        .args(["--kubeconfig", config, "port-forward", "-n", "shop"])
-        .args([&pod_of(cluster), &format!("{port}:15090")]);
-    let _forward = Daemon::start(forward, &cluster.dir().join("forward"));
+    let (_forward, port) = forward(cluster);
     let socket = format!("http://127.0.0.1:{port}");
     let list = || cluster.murphy(&["list", "--socket", &socket, "--token-file", token]);
     assert!(eventually(PATIENCE, || list().out.contains("proxy:db")), "{:?}", list());
@@ -186,6 +181,68 @@ fn console_and_forwards(cluster: &Cluster, token: &str) {
         token,
     ]);
     assert!(done.code == 5 && done.err.contains("403"), "{done:?}");
+}
+
+/// The control API over TLS, with the Secret of `operators-mtls` and an annotation: whoever shows a certificate has the role
+/// that its name has, through port-forward as elsewhere.
+#[test]
+#[ignore = "by hand: needs a cluster (tests/kubernetes/README.md)"]
+fn by_certificates() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.must(&["create", "namespace", "shop"]);
+    let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes");
+    let copy = cluster.dir().join("deploy");
+    let done = Command::new("cp").args(["-r", deploy]).arg(&copy).status().unwrap();
+    assert!(done.success());
+    let here = copy.join("operators-mtls");
+    control_certificates(&here, &["ada", "eve"]);
+    cluster.must(&["apply", "--validate=false", "-k", here.to_str().unwrap()]);
+    let asks = "tls-secret: murphy-tls\n        murphy.dev/roles: ada=admin,eve=viewer";
+    let web = manifest("deploy/kubernetes/examples/redirect/shop.yaml").replace("replicas: 2", "replicas: 1");
+    cluster.apply("shop", &cluster.with_sidecar(&web.replace("token-secret: murphy-token", asks)));
+    cluster.ready("shop", "app=web");
+    let at = |name: &str| here.join(name).to_str().unwrap().to_owned();
+    let config = cluster.config("shopkeeper");
+    let config = config.to_str().unwrap();
+    let (ca, ada) = (at("ca.crt"), at("ada.pem"));
+    let words = [
+        "tui",
+        "--kube",
+        "app=web",
+        "--kubeconfig",
+        config,
+        "--namespace",
+        "shop",
+        "--ca",
+        &ca,
+        "--cert",
+        &ada,
+    ];
+    let mut console = Terminal::open(cluster.dir(), 140, 36, &words);
+    console.see("proxy:site");
+    drop(console);
+    let (_forward, port) = forward(&cluster);
+    let socket = format!("https://127.0.0.1:{port}");
+    let as_one = |words: &[&str], cert: &str| {
+        cluster.murphy(&[words, &["--socket", &socket, "--ca", &ca, "--cert", &at(cert)]].concat())
+    };
+    let arm = ["arm", "proxy:site", "latency", "delay=10ms", "--for", "5s"];
+    assert!(eventually(PATIENCE, || as_one(&["list"], "eve.pem").out.contains("proxy:site")));
+    let refused = as_one(&arm, "eve.pem");
+    assert!(refused.code != 0 && refused.err.contains("viewer"), "{refused:?}");
+    let done = as_one(&arm, "ada.pem");
+    assert_eq!(done.code, 0, "{done:?}");
+    let done = cluster.murphy(&["list", "--socket", &socket, "--ca", &ca]);
+    assert!(done.code != 0 && done.out.is_empty(), "{done:?}");
+}
+
+/// `kubectl port-forward` to the control API of the web server's sidecar, as the shopkeeper; and the port here.
+fn forward(cluster: &Cluster) -> (Daemon, u16) {
+    let port = free_port();
+    let mut forward = Command::new(cluster.built("kubectl/usr/bin/kubectl"));
+    forward.arg("--kubeconfig").arg(cluster.config("shopkeeper")).args(["port-forward", "-n", "shop"]);
+    forward.args([&pod_of(cluster), &format!("{port}:15090")]);
+    (Daemon::start(forward, &cluster.dir().join("forward")), port)
 }
 
 #[test]
@@ -212,6 +269,10 @@ fn other_kinds_and_what_would_not_end() {
     // A native sidecar is nothing that this server knows, and kubectl says so before anything is made.
     let done = cluster.kubectl_in(&["apply", "-n", "shop", "-f", "-"], &inject("--sidecar=native").out);
     assert!(done.code != 0 && done.err.contains("restartPolicy"), "{done:?}");
+    // What gets past kubectl, the server refuses.
+    let past = ["apply", "-n", "shop", "--validate=false", "--dry-run=server", "-f", "-"];
+    let done = cluster.kubectl_in(&past, &inject("--sidecar=native").out);
+    assert!(done.code != 0 && done.err.contains("startupProbe"), "{done:?}");
 }
 
 #[test]

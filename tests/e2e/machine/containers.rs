@@ -153,15 +153,25 @@ fn faults_of_the_machine_inside_of_one() {
     rig.disarm(&id);
     assert!(side.runs("app"), "the container went instead");
 
-    let id = rig.arm(&["container:app", "pid_fill"]);
-    let refused = side.exec("app", "busybox true; busybox true");
+    // Of its own: a shell that cannot fork in its loop ends.
+    side.engine.run("full", &["--pids-limit", "40"], "sleep 1000000 & while :; do wait; done");
+    side.open_by_name("full");
+    let id = rig.arm(&["container:full", "pid_fill"]);
+    let refused = side.exec("full", "busybox true; busybox true");
     // The shell cannot fork, or there is not even room for the shell.
     let said = format!("{}{}", refused.err, refused.out);
     let is_refused = said.contains("fork") || said.contains("unable to start container process");
     assert!(refused.code != 0 && is_refused, "a process could be started: {refused:?}");
     println!("pid_fill: {:?}", rig.numbers(&id));
     rig.disarm(&id);
-    assert!(eventually(PATIENCE, || side.exec("app", "busybox true; busybox true").code == 0));
+    let mut last = None;
+    let again = eventually(PATIENCE, || {
+        let done = side.exec("full", "busybox true; busybox true");
+        let right = done.code == 0;
+        last = Some(done);
+        right
+    });
+    assert!(again, "no process can be started any more: {last:?}");
 
     let id = rig.arm(&["container:app", "disk_fill", "path=/data", "free=0B"]);
     assert!(side.exec("app", "cat /bin/busybox > /data/x").err.contains("No space left"));

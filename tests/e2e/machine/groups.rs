@@ -79,3 +79,18 @@ fn a_group_is_frozen_and_killed_as_a_whole() {
     let why = rig.try_arm(&["cgroup:/", "pause"]).unwrap_err();
     assert!(why.contains("root group"), "{why}");
 }
+
+/// Two agents that mean the same group by other words: one of them has it.
+#[test]
+fn a_group_is_one_whatever_it_is_called() {
+    let Some(group) = Group::make(&["pids"]) else { return };
+    let rig = Rig::start();
+    let id = rig.arm(&[&group.target(), "pid_fill", "count=3"]);
+    let other = Rig::start();
+    let dir = group.file(&["pids.max"]);
+    let dir = format!("cgroup:{}", dir.parent().unwrap().display());
+    let why = other.try_arm(&[&dir, "pid_fill", "count=3"]).unwrap_err();
+    assert!(why.contains("is already under faults of process"), "{why}");
+    rig.disarm(&id);
+    other.arm(&[&dir, "pid_fill", "count=3"]);
+}

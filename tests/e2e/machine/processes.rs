@@ -149,6 +149,25 @@ fn limits_of_a_running_process() {
     }
 }
 
+/// After a change the record no longer says what a child has inherited.
+#[test]
+fn children_of_a_changed_limit_are_restored_by_the_watchdog_too() {
+    let mut rig = Rig::start();
+    let Some(mut probe) = Probe::start() else { return };
+    let before = probe.limits();
+    let id = rig.arm(&[&probe.target(), "rlimit_squeeze", "nofile=64"]);
+    let change = serde_json::from_value(serde_json::json!({"inject": {"nofile": 32}})).unwrap();
+    rig.agent.ask(async |client| client.adjust(&id, &change).await).unwrap();
+    let child: u32 = probe.does("child()").strip_prefix("ok ").unwrap().parse().unwrap();
+    let of_child = || std::fs::read_to_string(format!("/proc/{child}/limits")).unwrap();
+    assert!(of_child() != before && of_child() == probe.limits());
+    rig.agent.kill();
+    let restored = eventually(PATIENCE, || probe.limits() == before && of_child() == before);
+    let seen = of_child();
+    let killed = nix::sys::signal::kill(nix::unistd::Pid::from_raw(child as i32), nix::sys::signal::SIGKILL);
+    assert!(restored && killed.is_ok(), "{seen}");
+}
+
 #[test]
 fn descriptors_of_a_process_run_out_and_children_are_restored_too() {
     let rig = Rig::start();

@@ -18,7 +18,7 @@ fn manifests() -> Vec<PathBuf> {
 #[test]
 fn charts_get_it_and_give_it_back() {
     let dir = TempDir::new();
-    let (mut injected, mut pairs, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut injected, mut pairs, mut bytes, mut ends) = (Vec::new(), Vec::new(), 0, 0);
     for file in manifests() {
         let (name, source) =
             (file.file_name().unwrap().to_str().unwrap(), fs::read_to_string(&file).unwrap());
@@ -42,8 +42,24 @@ fn charts_get_it_and_give_it_back() {
             bytes += 1;
         }
         injected.push(dir.file(name, &once.out).to_str().unwrap().to_owned());
+        // As clusters before native sidecars take it; pods that end are refused there, and their documents stay.
+        let input = dir.file("input", &source);
+        let args = ["sidecar", "inject", "--all", "--sidecar=container", "-f", input.to_str().unwrap()];
+        let older = murphy(dir.path(), &args);
+        let refused = older.err.contains("restartPolicy");
+        assert_eq!(older.code, if refused { 2 } else { 0 }, "{name}: {}", older.err);
+        ends += usize::from(refused);
+        let back = change("uninject", &older.out).out;
+        assert!(
+            older.err.contains("written anew") || name == "pod.min.json" || back == source,
+            "{name}: every byte"
+        );
+        if older.out != source {
+            injected.push(dir.file(&format!("older-{name}"), &older.out).to_str().unwrap().to_owned());
+        }
     }
     assert!(bytes >= 28, "{bytes} came back byte for byte");
+    assert!((3..12).contains(&ends), "{ends} have pods that end");
     let Some(mut validate) = client("kubernetes", "validate.py") else { return };
     let done = run(validate.args(&injected));
     assert!(

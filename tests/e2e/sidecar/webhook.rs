@@ -165,6 +165,31 @@ fn pods_that_ask_get_it_when_they_are_made() {
 }
 
 #[test]
+fn before_native_sidecars_pods_get_a_container_after_their_others() {
+    let Some(hook) = Webhook::start(&["--sidecar", "container"]) else { return };
+    let response = hook.review(&pod());
+    let after = patched(&pod(), &response);
+    let names = |list: &str| -> Vec<String> {
+        let items = after["spec"][list].as_array().unwrap().iter();
+        items.map(|c| c["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(
+        (names("initContainers"), names("containers")),
+        (vec!["murphy-redirect".into()], vec!["web".into(), "murphy".into()])
+    );
+    assert!(after["spec"]["containers"][1]["restartPolicy"].is_null(), "{after}");
+    assert!(hook.review(&after)["patch"].is_null());
+    // The pod of a Job would not end.
+    let mut ends = pod();
+    ends["spec"]["restartPolicy"] = "Never".into();
+    let warned = hook.review(&ends);
+    assert!(
+        warned["patch"].is_null() && warned["warnings"][0].as_str().unwrap().contains("native"),
+        "{warned}"
+    );
+}
+
+#[test]
 fn certificates_are_made_anew_under_the_same_authority() {
     let Some(hook) = Webhook::start(&["--lifetime", "3s"]) else { return };
     let first = hook.serial();
