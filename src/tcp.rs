@@ -2,7 +2,8 @@
 
 use crate::cli::{Callers, Shown};
 use crate::failure::Failure;
-use control::tls::{ClientTls, TlsOptions};
+use control::tls::{ClientTls, TlsOptions, TrustError};
+use control::token::{Secret, TokenFile};
 use control::{Endpoint, Role, StartError, TcpOptions, Token};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,8 +13,8 @@ use std::sync::Arc;
 /// there shall be none.
 pub fn listener(listen: Option<SocketAddr>, callers: Callers) -> Result<Option<TcpOptions>, Failure> {
     let token = match (&callers.token_file, &callers.token_env) {
-        (Some(file), _) => Some(token(file)?),
-        (None, Some(name)) => Some(token_of(name)?),
+        (Some(file), _) => Some(Secret::File(Arc::new(TokenFile::open(file, tell).map_err(wrong)?))),
+        (None, Some(name)) => Some(Secret::Token(token_of(name)?)),
         (None, None) => None,
     };
     let Some(listen) = listen else {
@@ -67,14 +68,16 @@ pub fn with(endpoint: Endpoint, shown: &Shown) -> Result<Endpoint, Failure> {
 
 /// TLS with agents.
 pub fn tls(shown: &Shown) -> Result<Arc<ClientTls>, Failure> {
-    ClientTls::open(shown.tls()).map(Arc::new).map_err(|e| Failure::usage(e.what, e.hint))
+    ClientTls::open(shown.tls()).map(Arc::new).map_err(wrong)
 }
 
 /// Reads a token.
 pub fn token(file: &Path) -> Result<Token, Failure> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| Failure::usage(format!("cannot read the token in {}: {e}", file.display()), MAKE))?;
-    parse(&text, &file.display().to_string())
+    Token::read(file).map_err(wrong)
+}
+
+fn wrong(e: TrustError) -> Failure {
+    Failure::usage(e.what, e.hint)
 }
 
 /// The token in a variable.

@@ -14,6 +14,7 @@ pub mod client;
 pub mod connections;
 pub mod endpoint;
 pub mod feed;
+mod fresh;
 mod metrics;
 pub mod openapi;
 pub mod operations;

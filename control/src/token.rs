@@ -1,7 +1,11 @@
 //! Secrets that stand for a caller where the kernel cannot say who calls.
 
+use crate::fresh::{Fresh, News};
+use host::trust::TrustError;
 use std::fmt;
 use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
 
 /// A token of at least 256 bits. Never printed.
 #[derive(Clone)]
@@ -51,6 +55,18 @@ impl Token {
         Ok(Token(text.to_owned()))
     }
 
+    /// Reads the token in a file.
+    pub fn read(file: &Path) -> Result<Token, TrustError> {
+        let wrong = |what: String| TrustError { what, hint: "make one with: openssl rand -hex 32".into() };
+        let text = std::fs::read_to_string(file)
+            .map_err(|e| wrong(format!("cannot read the token in {}: {e}", file.display())))?;
+        Token::parse(&text).map_err(|e| {
+            let why = e.to_string();
+            let why = why.split_once("; ").map_or(why.as_str(), |(why, _)| why);
+            wrong(format!("the token in {} cannot be used: {why}", file.display()))
+        })
+    }
+
     /// A new random token of 256 bits, in hexadecimal.
     pub fn generate() -> std::io::Result<Token> {
         let mut bytes = [0; SHORTEST];
@@ -80,9 +96,87 @@ impl fmt::Debug for Token {
     }
 }
 
+/// What a caller must show.
+#[derive(Debug, Clone)]
+pub enum Secret {
+    /// This token.
+    Token(Token),
+    /// The one in a file.
+    File(Arc<TokenFile>),
+}
+
+impl Secret {
+    /// Whether `text` is it.
+    pub fn is(&self, text: &str) -> bool {
+        match self {
+            Secret::Token(token) => token.is(text),
+            Secret::File(file) => file.current().is(text),
+        }
+    }
+}
+
+impl From<Token> for Secret {
+    fn from(token: Token) -> Secret {
+        Secret::Token(token)
+    }
+}
+
+/// A token in a file, read again when that is another: who has the one of before has none.
+pub struct TokenFile {
+    token: Fresh<Token>,
+    tell: fn(&str),
+}
+
+impl TokenFile {
+    /// Reads it. `tell` hears that it was read again, and when it cannot be used.
+    pub fn open(file: &Path, tell: fn(&str)) -> Result<TokenFile, TrustError> {
+        let path = file.to_owned();
+        let token = Fresh::new(vec![path.clone()], move || Token::read(&path))?;
+        Ok(TokenFile { token, tell })
+    }
+
+    fn current(&self) -> Arc<Token> {
+        let (token, news) = self.token.get();
+        match news {
+            News::None => {}
+            News::Changed => (self.tell)("the token of the control API was read again"),
+            News::Failed(e) => (self.tell)(&format!(
+                "warning: the token of the control API has changed and cannot be used, the one of before stays: {e}"
+            )),
+        }
+        token
+    }
+}
+
+impl fmt::Debug for TokenFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenFile(…)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_in_a_file_changes_with_it() {
+        let (dir, make) = (tempfile::tempdir().unwrap(), || Token::generate().unwrap());
+        let file = dir.path().join("token");
+        let (first, second) = (make(), make());
+        std::fs::write(&file, first.reveal()).unwrap();
+        let secret = Secret::File(Arc::new(TokenFile::open(&file, |_| {}).unwrap()));
+        assert!(secret.is(first.reveal()) && !secret.is(second.reveal()));
+        let swap = |text: &str| {
+            std::fs::write(dir.path().join("next"), text).unwrap();
+            std::fs::rename(dir.path().join("next"), &file).unwrap();
+        };
+        swap(&format!("{}\n", second.reveal()));
+        assert!(secret.is(second.reveal()) && !secret.is(first.reveal()));
+        swap("short");
+        assert!(secret.is(second.reveal()) && !secret.is("short"));
+        assert!(TokenFile::open(&file, |_| {}).unwrap_err().to_string().contains("256"));
+        assert!(!format!("{secret:?}").contains(second.reveal()));
+    }
 
     #[test]
     fn short_or_dull_tokens_are_refused() {

@@ -113,7 +113,7 @@ async fn the_description_and_the_metrics_are_served() {
 async fn tokens_decide_where_the_kernel_cannot() {
     let token = Token::generate().unwrap();
     let mut tcp = TcpOptions::new("127.0.0.1:0".parse().unwrap());
-    tcp.grants.push(Grant { name: "ci".into(), role: Role::Operator, token: token.clone() });
+    tcp.grants.push(Grant { name: "ci".into(), role: Role::Operator, token: token.clone().into() });
     let agent = Agent::with(tcp).await;
     let without = agent.tcp().status().await.unwrap_err();
     assert_eq!(without.code(), Some(Code::Unauthorized));

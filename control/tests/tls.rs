@@ -173,7 +173,7 @@ async fn files_that_cannot_be_used_are_told_before_anything_is_asked() {
 #[tokio::test]
 async fn with_a_token_too_both_are_asked_for() {
     let token = Token::generate().unwrap();
-    let grant = Grant { name: "token".into(), role: Role::Operator, token: token.clone() };
+    let grant = Grant { name: "token".into(), role: Role::Operator, token: token.clone().into() };
     let ground = Ground::start(|tcp| tcp.grants.push(grant)).await;
     let without = ground.someone("ada");
     let e = without.status().await.unwrap_err();
@@ -189,7 +189,7 @@ async fn with_a_token_too_both_are_asked_for() {
 #[tokio::test]
 async fn a_token_alone_travels_over_tls() {
     let token = Token::generate().unwrap();
-    let grant = Grant { name: "ci".into(), role: Role::Operator, token: token.clone() };
+    let grant = Grant { name: "ci".into(), role: Role::Operator, token: token.clone().into() };
     let ground = Ground::start(|tcp| {
         tcp.grants.push(grant);
         tcp.tls.as_mut().unwrap().client_ca = None;

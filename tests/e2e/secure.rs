@@ -287,4 +287,12 @@ fn with_a_token_too_both_are_asked_for() {
     assert!(refused.code != 0 && refused.err.contains("asks for a token"), "{refused:?}");
     let done = ground.murphy_as("ada", &["list", "--token-file", file]);
     assert!(done.code == 0 && done.out.contains("proxy:cart"), "{done:?}");
+    // Another token, put in the place of the first: who has that has none.
+    let first = dir.file("first", token.reveal());
+    let next = dir.file("next", control::Token::generate().unwrap().reveal());
+    std::fs::rename(next, file).unwrap();
+    let refused = ground.murphy_as("ada", &["list", "--token-file", first.to_str().unwrap()]);
+    assert!(refused.code != 0 && refused.err.contains("not known here"), "{refused:?}");
+    let done = ground.murphy_as("ada", &["list", "--token-file", file]);
+    assert_eq!(done.code, 0, "{done:?}");
 }

@@ -3,7 +3,7 @@
 use super::SocketOptions;
 use crate::service::{Caller, Role, Service};
 use crate::tls::ServerTls;
-use crate::token::Token;
+use crate::token::Secret;
 use crate::wire::{Code, Failure};
 use http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
 use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
@@ -20,8 +20,8 @@ pub struct Grant {
     pub name: String,
     /// What its bearer may do.
     pub role: Role,
-    /// The secret.
-    pub token: Token,
+    /// What they show.
+    pub token: Secret,
 }
 
 /// One listener's rules, and the service behind it.

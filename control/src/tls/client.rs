@@ -1,5 +1,5 @@
-use super::fresh::Fresh;
 use super::{TrustError, provider};
+use crate::fresh::Fresh;
 use host::trust;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;

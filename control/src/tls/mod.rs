@@ -1,7 +1,6 @@
 //! TLS of the control API, on both sides: rustls, with files that are read again when they change.
 //!
 //! ```text
-//! fresh      something made of files, made anew when they are others
 //! server     the agent's certificate, and whose clients may come in
 //! roles      what the bearer of a certificate may do
 //! client     whom a client believes, and what it shows
@@ -9,7 +8,6 @@
 //! ```
 
 mod client;
-mod fresh;
 mod roles;
 mod server;
 mod trouble;

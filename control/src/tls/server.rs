@@ -1,6 +1,6 @@
-use super::fresh::{Fresh, News};
 use super::roles::{Roles, caller_name};
 use super::{TrustError, provider};
+use crate::fresh::{Fresh, News};
 use crate::service::Caller;
 use host::{der, trust};
 use rustls::ServerConfig;

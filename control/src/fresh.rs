@@ -1,6 +1,7 @@
-//! Something made of files that others replace: certificates are renewed, and a Secret's files are swapped below a link.
+//! Something made of files that others replace: certificates are renewed, tokens changed, and a Secret's files are swapped
+//! below a link.
 
-use super::TrustError;
+use host::trust::TrustError;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 type Make<T> = Box<dyn Fn() -> Result<T, TrustError> + Send + Sync>;
 
 /// A value made of files. Whether they are others is looked at when it is asked for, so that nothing ticks in between.
-pub(super) struct Fresh<T> {
+pub(crate) struct Fresh<T> {
     files: Vec<PathBuf>,
     make: Make<T>,
     kept: Mutex<Kept<T>>,
@@ -26,7 +27,7 @@ type Stamp = Option<[i64; 7]>;
 
 /// What asking came to, besides the value.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(crate) enum News {
     /// It is as it was.
     None,
     /// It was made anew.
@@ -37,7 +38,7 @@ pub(super) enum News {
 
 impl<T> Fresh<T> {
     /// Makes it for the first time.
-    pub(super) fn new(
+    pub(crate) fn new(
         files: Vec<PathBuf>,
         make: impl Fn() -> Result<T, TrustError> + Send + Sync + 'static,
     ) -> Result<Fresh<T>, TrustError> {
@@ -48,7 +49,7 @@ impl<T> Fresh<T> {
     }
 
     /// The value, of the files as they are now if they can be used.
-    pub(super) fn get(&self) -> (Arc<T>, News) {
+    pub(crate) fn get(&self) -> (Arc<T>, News) {
         let seen = stamps(&self.files);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.seen == seen {
