@@ -17,7 +17,7 @@ pub use agent::{Agent, Finished, TempDir, foreground_in, murphy, murphy_in};
 pub use engine::Engine;
 pub use files::{Daemon, Served, Unmounted, can_serve, is_served, open_to_all, processes_in, state, text_of};
 pub use http::{get, get_on};
-pub use need::{is_root, need, one_fixes, program, this_machine};
+pub use need::{WholeMachine, is_root, need, one_fixes, program, this_machine};
 pub use packages::{cache, install, pip, run, sources};
 pub use peer::{Peer, client};
 pub use processes::{kill_both, running, signal_all};

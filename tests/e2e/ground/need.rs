@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -28,9 +29,19 @@ pub fn program(name: &str, also: &[&str]) -> Option<std::path::PathBuf> {
 }
 
 /// Of all tests one at a time has faults on this machine as a whole: agents do not share it. Kept until its agent has ended.
-pub fn this_machine() -> MutexGuard<'static, ()> {
+pub struct WholeMachine {
+    _of_these: MutexGuard<'static, ()>,
+    _of_others: Option<File>,
+}
+
+/// Waits until it is this test's turn; tests of other checkouts are waited for as well.
+pub fn this_machine() -> WholeMachine {
     static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+    let of_these = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Another user's file cannot be opened; then it is as it would be without.
+    let file = std::env::temp_dir().join("murphy-tests-whole-machine.lock");
+    let of_others = File::options().create(true).append(true).open(file).ok();
+    WholeMachine { _of_these: of_these, _of_others: of_others.filter(|file| file.lock().is_ok()) }
 }
 
 /// Of all tests one at a time leaves something for `murphy doctor --fix`, which takes what anybody's dead agents have left.

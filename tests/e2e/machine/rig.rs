@@ -1,13 +1,12 @@
 //! An agent with something to hit.
 
-use crate::ground::{Agent, Finished, eventually, need, program, this_machine};
+use crate::ground::{Agent, Finished, WholeMachine, eventually, need, program, this_machine};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ pub struct Rig {
     pub agent: Agent,
     armed: Cell<u32>,
     /// Taken with the first fault of the machine as a whole, given back after the agent's end.
-    whole: RefCell<Option<MutexGuard<'static, ()>>>,
+    whole: RefCell<Option<WholeMachine>>,
 }
 
 impl Rig {
