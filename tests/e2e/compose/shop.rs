@@ -1,6 +1,6 @@
 //! The shop, running, and what can be seen of it from outside.
 
-use crate::ground::{Engine, Finished, TempDir, eventually};
+use crate::ground::{Engine, Finished, TempDir, eventually, mounts};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -146,16 +146,6 @@ fn inside(pid: u32, program: &str, args: &[&str]) -> String {
     let done: Finished = Command::new("nsenter").args([&net, program]).args(args).output().unwrap().into();
     assert_eq!(done.code, 0, "{program}: {done:?}");
     done.out
-}
-
-/// Mounted where, and of what type.
-fn mounts(pid: u32) -> String {
-    let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
-    let one = |line: &str| {
-        let (left, right) = line.split_once(" - ")?;
-        Some(format!("{} {}\n", left.split(' ').nth(4)?, right.split(' ').next()?))
-    };
-    table.lines().filter_map(one).collect()
 }
 
 /// A run that goes on.

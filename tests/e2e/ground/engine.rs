@@ -181,3 +181,13 @@ impl Drop for Engine {
         }
     }
 }
+
+/// What a process has mounted where, and of what type.
+pub fn mounts(pid: u32) -> String {
+    let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+    let one = |line: &str| {
+        let (left, right) = line.split_once(" - ")?;
+        Some(format!("{} {}\n", left.split(' ').nth(4)?, right.split(' ').next()?))
+    };
+    table.lines().filter_map(one).collect()
+}

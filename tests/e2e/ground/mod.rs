@@ -14,7 +14,7 @@ mod terminal;
 mod tls;
 
 pub use agent::{Agent, Finished, TempDir, foreground_in, murphy, murphy_in};
-pub use engine::Engine;
+pub use engine::{Engine, mounts};
 pub use files::{Daemon, Served, Unmounted, can_serve, is_served, open_to_all, processes_in, state, text_of};
 pub use http::{get, get_on};
 pub use need::{WholeMachine, is_root, need, one_fixes, program, this_machine};

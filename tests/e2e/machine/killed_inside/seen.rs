@@ -2,7 +2,7 @@
 
 use super::fleet::ANEW;
 use crate::clocks::tellers::vdso;
-use crate::ground::Engine;
+use crate::ground::{Engine, mounts};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -174,15 +174,6 @@ fn sockets(pid: u32) -> String {
     }
     all.sort();
     all.join("\n")
-}
-
-fn mounts(pid: u32) -> String {
-    let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
-    let one = |line: &str| {
-        let (left, right) = line.split_once(" - ")?;
-        Some(format!("{} {}\n", left.split(' ').nth(4)?, right.split(' ').next()?))
-    };
-    table.lines().filter_map(one).collect()
 }
 
 fn file(path: &Path) -> String {
