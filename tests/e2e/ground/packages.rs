@@ -1,5 +1,6 @@
 use super::agent::Finished;
 use super::statistics::eventually;
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -50,25 +51,34 @@ pub fn run(command: &mut Command) -> Finished {
 }
 
 /// Installs into a directory that is there afterwards, whole or not at all; some tries, for registries have bad moments.
+/// Tests that ask for the same at the same time, of this process or another, wait for the first.
 pub fn install(into: &Path, how: impl Fn(&Path) -> Command) -> bool {
+    let beside = |end: &str| {
+        let mut name = into.file_name().unwrap().to_owned();
+        name.push(end);
+        into.with_file_name(name)
+    };
+    std::fs::create_dir_all(into.parent().unwrap()).unwrap();
+    let one = File::options().create(true).append(true).open(beside(".lock")).unwrap();
+    one.lock().unwrap();
+    let part = beside(".part");
     let mut last = None;
     for attempt in 0..3_u64 {
         if into.is_dir() {
             return true;
         }
         std::thread::sleep(Duration::from_secs(attempt * 3));
-        let part = into.with_extension(format!("part{}", std::process::id()));
+        // What is there was left by one that was killed.
         let _ = std::fs::remove_dir_all(&part);
-        std::fs::create_dir_all(&part).unwrap();
+        std::fs::create_dir(&part).unwrap();
         let done = run(&mut how(&part));
         if done.code == 0 {
-            // Fails when another run was faster.
-            let _ = std::fs::rename(&part, into);
+            std::fs::rename(&part, into).unwrap();
         } else {
             last = Some(done);
         }
-        let _ = std::fs::remove_dir_all(&part);
     }
+    let _ = std::fs::remove_dir_all(&part);
     if !into.is_dir() {
         eprintln!("{last:?}");
     }
@@ -84,4 +94,25 @@ pub fn pip(python: &Path, into: &Path, requirements: &Path) -> Command {
         .arg("-r")
         .arg(requirements);
     pip
+}
+
+/// Tests of one process once installed the same packages into one another's directory.
+#[test]
+fn what_several_ask_for_at_once_is_installed_once() {
+    let dir = super::agent::TempDir::new();
+    let (into, log) = (dir.path().join("packages-1.0"), dir.path().join("log"));
+    let line = format!("echo begun >> {}; touch first; sleep 0.2; touch last", log.display());
+    let whole = || {
+        let there = install(&into, |part| {
+            let mut command = Command::new("sh");
+            command.args(["-ec", &line]).current_dir(part);
+            command
+        });
+        there && into.join("first").exists() && into.join("last").exists()
+    };
+    std::thread::scope(|all| {
+        let asked: Vec<_> = (0..8).map(|_| all.spawn(whole)).collect();
+        assert!(asked.into_iter().all(|one| one.join().unwrap()));
+    });
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "begun\n");
 }
