@@ -1,6 +1,6 @@
 //! A process with all its threads stopped, for as short as can be, without any of them noticing.
 
-use super::arch::{Interrupted, at};
+use super::arch::{Interrupted, Position, at};
 use super::memory::Memory;
 use super::sys;
 use nix::errno::Errno;
@@ -97,7 +97,7 @@ impl Stopped {
     /// Has threads that are at one of these places go on, an instruction at a time, until they are not, while all others
     /// stand still. Who is about to get a signal stays where it is.
     pub fn walk_out_of(&mut self, places: &[Range<u64>]) {
-        let inside = |thread: Pid| at(thread).is_ok_and(|(ip, _)| places.iter().any(|p| p.contains(&ip)));
+        let inside = |thread: Pid| at(thread).is_ok_and(|now| places.iter().any(|p| p.contains(&now.ip)));
         for (thread, signal) in &mut self.threads {
             let thread = Pid::from_raw(*thread);
             let mut steps = 0;
@@ -117,7 +117,7 @@ impl Stopped {
         let whole = places.iter().map(|p| p.start).min().unwrap_or(0)
             ..places.iter().map(|p| p.end).max().unwrap_or(0);
         let hit = |ip: u64| places.iter().any(|p| p.contains(&ip));
-        self.positions().any(|(ip, sp)| {
+        self.positions().any(|Position { ip, sp, .. }| {
             hit(ip)
                 || frames(&memory.read_some(sp & !7, STACK), |words| {
                     Interrupted::is(words, &whole) && hit(words[0])
@@ -128,15 +128,19 @@ impl Stopped {
     /// Whether a thread still needs code in `room`, a part of the vDSO at `whole`: it is in there, was interrupted in there,
     /// or is in a function of the vDSO that may return there.
     pub fn anyone_in(&self, memory: &Memory, room: &Range<u64>, whole: &Range<u64>) -> bool {
-        self.positions().any(|(ip, sp)| {
+        self.positions().any(|Position { ip, sp, link }| {
             let near = || memory.read_some(sp & !7, NEAR);
+            let returns = || {
+                link.is_some_and(|link| room.contains(&link))
+                    || frames(&near(), |words| room.contains(&words[0]))
+            };
             room.contains(&ip)
-                || (whole.contains(&ip) && frames(&near(), |words| room.contains(&words[0])))
+                || (whole.contains(&ip) && returns())
                 || frames(&memory.read_some(sp & !7, STACK), |words| Interrupted::is(words, whole))
         })
     }
 
-    fn positions(&self) -> impl Iterator<Item = (u64, u64)> {
+    fn positions(&self) -> impl Iterator<Item = Position> {
         // One that died meanwhile is nowhere.
         self.threads.keys().filter_map(|t| at(Pid::from_raw(*t)).ok())
     }
