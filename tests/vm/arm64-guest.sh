@@ -81,7 +81,7 @@ for engine in native emulated; do
   arm netns:a net_delay delay=120ms engine=$engine; is "net_delay of 120 ms, engine=$engine, median ms" "$(trip)" 120 135; off
   is "and afterwards" "$(trip)" 0 20
 done
-arm netns:a net_loss chance=50%; p=$(ip netns exec a ping -c 80 -i 0.02 -W 1 10.9.0.2 2>/dev/null | grep -c 'time='); off; is "net_loss of 50 %: answers to 80" "$p" 20 60
+arm netns:a net_loss chance=50% direction=ingress; p=$(ip netns exec a ping -c 80 -i 0.02 -W 1 10.9.0.2 2>/dev/null | grep -c 'time='); off; is "net_loss of 50 %: answers to 80" "$p" 20 60
 arm netns:a partition peer=10.9.0.2; ip netns exec a ping -c 2 -i 0.2 -W 1 10.9.0.2 > /dev/null && fail "partition" || ok "partition"; off
 is "everything back" "$(ip netns exec a ping -c 3 -i 0.2 -W 5 10.9.0.2 | sed -n 's/.* \([0-9.]*\)% packet loss.*/\1/p')" 0 0
 ip netns exec a nft list tables | grep -q murphy && fail "a table is left" || ok "no table is left"

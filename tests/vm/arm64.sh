@@ -17,14 +17,14 @@ mkdir "$work/programs"; export GOARCH=arm64 CGO_ENABLED=0 GOTOOLCHAIN=local GOFL
 if command -v go >/dev/null; then (cd "$work" && go build -o "$work/programs/teller-go" "$programs/teller.go"); fi
 if [ $# -gt 3 ]; then
   cross strip -o "$work/murphy" "$murphy"; cross strip -o "$work/e2e" "$4"
-  # The tests know paths of the machine that built them.
-  built=$(grep -aoE '/[[:graph:]]+/tests/e2e/clocks/programs' "$4" | head -1 || true); at=${MURPHY_BUILT_AT:-$root}
-  printf '#!/bin/sh\nip link set lo up; mkdir -p %q; cd %q; exec /e2e --test-threads=1 --nocapture "$@" 2>&1\n' "$at" "$at" >"$work/go"
+  # The tests know the program and the pages by the paths at which they were built.
+  program=$(realpath "$(dirname "$4")/..")/murphy
+  printf '#!/bin/sh\nip link set lo up; cd %q; exec /e2e --test-threads=1 --nocapture "$@" 2>&1\n' "$root" >"$work/go"
   # What `go build` would make takes long in there: it is made here.
   [ ! -e "$work/programs/teller-go" ] || { printf '#!/bin/sh\ncp /programs/teller-go "$3"\n' >"$work/programs/go"; chmod +x "$work/programs/go"; guest+=(-f "$work/programs/go:/usr/bin/go" -f "$work/programs:/programs"); }
   chmod +x "$work/go"
-  "$here/vmtest" "${guest[@]}" -t "${MURPHY_GUEST_SECONDS:-1800}" -f "$work/murphy:${MURPHY_BUILT_MURPHY:?the path at which E2E knows murphy}" -f "$work/e2e:/e2e" \
-    -f "$root/tests/e2e:$at/tests/e2e" -f "$root/configs:$at/configs" -f "$root/docs:$at/docs" -- "$work/go" "${@:5}"
+  for part in tests/e2e configs docs; do guest+=(-f "$root/$part:$root/$part"); done
+  "$here/vmtest" "${guest[@]}" -t "${MURPHY_GUEST_SECONDS:-1800}" -f "$work/murphy:$program" -f "$work/e2e:/e2e" -- "$work/go" "${@:5}"
   exit
 fi
 cat >"$work/skew.c" <<'C'

@@ -288,7 +288,7 @@ pub(super) fn restore(id: ProcessId, tag: Option<u64>) -> Result<Option<Stood>, 
             }
             // As a rule they leave by themselves, since nobody comes any more; who does not get a processor for long does not.
             if n >= WAITED {
-                stopped.walk_out_of(std::slice::from_ref(&whole));
+                stopped.walk_clear_of(&held.memory, &room, &whole);
             }
             let free = !stopped.anyone_in(&held.memory, &room, &whole);
             if free {
