@@ -103,11 +103,15 @@ with open(f"/proc/{pid}/mem", "rb", 0) as m:
     m.seek(a); print(hashlib.sha256(m.read(b - a)).hexdigest()[:16], (b - a))
 PY
 }
-for which in "C, glibc, static:/programs/teller" "C, glibc:/programs/teller-dynamic" "C, musl, static:/programs/teller-musl" "Go:/programs/teller-go" "Python:python3 /programs/teller.py" "Node:node /programs/teller.js"; do
-  name=${which%%:*}; start ${which#*:}; before=$(vdso $P)
-  is "$name: off before, us" "$(us)" -1000 1000
-  arm process:$P clock offset=3723s; is "$name: offset of 3723 s, us beside it" $(( $(us) - 3723000000 )) -1000 1000; off
-  is "$name: off afterwards, us" "$(us)" -1000 1000
+for which in "C, glibc, static:/programs/teller" "C, glibc:/programs/teller-dynamic" "C, musl, static:/programs/teller-musl" "Go:/programs/teller-go" "a newer Go:/programs/teller-go-new" "Python:python3 /programs/teller.py" "Node:node /programs/teller.js"; do
+  name=${which%%:*} by=1000; [ "$name" = Python ] || [ "$name" = Node ] || [ -e "${which#*:}" ] || { echo "     $name: not here"; continue; }; start ${which#*:}; before=$(vdso $P)
+  # Its clock has milliseconds.
+  [ "$name" = Node ] && by=2500
+  $M arm process:$P clock offset=1h --dry-run > said 2>&1
+  if grep -q issue/62309 said; then ok "$name: a Go that does not find the vDSO of this kernel; it is said"; stop; continue; fi
+  is "$name: off before, us" "$(us)" -$by $by
+  arm process:$P clock offset=3723s; is "$name: offset of 3723 s, us beside it" $(( $(us) - 3723000000 )) -$by $by; off
+  is "$name: off afterwards, us" "$(us)" -$by $by
   [ "$(vdso $P)" = "$before" ] && ok "$name: vDSO as before: $before" || fail "$name: another vDSO: $(vdso $P), before $before"
   arm process:$P clock drift=10%; a=$(skew); sleep 10; b=$(skew); off
   is "$name: drift of 10 %, percent" "$(echo $a $b | awk '{ printf "%.4f", ($3 - $1) * 100000 / ($4 - $2) }')" 9.95 10.05

@@ -15,6 +15,8 @@ cross() { LD_LIBRARY_PATH=$C/arm-cc/usr/lib/x86_64-linux-gnu "$C/arm-cc/usr/bin/
 cc() { cross gcc-12 --sysroot="$C/arm-cc" -O2 -pthread "$@"; }
 mkdir "$work/programs"; export GOARCH=arm64 CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-mod=mod
 if command -v go >/dev/null; then (cd "$work" && go build -o "$work/programs/teller-go" "$programs/teller.go"); fi
+# Another one, which another Go has made: MURPHY_GO_TELLER.
+[ -z "${MURPHY_GO_TELLER:-}" ] || cp "$MURPHY_GO_TELLER" "$work/programs/teller-go-new"
 if [ $# -gt 3 ]; then
   cross strip -o "$work/murphy" "$murphy"; cross strip -o "$work/e2e" "$4"
   # The tests know the program and the pages by the paths at which they were built.
