@@ -15,9 +15,11 @@ use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a process is looked at in which a thread stands where we write, and how long apart.
+/// How often a process is looked at in which a thread stands where we write, and how long apart at first.
 const TRIES: u32 = 80;
 const APART: Duration = Duration::from_millis(3);
+/// How often that doubles: many threads on few processors need longer to come to where they leave by themselves.
+const DOUBLED: u32 = 4;
 
 /// After how many of these a thread that is in the code that goes is led out of it.
 const WAITED: u32 = 3;
@@ -303,7 +305,7 @@ pub(super) fn restore(id: ProcessId, tag: Option<u64>) -> Result<Option<Stood>, 
                     _ => Err(PatchError::Foreign),
                 };
             }
-            thread::sleep(APART);
+            thread::sleep(APART * (1 << n.min(DOUBLED)));
         }
         Err(PatchError::Busy)
     })
