@@ -17,6 +17,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod answer;
 mod attr;
 mod caches;
 mod call;
