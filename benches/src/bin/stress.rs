@@ -8,6 +8,7 @@ use murphy_benches::contestant::murphy_binary;
 use murphy_benches::process::{family, pressure};
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -185,9 +186,15 @@ fn ramp() -> io::Result<()> {
     Ok(())
 }
 
+/// A directory on a disk, where what a run that is killed leaves is in nobody's way.
+fn beside_program() -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.parent().map(Path::to_owned).unwrap_or_default())
+}
+
 fn disk(agent: &Agent) -> io::Result<()> {
     println!("\n| asked | written by /proc/PID/io | off | pressure |\n|---|---|---|---|");
-    let dir = tempfile::Builder::new().prefix("bench").tempdir_in(std::env::current_dir()?)?;
+    let dir = tempfile::Builder::new().prefix("bench").tempdir_in(beside_program()?)?;
     let path = format!("path={}", dir.path().display());
     for (words, rate) in [("rate=5MB/s", 5e6), ("rate=20MB/s", 20e6)] {
         let before = calm();
