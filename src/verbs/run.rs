@@ -134,13 +134,16 @@ pub fn finish(output: cli::Output, record: &RunRecord, dir: Option<&Path>) -> Ou
             ))?;
         }
         for f in &record.faults {
-            let effect = f.time_to_effect_s.map_or("no effect seen".to_owned(), |s| {
-                format!("effect after {s:.1} s in {}", f.effect_in.as_deref().unwrap_or("?"))
-            });
+            let effect = match f.time_to_effect_s {
+                Some(s) => format!(", effect after {s:.1} s in {}", f.effect_in.as_deref().unwrap_or("?")),
+                // Where nobody looks none can be seen.
+                None if record.metrics.is_empty() => String::new(),
+                None => ", no effect seen".to_owned(),
+            };
             let healed =
                 f.healing_s.map_or(String::new(), |s| format!(", back to normal {s:.1} s after its end"));
             print(&format!(
-                "  · {:<18} hit {} of {}, {effect}{healed}\n",
+                "  · {:<18} hit {} of {}{effect}{healed}\n",
                 f.id, f.evidence.applied, f.evidence.considered
             ))?;
         }
