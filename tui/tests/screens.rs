@@ -227,7 +227,8 @@ fn details_and_leaving() {
 
 #[test]
 fn halted_and_lifting() {
-    use control::service::{Caller, Service};
+    use control::Caller;
+    use control::service::Service;
     use futures::FutureExt;
     let mut c = Console::shop(DARK);
     c.ctrl('x');

@@ -2,7 +2,7 @@
 
 mod support;
 
-use control::service::Role;
+use control::Role;
 use control::{ClientError, Code, Failure, Signal};
 use crossterm::event::KeyCode;
 use model::event::Ending;
@@ -333,7 +333,8 @@ fn connections_are_not_touched_where_one_may_not() {
 
 #[test]
 fn r_releases_here_and_lifts_elsewhere() {
-    use control::service::{Caller, Service};
+    use control::Caller;
+    use control::service::Service;
     use futures::FutureExt;
     let mut c = connections(Role::Admin, false);
     let _ = c.agents[0].halt(Caller::inside("sre")).now_or_never();
@@ -419,7 +420,8 @@ fn leaving_an_agent_inside_says_that_it_ends() {
 
 #[test]
 fn a_halt_is_lifted_by_the_name_of_the_run() {
-    use control::service::{Caller, Service};
+    use control::Caller;
+    use control::service::Service;
     use futures::FutureExt;
     let mut c = Console::shop(DARK);
     assert!(c.text("r").is_empty() && c.model.ui.popup.is_none(), "nothing is halted");

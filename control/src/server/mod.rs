@@ -12,7 +12,8 @@ pub(crate) use handlers::INSTANCE;
 pub use socket::SocketOptions;
 pub(crate) use sse::HEARTBEAT;
 
-use crate::service::{Role, Service};
+use crate::caller::Role;
+use crate::service::Service;
 use crate::tls::{Accepted, ServerTls, TlsOptions, TrustError};
 use guard::Door;
 use hyper::server::conn::http1;

@@ -3,7 +3,7 @@
 use super::Command;
 use crate::screen::Screen;
 use crate::state::{Focus, Model, columns::ZOOMS};
-use control::service::Role;
+use control::Role;
 use model::{ConnectionState, ConnectionView, RequestState, RequestView};
 
 /// Whether it can be done here and now, and if not, why.

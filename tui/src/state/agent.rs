@@ -1,7 +1,7 @@
 //! What is known of one agent.
 
 use super::series::Series;
-use control::service::Role;
+use control::Role;
 use control::wire::{FaultState, HaltState, RunState, Status};
 use control::{ConnectionList, ConnectionQuery, OperationList, OperationQuery, RequestList, RequestQuery};
 use model::event::WindowResult;

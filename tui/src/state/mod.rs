@@ -16,7 +16,7 @@ use crate::screen::Screen;
 use crate::tell::Told;
 use bounds::Bound;
 use columns::Columns;
-use control::service::Role;
+use control::Role;
 use model::TargetRef;
 use series::Series;
 use std::collections::VecDeque;

@@ -5,7 +5,7 @@ use super::theme::Theme;
 use crate::command::short;
 use crate::screen::SCREENS;
 use crate::state::{Link, Model};
-use control::service::Role;
+use control::Role;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
