@@ -43,7 +43,7 @@ pub(crate) async fn find(target: &TargetRef, spec: &ProcessSpec) -> Result<Vec<P
             let mut found: Vec<Process> = process::list()
                 .into_iter()
                 .filter(|p| !p.command.is_empty() && filter.fits(p))
-                .filter(|p| !kin.contains(&p.id.pid) && p.id.alive() && !process::same_program(p.id.pid))
+                .filter(|p| !kin.contains(&p.id.pid) && p.id.alive())
                 .collect();
             found.sort_by_key(|p| (p.id.start, p.id.pid));
             found
@@ -55,13 +55,13 @@ pub(crate) async fn find(target: &TargetRef, spec: &ProcessSpec) -> Result<Vec<P
             Some(text) if words.len() == 1 => Refusal::new(
                 format!("{target}: no process has {text:?} in its command line"),
                 format!(
-                    "start it first, or try the text with `pgrep -af {text:?}`; murphy's own processes never count"
+                    "start it first, or try the text with `pgrep -af {text:?}`; murphy's own processes never count, nor who started them"
                 ),
             ),
             _ => Refusal::new(
                 format!("{target}: no process has {}", words.join(" and ")),
                 format!(
-                    "start it first, or look with `ps -eo pid,user,comm,args | grep {text:?}`; murphy's own processes never count"
+                    "start it first, or look with `ps -eo pid,user,comm,args | grep {text:?}`; murphy's own processes never count, nor who started them"
                 ),
             ),
         });
