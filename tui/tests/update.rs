@@ -474,9 +474,21 @@ fn history_fills_plots_and_lanes_but_changes_nothing_that_is() {
     assert_eq!(c.model.armed_count(), 3);
     let tags: Vec<(&str, bool)> =
         c.model.windows.iter().map(|w| (w.tag.as_str(), w.to_ms.is_some())).collect();
-    assert_eq!(tags, [("A", true), ("B", false), ("C", false), ("D", false)]);
+    assert_eq!(tags, [("a", true), ("b", false), ("c", false), ("d", false)]);
     assert!(c.model.columns.at(150).is_some(), "back-filled");
     assert_eq!(c.model.bounds.len(), 3);
+}
+
+#[test]
+fn faults_are_called_as_their_agents_call_them() {
+    let mut c = lone(false);
+    let fault = sim::fault(r#"{"target":"proxy:cart","for":"60s","inject":{"latency":{"delay":"1ms"}}}"#);
+    let mut tag = |agent, id: &str| c.model.open_window(agent, id, &fault, 0.0);
+    // `murphy disarm C` is then what is C on the console.
+    let tags = [tag(0, "C"), tag(0, "slow-pay"), tag(0, "AB"), tag(0, "A"), tag(1, "C"), tag(0, "C")];
+    assert_eq!(tags, ["C", "a", "AB", "A", "b", "C"]);
+    c.model.close_window(0, "C", 1.0);
+    assert_eq!(c.model.open_window(1, "C", &fault, 2.0), "b", "it keeps the one it has");
 }
 
 #[test]

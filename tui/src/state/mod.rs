@@ -48,7 +48,7 @@ pub struct Model {
     pub forgotten: usize,
     /// When faults were on, oldest first.
     pub windows: Vec<Window>,
-    /// How many letters were given.
+    /// How many letters were made up here.
     pub tags: usize,
     /// The bounds of the run's metrics.
     pub bounds: Vec<Bound>,
@@ -185,11 +185,16 @@ impl Model {
         self.agents.iter().filter(|a| a.up()).filter_map(|a| a.role).min()
     }
 
-    /// The letters for a new window.
-    pub fn next_tag(&mut self) -> String {
+    /// The letters for a new window: those that the agent calls it by, so that `murphy disarm B` means what is B here.
+    /// What has a longer name, or one that another agent's fault has already, gets small letters, which no agent gives.
+    fn tag(&mut self, id: &str) -> String {
+        let given = id.len() <= 2 && id.bytes().all(|b| b.is_ascii_uppercase());
+        if given && !self.windows.iter().any(|w| w.tag == id && w.to_ms.is_none()) {
+            return id.to_owned();
+        }
         let n = self.tags;
         self.tags += 1;
-        let letter = char::from(b'A' + (n % 26) as u8);
+        let letter = char::from(b'a' + (n % 26) as u8);
         if n < 26 { letter.to_string() } else { format!("{letter}{}", n / 26 + 1) }
     }
 
@@ -198,7 +203,7 @@ impl Model {
         if let Some(w) = self.windows.iter().rfind(|w| w.agent == agent && w.id == id && w.to_ms.is_none()) {
             return w.tag.clone();
         }
-        let tag = self.next_tag();
+        let tag = self.tag(id);
         if self.windows.len() == WINDOWS {
             self.windows.remove(0);
         }

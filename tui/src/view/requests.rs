@@ -238,6 +238,7 @@ fn way(r: &RequestView, columns: usize, theme: Theme) -> Line<'static> {
     };
     let service = match r.upstream_ms {
         Some(ms) => format!(" the service {} ms", millis(ms)),
+        None if r.status.is_some() && r.error.is_none() => " answered here, not by the service".to_owned(),
         None => " the service has not answered".to_owned(),
     };
     let room = columns.saturating_sub(client.chars().count() + injected.0.chars().count() + 8);
