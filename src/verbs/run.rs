@@ -54,7 +54,7 @@ pub async fn run(args: Run) -> Outcome {
 }
 
 async fn dry_run(args: &Run, experiment: &Experiment, base: &Path) -> Outcome {
-    let house = House::foreground("run").await?;
+    let house = House::foreground_with("run", Opening { dry: true, ..Opening::default() }).await?;
     let planned = run::dry_run(&house.agent, experiment, args.seed, base).await;
     house.close().await?;
     let lines = planned.map_err(Failure::Cannot)?;
@@ -137,15 +137,14 @@ pub fn finish(output: cli::Output, record: &RunRecord, dir: Option<&Path>) -> Ou
             let effect = match f.time_to_effect_s {
                 Some(s) => format!(", effect after {s:.1} s in {}", f.effect_in.as_deref().unwrap_or("?")),
                 // Where nobody looks none can be seen.
-                None if record.metrics.is_empty() => String::new(),
+                None if record.metrics.is_empty() || f.armed_s.is_none() => String::new(),
                 None => ", no effect seen".to_owned(),
             };
             let healed =
                 f.healing_s.map_or(String::new(), |s| format!(", back to normal {s:.1} s after its end"));
-            print(&format!(
-                "  · {:<18} hit {} of {}{effect}{healed}\n",
-                f.id, f.evidence.applied, f.evidence.considered
-            ))?;
+            let hit = engine::report::hit(f);
+            let word = if f.armed_s.is_some() && f.failure.is_none() { "hit " } else { "" };
+            print(&format!("  · {:<18} {word}{hit}{effect}{healed}\n", f.id))?;
         }
         match dir {
             Some(dir) => print(&format!(
