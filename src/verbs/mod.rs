@@ -32,6 +32,7 @@ use crate::house;
 use clap::{CommandFactory, Parser};
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Reads the command line and does what it says.
 pub fn dispatch() -> ExitCode {
@@ -105,7 +106,11 @@ pub fn print(text: &str) -> Outcome {
         Ok(()) => Ok(0),
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(0),
         Err(e) => {
-            tell!("error: cannot write the output: {e}");
+            // Once: a run writes on, line after line, to a disk that stays full.
+            static TOLD: AtomicBool = AtomicBool::new(false);
+            if !TOLD.swap(true, Ordering::Relaxed) {
+                tell!("error: cannot write the output: {e}");
+            }
             Ok(FAILED)
         }
     }

@@ -1,7 +1,9 @@
 //! Files by hand: the command line, the API, an experiment, and what is refused.
 
 use super::ground::Files;
-use crate::ground::eventually;
+use crate::ground::{
+    Daemon, Finished, TempDir, Unmounted, can_serve, eventually, foreground_in, is_served, text_of,
+};
 use control::OperationQuery;
 use std::time::Duration;
 
@@ -28,6 +30,44 @@ fn a_directory_is_armed_by_its_name_and_looked_at() {
     assert!(!eventually(Duration::from_millis(500), || waiting.try_wait().unwrap().is_some()));
     assert_eq!(files.murphy(&["halt"]).code, 0);
     assert!(eventually(Duration::from_secs(20), || waiting.try_wait().unwrap().is_some()));
+}
+
+/// `murphy mount` in one terminal, everything else in another: nobody has to be told a socket.
+#[test]
+fn who_serves_a_directory_is_found() {
+    if !can_serve() {
+        return;
+    }
+    let home = TempDir::new();
+    let dir = home.path().join("d");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("f"), "hello").unwrap();
+    let words =
+        |args: &[&str]| -> Finished { foreground_in(home.path()).args(args).output().unwrap().into() };
+    let nobody = words(&["list"]);
+    assert!(nobody.code == 5 && nobody.err.contains("no agent at"), "{nobody:?}");
+    let _taken_away = Unmounted(dir.clone());
+    let mut command = foreground_in(home.path());
+    command.args(["mount", "d"]);
+    let log = home.path().join("murphy.log");
+    let mut mount = Daemon::start(command, &log);
+    let up = eventually(Duration::from_secs(60), || {
+        assert!(mount.ended().is_none(), "{}", text_of(&log));
+        text_of(&log).contains("is served")
+    });
+    assert!(up, "{}", text_of(&log));
+    // By the path it has, and by the one it has from here.
+    for name in [format!("fs:{}", dir.display()), "fs:d".to_owned()] {
+        let armed = words(&["arm", &name, "io_error", "errno=EIO", "ops=read", "--for", "60s"]);
+        assert_eq!(armed.code, 0, "{armed:?}");
+        assert_eq!(std::fs::read(dir.join("f")).unwrap_err().raw_os_error(), Some(5), "{name}");
+        let list = words(&["list"]);
+        assert!(list.out.contains("io_error"), "{list:?}");
+        assert_eq!(words(&["disarm", "--all"]).code, 0);
+        assert_eq!(std::fs::read_to_string(dir.join("f")).unwrap(), "hello");
+    }
+    crate::ground::signal_all(&[mount.id()], nix::sys::signal::Signal::SIGTERM);
+    assert!(eventually(Duration::from_secs(60), || !is_served(&dir)), "{}", text_of(&log));
 }
 
 #[test]
