@@ -24,6 +24,7 @@ mod process;
 mod record;
 pub mod seen;
 mod services;
+mod shared;
 pub mod stress;
 
 pub use clock::{ClockInjector, Clocks, exec as exec_with_clocks};

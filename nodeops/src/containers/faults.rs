@@ -1,8 +1,8 @@
 //! What the engine is asked for, and how that is taken back.
 
 use super::api::{Engine, EngineError};
-use super::find::{Found, inspect};
-use super::{Act, State};
+use super::find::{Found, State, inspect};
+use super::record::Act;
 use crate::cgroup::{Cgroups, Place};
 use crate::group::{self, Edit, Undo};
 use crate::process::signals;

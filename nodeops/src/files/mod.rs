@@ -16,6 +16,7 @@ use crate::held::Held;
 use crate::inroot;
 use crate::opened::Opened;
 use crate::record::tag;
+use crate::shared::blocking;
 use act::{Act, Inside, Stage};
 use change::Change;
 use facts::{Facts, Kind};
@@ -441,8 +442,4 @@ fn key(act: &Act) -> String {
 
 fn read(act: &UndoRecord) -> Option<Act> {
     serde_json::from_value(act.data.clone()).ok()
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| format!("the injector failed: {e}"))
 }

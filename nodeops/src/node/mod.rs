@@ -6,6 +6,7 @@ mod place;
 
 use crate::opened::Opened;
 use crate::record::{Act, Leftover};
+use crate::shared::{blocking, lock};
 use crate::stress::spawn::{Program, kill_foreign};
 use crate::stress::{Job, Load, Stressor, Word};
 use crate::{exhaust, inroot};
@@ -20,7 +21,7 @@ use place::{Place, places};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Injects what children of ours do: `cpu`, `memory`, `io`, `stress_ng`, `disk_fill`, `inode_fill`, `fd_fill`, `pid_fill`
@@ -474,15 +475,4 @@ fn sweep(act: &UndoRecord, outcome: Recovered) -> Recovered {
 /// Cores that this process may use: affinity and the quota of its control group count.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| format!("the injector failed: {e}; please report this"))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is left half done under these locks, so a panic elsewhere does not spoil what they guard.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
