@@ -6,6 +6,7 @@ pub mod api;
 mod faults;
 pub(crate) mod find;
 mod injector;
+mod limits;
 mod record;
 
 pub use find::{Finder, Found, State, engine, find, inspect, names, picked};

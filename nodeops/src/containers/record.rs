@@ -1,6 +1,6 @@
 //! What the log holds of a fault on a container.
 
-use super::faults::Limits;
+use super::limits::Limits;
 use model::Injection;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
