@@ -4,7 +4,8 @@ use super::domain::Domain;
 use super::place::Place;
 use super::prepare::{Prepared, Ready};
 use super::record::{Act, Done};
-use super::{NetworkInjector, left, lock, place, probe, undo, words};
+use super::{NetworkInjector, left, place, probe, undo, words};
+use crate::shared::{blocking, lock};
 use inject::{
     Armed, BoxFuture, InjectError, Injector, Leftover, Order, Outcomes, Plan, Recovered, Refusal, UndoLog,
     UndoRecord,
@@ -197,10 +198,4 @@ fn data(id: &str, prepared: &Prepared, domain: &Domain) -> Act {
         Ready::Down(all) => Done::Down(all.clone()),
     };
     Act::new(id, &prepared.place.ns, done)
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| format!("the injector failed: {e}; please report this"))
 }

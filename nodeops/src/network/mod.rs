@@ -39,8 +39,9 @@ mod words;
 pub use dns::wire as dns_wire;
 pub use probe::findings;
 
+use crate::shared::lock;
 use armed::Inner;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Injects into networks.
 #[derive(Debug, Default)]
@@ -58,9 +59,4 @@ impl NetworkInjector {
     pub fn control_port(&self, port: u16) {
         lock(&self.inner.control).push(port);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is left half done under these locks, so a panic elsewhere does not spoil what they guard.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

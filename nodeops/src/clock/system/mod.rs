@@ -6,7 +6,8 @@
 mod clock;
 
 use crate::clock::course::Wanted;
-use crate::clock::{ClockFault, NAME, lock};
+use crate::clock::{ClockFault, NAME};
+use crate::shared::lock;
 use clock::{Clock, FREQUENCY, Kernel, TICK};
 use host::{Capabilities, Process};
 use inject::{Armed, InjectError, Order, Outcomes, Plan, Possibility, Recovered, Refusal, UndoRecord};
