@@ -97,6 +97,48 @@ fn arming_asks_as_much_as_it_hits() {
 }
 
 #[test]
+fn a_target_that_nobody_has_opened_is_typed() {
+    let mut c = lone(false);
+    c.text("2/pause");
+    c.key(KeyCode::Enter);
+    assert!(!c.screen(80, 24).contains("no target"), "{}", c.screen(80, 24));
+    // What is missing comes first.
+    c.key(KeyCode::Enter);
+    assert_eq!(c.model.ui.form.field().unwrap().name(), "target");
+    // A number, and letters that are commands elsewhere.
+    c.text("4711");
+    assert_eq!(c.model.ui.form.fault().unwrap().target.to_string(), "process:4711");
+    let screen = c.screen(120, 36);
+    assert!(screen.contains("the whole of process:4711"), "{screen}");
+    assert!(screen.contains("murphy arm process:4711 pause --for 1m"), "{screen}");
+    for _ in 0..4 {
+        c.key(KeyCode::Backspace);
+    }
+    assert!(c.model.ui.form.target.is_none());
+    update(&mut c.model, Msg::Paste("container:shop/web".into()));
+    assert_eq!(c.model.ui.form.fault().unwrap().target.to_string(), "container:shop/web");
+    // ctrl-u empties the line.
+    for (text, why) in [
+        ("proxy:cart", "pause cannot be armed on proxy:cart"),
+        ("thing:x", "is not a kind of target"),
+        ("cgroup:web", "does not say where it is"),
+    ] {
+        c.ctrl('u');
+        c.text(text);
+        let screen = c.screen(120, 36);
+        assert!(screen.contains(why), "{text}: {screen}");
+        assert!(c.key(KeyCode::Enter).is_empty() && c.model.ui.popup.is_none(), "{text}");
+    }
+    c.ctrl('u');
+    c.text("dq");
+    c.key(KeyCode::Enter);
+    c.text("dq");
+    let effects = c.key(KeyCode::Enter);
+    let Some(Effect::Arm { fault, .. }) = effects.first() else { panic!("{effects:?}") };
+    assert_eq!(fault.target.to_string(), "process:dq");
+}
+
+#[test]
 fn a_wrong_form_is_not_armed_and_the_wrong_line_is_selected() {
     let mut c = lone(false);
     c.text("2");

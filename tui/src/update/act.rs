@@ -196,13 +196,11 @@ fn arm_or_open(model: &mut Model, effects: &mut Vec<Effect>) {
                     model.ui.row = rows.iter().position(fits).unwrap_or(model.ui.row);
                 }
                 open_form(model);
-                model.ui.form.target = chosen;
+                model.ui.form.choose(chosen);
                 open_form(model);
             }
         } else if model.ui.form.def.is_some() {
-            model.ui.focus = Focus::Form;
-            // The target stands first and is chosen already; what is asked for comes next.
-            model.ui.form.at = 1.min(model.ui.form.fields.len().saturating_sub(1));
+            enter_form(model);
         }
         return;
     }
@@ -230,6 +228,15 @@ fn arm_or_open(model: &mut Model, effects: &mut Vec<Effect>) {
             }
         }
     }
+}
+
+/// The keys go to the form. The target stands first and is chosen already; what is asked for comes next. Where none is,
+/// it is typed.
+fn enter_form(model: &mut Model) {
+    model.ui.focus = Focus::Form;
+    let form = &mut model.ui.form;
+    let missing = form.target.is_none() && form.def.is_some_and(|d| !crate::form::typed_kinds(d).is_empty());
+    form.at = usize::from(!missing).min(form.fields.len().saturating_sub(1));
 }
 
 /// Arms, and goes to look at what it does.
@@ -298,10 +305,7 @@ fn detail(model: &mut Model) {
                     model.ui.folded.insert(layer);
                 }
             }
-            Some(Row::Fault(_)) => {
-                model.ui.focus = Focus::Form;
-                model.ui.form.at = 1.min(model.ui.form.fields.len().saturating_sub(1));
-            }
+            Some(Row::Fault(_)) => enter_form(model),
             None => {}
         },
         Focus::Events | Focus::Form | Focus::Connections | Focus::Requests | Focus::Files => {}
@@ -377,10 +381,28 @@ fn open_form(model: &mut Model) {
     let fitting = targets(model, def);
     let form = &mut model.ui.form;
     form.open(def);
-    if !form.target.as_ref().is_some_and(|t| fitting.contains(t)) {
+    let typed = form.is_target_typed();
+    if !typed && !form.target.as_ref().is_some_and(|t| fitting.contains(t)) {
         form.target = fitting.into_iter().next();
     }
     form.changed_ms = Some(model.now_ms);
+    if typed {
+        take_target(model);
+    }
+}
+
+/// Goes by the target that is typed: at the agent that was chosen, or else the first that answers. Where nothing is typed
+/// any more, one is chosen again.
+pub(super) fn take_target(model: &mut Model) {
+    let Some(def) = model.ui.form.def else { return };
+    if !model.ui.form.is_target_typed() {
+        model.ui.form.target = targets(model, def).into_iter().next();
+        return;
+    }
+    let chosen = model.ui.form.target.as_ref().map(|(agent, _)| *agent);
+    if let Some(agent) = chosen.or_else(|| model.agents.iter().position(crate::state::Agent::up)) {
+        model.ui.form.take_typed_target(agent);
+    }
 }
 
 /// The targets that a fault fits, at all agents that answer.
@@ -415,6 +437,9 @@ fn passes_datagrams(target: &model::sample::TargetState) -> bool {
 pub(super) fn step(model: &mut Model, by: i32) -> bool {
     let Some(def) = model.ui.form.def else { return false };
     let stepped = if model.ui.form.field().is_some_and(|f| f.asks == Asks::Target) {
+        if model.ui.form.is_target_typed() {
+            return false;
+        }
         let fitting = targets(model, def);
         let form = &mut model.ui.form;
         let at = fitting.iter().position(|t| form.target.as_ref() == Some(t)).unwrap_or(0) as i32;

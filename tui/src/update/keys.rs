@@ -60,6 +60,6 @@ fn form(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect>) -> bool {
 }
 
 fn typed(model: &Model) -> bool {
-    use crate::form::Asks;
-    model.ui.form.field().is_some_and(|f| f.asks != Asks::Target && f.choices().is_none())
+    let form = &model.ui.form;
+    form.field().zip(form.def).is_some_and(|(field, def)| typing::is_typed(field, def))
 }

@@ -6,7 +6,7 @@ use super::{panel, title_again, titled};
 use crate::catalogue::{self, Row};
 use crate::cmdline;
 use crate::command::{Command, possible};
-use crate::form::{Asks, Field, Plan};
+use crate::form::{self, Asks, Field, Plan};
 use crate::radius::{self, Radius, Size};
 use crate::state::{Focus, Model};
 use model::FaultDef;
@@ -133,7 +133,8 @@ fn why_not(model: &Model, def: &FaultDef) -> Option<String> {
         return whys.first().map(|w| (*w).clone());
     }
     let missing = if def.is_for_datagrams() { "no udp target" } else { "no target" };
-    crate::update::targets(model, def).is_empty().then(|| missing.to_owned())
+    let nowhere = form::typed_kinds(def).is_empty() && crate::update::targets(model, def).is_empty();
+    nowhere.then(|| missing.to_owned())
 }
 
 /// A line of text with its cursor.
@@ -232,7 +233,13 @@ fn value(model: &Model, field: &Field, active: bool, columns: usize, theme: Them
         }
     };
     match field.asks {
+        Asks::Target if model.ui.form.is_target_typed() => input(&field.input, active, columns, theme),
         Asks::Target => match &model.ui.form.target {
+            None if active => {
+                let mut spans = input(&field.input, true, columns, theme);
+                spans.push(Span::styled("type one", theme.dim()));
+                spans
+            }
             None => vec![Span::styled("none", theme.warn())],
             Some((agent, target)) => {
                 let about = model.agents[*agent].target(target).map_or("", |t| t.about.as_str());
