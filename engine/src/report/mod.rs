@@ -122,6 +122,8 @@ pub fn hit(fault: &FaultRecord) -> String {
         None if fault.armed_s.is_none() => "not armed".to_owned(),
         None => {
             let counts = model::catalogue::find(&fault.fault).and_then(|def| def.counts);
+            // Faults that are for proxies and for files count what there is on each.
+            let counts = counts.map(|what| if fault.target.starts_with("fs:") { "operations" } else { what });
             let of = counts.map_or(String::new(), |what| format!(" {what}"));
             format!("{} of {}{of}", fault.evidence.applied, fault.evidence.considered)
         }
@@ -200,6 +202,8 @@ mod tests {
             (hit(&fault).as_str(), effect(&fault).as_str()),
             ("1 of 3 connections", "not seen in 5 s")
         );
+        fault.target = "fs:db".into();
+        assert_eq!(hit(&fault), "1 of 3 operations");
         fault.failure = Some("no room".into());
         assert_eq!(hit(&fault), "failed: no room");
     }

@@ -202,13 +202,20 @@ impl Runner {
     async fn arm(&mut self, planned: &Planned) -> Result<(), Cause> {
         let fault = seeded(planned.fault.clone(), self.prepared.seed);
         let by = format!("run {}", self.experiment.name);
-        if let Err(e) = self.agent.arm(fault, &by).await {
-            let why = e.to_string();
-            self.recorder.failed(&planned.id, &why);
-            self.waiting.remove(&planned.id);
-            return Err(Cause::Failure(format!("{} could not be armed: {why}", planned.id)));
+        match self.agent.arm(fault, &by).await {
+            // Whoever arms by hand is told; whoever reads the run's lines or its journal should know, too.
+            Ok(armed) => {
+                let mind = |warning: &String| self.note(Level::Warn, format!("{}: {warning}", planned.id));
+                armed.warnings.iter().for_each(mind);
+                Ok(())
+            }
+            Err(e) => {
+                let why = e.to_string();
+                self.recorder.failed(&planned.id, &why);
+                self.waiting.remove(&planned.id);
+                Err(Cause::Failure(format!("{} could not be armed: {why}", planned.id)))
+            }
         }
-        Ok(())
     }
 
     /// Waits until a time, whatever happens meanwhile.

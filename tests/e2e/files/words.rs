@@ -88,6 +88,33 @@ fn an_experiment_mounts_and_takes_away() {
     assert!(!files.is_mounted());
 }
 
+/// A database that runs already has its files open: nothing would reach it, and a run would not say why.
+#[test]
+fn who_had_files_open_before_is_named() {
+    let Some(files) = Files::agent() else { return };
+    let (dir, log) = (files.mount(), files.dir.path().join("holder.log"));
+    std::fs::write(dir.join("data"), "x").unwrap();
+    let mut command = files.inside("sh");
+    command.current_dir("/").args(["-c", r#"exec 3<>"$0"; echo open; exec sleep 600"#]).arg(dir.join("data"));
+    let holder = Daemon::start(command, &log);
+    assert!(eventually(Duration::from_secs(60), || text_of(&log).contains("open")));
+    let says =
+        format!("({}) had files open before the mount, {}/data among them", holder.id(), dir.display());
+    let experiment = format!(
+        "murphy: 1\nname: t\ntargets: {{d: {{fs: {{mount: '{}'}}}}}}\nsteady_state: {{baseline: 0s, cooldown: 1s}}\n\
+         stages: [{{faults: [{{target: d, for: 1s, inject: {{latency: {{delay: 30ms, ops: [fsync]}}}}}}]}}]\n",
+        dir.display(),
+    );
+    let file = files.dir.file("t.yaml", &experiment);
+    let done = files.murphy(&["run", file.to_str().unwrap()]);
+    assert!(done.out.contains(&says), "{says} is not in {done:?}");
+    let armed = files.murphy(&["arm", &files.target(), "latency", "delay=1ms", "--for", "60s"]);
+    assert!(armed.code == 0 && armed.err.contains(&says), "{says} is not in {armed:?}");
+    drop(holder);
+    let armed = files.murphy(&["arm", &files.target(), "latency", "delay=1ms", "--for", "60s"]);
+    assert!(armed.code == 0 && !armed.err.contains("before the mount"), "{armed:?}");
+}
+
 #[test]
 fn what_cannot_be_served_is_refused_and_nothing_is_hidden() {
     let Some(files) = Files::agent() else { return };
