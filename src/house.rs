@@ -8,6 +8,7 @@
 
 use crate::cli::{Shown, Which};
 use crate::failure::{Failure, Outcome};
+use crate::injectors;
 use crate::service::EngineService;
 use control::endpoint::Place;
 use control::{Client, Endpoint, Server, SocketOptions};
@@ -15,45 +16,15 @@ use engine::export::Exporter;
 use engine::export::otlp::Collector;
 use engine::{Agent, Config, EngineError, RecoverReport, WatchdogCommand};
 use fusefs::FsInjector;
-use inject::Injector;
 use model::target::{NodeSpec, Target, TargetRef, TargetSpec};
 use model::units::Span;
 use nodeops::NetworkInjector;
-use nodeops::containers::Finder;
 use proxy::ProxyInjector;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-
-/// Everything that injects, ready to be registered.
-pub fn injectors() -> Vec<Arc<dyn Injector>> {
-    let network = Arc::new(NetworkInjector::new());
-    injectors_with(proxies(), files(), network)
-}
-
-fn proxies() -> Arc<ProxyInjector> {
-    Arc::new(ProxyInjector::new().with_containers(Arc::new(Finder)))
-}
-
-fn files() -> Arc<FsInjector> {
-    Arc::new(FsInjector::new().with_containers(Arc::new(Finder)))
-}
-
-/// The same, with those for proxies and files, whose connections and operations someone wants to see, and with that for
-/// networks, which leaves murphy's own control connections alone.
-fn injectors_with(
-    proxies: Arc<ProxyInjector>,
-    files: Arc<FsInjector>,
-    network: Arc<NetworkInjector>,
-) -> Vec<Arc<dyn Injector>> {
-    let mut all: Vec<Arc<dyn Injector>> = vec![proxies, files];
-    all.extend(nodeops::injectors());
-    // After those that open the same kinds of targets.
-    all.push(network);
-    all
-}
 
 /// Runs a verb on a runtime of its own.
 pub fn block_on(verb: impl Future<Output = Outcome>) -> Outcome {
@@ -210,7 +181,7 @@ pub async fn recover_all() -> Vec<(PathBuf, Result<RecoverReport, EngineError>)>
 async fn recover_in(dirs: Vec<PathBuf>) -> Vec<(PathBuf, Result<RecoverReport, EngineError>)> {
     let mut reports = Vec::new();
     for dir in dirs {
-        let outcome = engine::recover(&dir, &injectors(), false).await;
+        let outcome = engine::recover(&dir, &injectors::all(), false).await;
         let clean = matches!(&outcome, Ok(report) if report.problems().is_empty());
         if clean && !dir.ends_with("agent") && !has_living_owner(&dir) {
             // What is left is an empty log; if it cannot be removed, the next start tries again.
@@ -336,12 +307,12 @@ impl House {
                 .unwrap_or((&text, "another state directory can be chosen with MURPHY_STATE_DIR"));
             Failure::cannot(what, hint)
         };
-        let proxies = proxies();
-        let files = files();
+        let proxies = injectors::proxies();
+        let files = injectors::files();
         let network = Arc::new(NetworkInjector::new());
         let mut config = match opening.proxies_only {
             true => Config::new(&dir, vec![proxies.clone()]),
-            false => Config::new(&dir, injectors_with(proxies.clone(), files.clone(), network.clone()))
+            false => Config::new(&dir, injectors::with(proxies.clone(), files.clone(), network.clone()))
                 .watchdog(WatchdogCommand::this_program()),
         };
         config.leftovers = vec![socket.clone()];

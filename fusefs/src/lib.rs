@@ -32,6 +32,7 @@ mod handle;
 mod in_use;
 mod injector;
 mod inode;
+mod listing;
 mod live;
 mod meta;
 mod metrics;

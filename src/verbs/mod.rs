@@ -50,7 +50,7 @@ pub fn dispatch() -> ExitCode {
     };
     match cli.verb {
         Verb::Stress { args } => nodeops::stress::child_main(&args),
-        Verb::Watchdog { args } => engine::watchdog::main(&args, &house::injectors()),
+        Verb::Watchdog { args } => engine::watchdog::main(&args, &crate::injectors::all()),
         verb => failure::exit(carry_out(verb)),
     }
 }
