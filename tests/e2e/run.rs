@@ -255,6 +255,59 @@ fn without_a_proxy_it_is_judged_by_what_loads_and_probes_see() {
     assert_eq!((guarded.code, &aborted["verdict"]), (4, &"aborted".into()), "{guarded:?}");
 }
 
+/// What a body says as JSON, what Prometheus has, what processes take, and how busy the machine is.
+#[test]
+fn json_prometheus_processes_and_the_machine_are_looked_at() {
+    let dir = TempDir::new();
+    let mut sleeper = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let (pid, port) = (sleeper.id(), free_port());
+    let run = |guard: &str| {
+        // Prometheus is played by a proxy that answers by itself.
+        let yaml = format!(
+            r#"murphy: 1
+name: t
+targets:
+  api:
+    proxy:
+      listen: '127.0.0.1:{port}'
+      protocol: http
+      stubs:
+        - {{when: {{path: /ready}}, body: '{{"checks": [{{"ok": true}}]}}'}}
+        - {{when: {{path: '/api/v1/query*'}}, body: '{{"data": {{"resultType": "scalar", "result": [1, "0.005"]}}}}'}}
+  idle: {{process: {{pid: {pid}}}}}
+steady_state:
+  window: 1s
+  baseline: 2s
+  cooldown: 2s
+  metrics:
+    ready: {{from: {{http: {{url: 'http://127.0.0.1:{port}/ready', every: 200ms, json: '$.checks[0].ok == true'}}}}, expect: '== 1'}}
+    wrong: {{from: {{http: {{url: 'http://127.0.0.1:{port}/ready', every: 200ms, json: '$.checks[0].ok == false'}}}}, expect: '== 1', severity: inform}}
+    errors: {{from: {{prometheus: {{url: 'http://127.0.0.1:{port}', query: 'errors / all', every: 200ms}}}}, expect: '< 1%'}}
+    memory: {{from: {{process: {{target: idle, stat: rss, every: 200ms}}}}, expect: '< 100MiB'}}
+    cpu: {{from: {{process: {{target: idle, stat: cpu, every: 200ms}}}}, expect: '< 50%'}}
+    alive: {{from: {{process: {{target: idle, stat: count, every: 200ms}}}}, expect: '== 1'}}
+{guard}
+stages: [{{faults: [{{target: idle, for: 2s, inject: {{pause: }}}}]}}]
+"#
+        );
+        let file = dir.file("t.yaml", &yaml);
+        let reports = if guard.is_empty() { "held" } else { "guarded" };
+        let done = murphy(dir.path(), &["run", file.to_str().unwrap(), "--report", reports]);
+        (done, result(&dir.path().join(reports)).unwrap_or_default())
+    };
+    let (done, held) = run("");
+    let (guarded, aborted) = run("safety: {abort_if: [{node: {memory: '> 0%'}, for: 2s}]}");
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    assert_eq!((done.code, &held["verdict"]), (0, &"held".into()), "{done:?}");
+    for metric in held["metrics"].as_array().unwrap() {
+        let result = if metric["name"] == "wrong" { "fail" } else { "pass" };
+        assert_eq!(metric["result"], result, "{metric}");
+    }
+    assert_eq!((guarded.code, &aborted["verdict"]), (4, &"aborted".into()), "{guarded:?}");
+    assert!(aborted["why"].as_str().unwrap().contains("this machine's memory > 0%"), "{}", aborted["why"]);
+}
+
 /// A target that was open before a run stays open after it, so that nothing but the run itself ends its faults.
 #[test]
 fn a_run_that_is_ended_at_any_moment_takes_its_fault_along() {

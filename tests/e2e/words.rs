@@ -205,6 +205,28 @@ fn what_is_made_from_the_catalogue_is_up_to_date() {
     }
 }
 
+/// The experiments on the pages are read as they stand.
+#[test]
+fn experiments_on_the_pages_can_be_run() {
+    let dir = TempDir::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = std::fs::read_dir(root.join("docs")).unwrap().map(|page| page.unwrap().path());
+    let mut seen = 0;
+    for page in
+        pages.chain([root.join("README.md")]).filter(|page| page.extension().is_some_and(|e| e == "md"))
+    {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for block in blocks.filter(|block| block.lines().any(|line| line.starts_with("murphy: 1"))) {
+            let file = dir.file("t.yaml", block);
+            let done = murphy(dir.path(), &["check", file.to_str().unwrap()]);
+            assert_eq!(done.code, 0, "{}: {done:?}\n{block}", page.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2, "there are at least README's and the language's own");
+}
+
 /// The example of every fault is taken as it stands, by a shell, but for the names of what it is armed on.
 #[test]
 fn every_example_can_be_armed() {

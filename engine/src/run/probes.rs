@@ -1,6 +1,8 @@
 //! Probes: questions asked at an interval, whose answers are drained once a tick.
 
 use super::http::{Origin, Pool, request};
+use super::prometheus;
+use super::taken::Taken;
 use super::tick::Probed;
 use bytes::Bytes;
 use model::experiment::{CommandProbe, HttpProbe, Metric, Source, TcpProbe};
@@ -42,6 +44,22 @@ impl Probe {
                     *program = beside(base, program);
                 }
                 every(probe.every.0, answers.clone(), move || command(probe.clone()))
+            }
+            Source::Process(probe) => {
+                let taken = Arc::new(Mutex::new(Taken::default()));
+                every(probe.every.0, answers.clone(), move || {
+                    let (probe, taken) = (probe.clone(), taken.clone());
+                    // Looking through all processes takes a while.
+                    let ask = move || taken.lock().unwrap_or_else(PoisonError::into_inner).ask(&probe);
+                    async move { tokio::task::spawn_blocking(ask).await.ok().flatten() }
+                })
+            }
+            Source::Prometheus(probe) => {
+                let pool = Arc::new(Pool::default());
+                let origin = Origin::parse(&prometheus::address(&probe), &probe.trust, base).ok()?;
+                every(probe.every.0, answers.clone(), move || {
+                    prometheus::ask(probe.clone(), origin.clone(), pool.clone())
+                })
             }
             Source::Proxy { .. } | Source::Load { .. } => return None,
         };
@@ -96,7 +114,8 @@ async fn http(probe: HttpProbe, origin: Origin, pool: Arc<Pool>) -> Option<f64> 
     let answer = timeout(probe.timeout.0, pool.send(&origin, request)).await;
     let good = matches!(answer, Ok(Ok((status, ref body)))
         if (probe.status.0..=probe.status.1).contains(&status)
-            && probe.contains.as_ref().is_none_or(|want| String::from_utf8_lossy(body).contains(want)));
+            && probe.contains.as_ref().is_none_or(|want| String::from_utf8_lossy(body).contains(want))
+            && probe.json.as_ref().is_none_or(|test| test.holds(body)));
     Some(f64::from(u8::from(good)))
 }
 

@@ -11,6 +11,7 @@ use super::tick::Tick;
 use super::windows::Phase;
 use crate::report::{self, JournalThread};
 use crate::{Agent, Item, Subscription};
+use host::machine::{self, ProcessorTime};
 use model::event::{Ending, GuardState, Level, WindowResult};
 use model::experiment::{Experiment, Otherwise, Planned, Stage, Start};
 use model::units::Span;
@@ -37,6 +38,7 @@ pub(super) struct Runner {
     began_ms: f64,
     began: Instant,
     last_tick: f64,
+    processors: Option<ProcessorTime>,
     phase: Phase,
     /// No fault is on and none will come; the second that is going on still saw one.
     over: bool,
@@ -73,6 +75,7 @@ impl Runner {
             began_ms: 0.0,
             began: Instant::now(),
             last_tick: 0.0,
+            processors: ProcessorTime::now(),
             phase: Phase::Before,
             over: false,
             ended_at: BTreeMap::new(),
@@ -299,7 +302,10 @@ impl Runner {
             *before = now;
         }
         let probes = self.probes.iter().map(|p| (p.metric.clone(), p.drain())).collect();
-        let tick = Tick { start, end: at, proxies, loads, probes };
+        let now = ProcessorTime::now();
+        let cpu = now.zip(self.processors).and_then(|(now, before)| now.busy_since(before));
+        self.processors = now;
+        let tick = Tick { start, end: at, proxies, loads, probes, cpu, memory: machine::memory_used() };
         let on = self.recorder.any_on();
         let changes = self.guards.look(&tick, on);
         let judged = self.recorder.tick(tick, self.phase);
