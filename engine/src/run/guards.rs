@@ -92,17 +92,20 @@ impl Watch {
             }
             (Guard::Metric { .. }, None) => (None, 0.0),
             (Guard::Node { cpu, memory, lasts }, _) => {
-                let over =
-                    [(cpu, tick.cpu), (memory, tick.memory)].into_iter().filter_map(|(bound, seen)| {
+                let bounds = [(cpu, tick.cpu), (memory, tick.memory)];
+                let over: Vec<Option<bool>> = bounds
+                    .into_iter()
+                    .filter_map(|(bound, seen)| {
                         let (op, value) = (*bound)?;
                         Some(seen.map(|seen| op.holds(seen, value)))
-                    });
+                    })
+                    .collect();
                 // One that is over its bound is enough; one that is not seen could be.
-                let holds = over.fold(Some(false), |all, one| match (all, one) {
-                    (Some(true), _) | (_, Some(true)) => Some(true),
-                    (None, _) | (_, None) => None,
-                    (Some(false), Some(false)) => Some(false),
-                });
+                let holds = match over.contains(&Some(true)) {
+                    true => Some(true),
+                    false if over.contains(&None) => None,
+                    false => Some(false),
+                };
                 (holds, lasts.0.as_secs_f64())
             }
         };

@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
+/// When each process began, and the processor time that it has used since, by its number.
+type Times = BTreeMap<u32, (u64, Duration)>;
+
 /// Asks the same again and again, for processor time is told since each process began.
 #[derive(Debug, Default)]
 pub struct Taken {
-    before: Option<(Instant, BTreeMap<u32, (u64, Duration)>)>,
+    before: Option<(Instant, Times)>,
 }
 
 impl Taken {
@@ -40,8 +43,7 @@ impl Taken {
     /// In percent of one core since the last time; none the first time.
     fn cpu(&mut self, found: &[Process]) -> Option<f64> {
         let of = |id: ProcessId| Some((id.pid, (id.start, id.stat().ok()?.cpu)));
-        let (now, times) =
-            (Instant::now(), found.iter().filter_map(|p| of(p.id)).collect::<BTreeMap<_, _>>());
+        let (now, times) = (Instant::now(), found.iter().filter_map(|p| of(p.id)).collect::<Times>());
         let (then, before) = self.before.replace((now, times.clone()))?;
         let used = |(pid, (start, cpu)): (&u32, &(u64, Duration))| match before.get(pid) {
             Some((same, at_first)) if same == start => cpu.saturating_sub(*at_first),

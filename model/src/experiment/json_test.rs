@@ -42,16 +42,15 @@ impl JsonTest {
     /// Whether it holds of a document; what is no JSON, or has nothing at that place, does not.
     pub fn holds(&self, document: &[u8]) -> bool {
         let Ok(document) = serde_json::from_slice::<Value>(document) else { return false };
-        let down = |at: Option<&Value>, step: &Step| match step {
-            Step::Key(key) => at?.get(key).cloned(),
-            Step::Index(index) => at?.get(index).cloned(),
+        let down = |at, step: &Step| match step {
+            Step::Key(key) => Value::get(at, key),
+            Step::Index(index) => Value::get(at, index),
         };
-        let found = self.path.iter().fold(Some(document), |at, step| down(at.as_ref(), step));
-        let Some(found) = found else { return false };
+        let Some(found) = self.path.iter().try_fold(&document, down) else { return false };
         match (found.as_f64(), self.value.as_f64(), self.op) {
             (Some(a), Some(b), op) => op.holds(a, b),
-            (_, _, Compare::Equal) => found == self.value,
-            (_, _, Compare::Differs) => found != self.value,
+            (_, _, Compare::Equal) => *found == self.value,
+            (_, _, Compare::Differs) => *found != self.value,
             _ => false,
         }
     }
