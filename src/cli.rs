@@ -4,6 +4,7 @@ mod arm;
 mod ca;
 mod connections;
 mod export;
+mod faults;
 mod proxy;
 pub mod requests;
 mod run;
@@ -22,6 +23,7 @@ pub use sidecar::{
 };
 pub use tcp::{Callers, Shown};
 
+use faults::FaultName;
 use proxy::proxy;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -373,6 +375,7 @@ pub struct Recover {
 #[derive(Debug, Args)]
 pub struct Faults {
     /// One fault, with everything about it
+    #[arg(value_parser = FaultName, hide_possible_values = true)]
     pub name: Option<String>,
     /// As the reference page
     #[arg(long, conflicts_with_all = ["json", "name"])]

@@ -172,6 +172,12 @@ fn texts_for_programs_read_as_what_they_are() {
     assert!(targets["containers"].is_array() && targets["missing"].is_array(), "{targets}");
     let bash = murphy(dir.path(), &["completions", "bash"]);
     assert!(bash.out.contains("_murphy"), "{bash:?}");
+    // Names of faults are completed, and are no part of the help.
+    for shell in ["bash", "zsh"] {
+        let done = murphy(dir.path(), &["completions", shell]);
+        assert!(done.out.contains("websocket_corrupt"), "{shell}");
+    }
+    assert!(!murphy(dir.path(), &["arm", "--help"]).out.contains("websocket_corrupt"));
     assert!(
         murphy(dir.path(), &["man"]).out.starts_with(".ie")
             || murphy(dir.path(), &["man"]).out.contains(".TH murphy")
