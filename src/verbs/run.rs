@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 
 /// `murphy run`: its own agent, the experiment, the verdict as exit code.
 pub async fn run(args: Run) -> Outcome {
-    let mut stop = interrupt()?;
+    // Read before signals are ours: a file that is typed at the terminal, or a pipe that never ends, is left by ctrl-c.
     let (experiment, _) = read(&args.file, &args.set)?;
+    let mut stop = interrupt()?;
     let base = args.file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     if args.dry_run {
         return dry_run(&args, &experiment, &base).await;
     }
-    agree(&args, &experiment)?;
+    agree(&args, &experiment, &mut stop).await?;
     let dir = engine::report::directory(args.report.as_deref(), &experiment);
     let opening = Opening {
         lease: Some(experiment.safety.lease),
@@ -173,7 +174,11 @@ fn page(dir: &Path) -> PathBuf {
 }
 
 /// Asks a person where the file wants that.
-fn agree(args: &Run, experiment: &Experiment) -> Result<(), Failure> {
+async fn agree(
+    args: &Run,
+    experiment: &Experiment,
+    stop: &mut tokio::sync::mpsc::Receiver<&'static str>,
+) -> Result<(), Failure> {
     if args.yes || experiment.safety.confirm == Confirm::None {
         return Ok(());
     }
@@ -204,12 +209,24 @@ fn agree(args: &Run, experiment: &Experiment) -> Result<(), Failure> {
     let question =
         if typed { format!("type {} to start:", experiment.name) } else { "start? [y/N]".to_owned() };
     let _ = write!(std::io::stderr(), "{question} ").and_then(|()| std::io::stderr().flush());
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    let agreed =
-        if typed { answer.trim() == experiment.name } else { matches!(answer.trim(), "y" | "Y" | "yes") };
-    match read {
-        Ok(_) if agreed => Ok(()),
+    let read = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    let answer = tokio::select! {
+        // Signals are ours from the start, so the terminal's own do not end us.
+        who = stop.recv() => {
+            let _ = writeln!(std::io::stderr());
+            return Err(refuse(format!("{} instead of an answer: nothing was started", who.unwrap_or("the end"))));
+        }
+        answer = read => answer,
+    };
+    let agreed = |answer: &str| match typed {
+        true => answer == experiment.name,
+        false => matches!(answer, "y" | "Y" | "yes"),
+    };
+    match answer {
+        Ok(Ok(answer)) if agreed(answer.trim()) => Ok(()),
         _ => Err(refuse("not confirmed: nothing was started".to_owned())),
     }
 }

@@ -1,6 +1,6 @@
 //! `murphy run`: every verdict with its exit code, on real servers.
 
-use crate::ground::{Finished, Nginx, TempDir, free_port, is_root, murphy, murphy_in, need};
+use crate::ground::{Finished, Nginx, TempDir, Terminal, free_port, is_root, murphy, murphy_in, need};
 use std::path::Path;
 use std::time::Duration;
 
@@ -220,6 +220,31 @@ fn a_confirmation_is_asked_for() {
     assert!(asked.err.contains("--confirm careful"), "{asked:?}");
     let wrong = murphy(dir.path(), &["run", file.to_str().unwrap(), "--confirm", "carefull"]);
     assert_eq!(wrong.code, 2, "{wrong:?}");
+}
+
+/// At the question, too, ctrl-c is an answer.
+#[test]
+fn a_confirmation_can_be_left() {
+    let dir = TempDir::new();
+    dir.file(
+        "t.yaml",
+        "murphy: 1\nname: careful\ntargets: {me: {node: self}}\nsafety: {confirm: typed}\nstages: [{faults: [{target: me, for: 1s, inject: {cpu: {load: 5%}}}]}]\n",
+    );
+    let mut terminal = Terminal::open(dir.path(), 80, 24, &["run", "t.yaml"]);
+    terminal.see("type careful to start:");
+    terminal.press("\u{3}");
+    terminal.see("ctrl-c instead of an answer: nothing was started");
+    assert_eq!(terminal.end(), 2);
+    let mut terminal = Terminal::open(dir.path(), 80, 24, &["run", "-"]);
+    terminal.press("murphy: 1\r");
+    terminal.see("murphy: 1");
+    terminal.press("\u{3}");
+    assert_ne!(terminal.end(), 0);
+    let mut terminal = Terminal::open(dir.path(), 80, 24, &["run", "t.yaml"]);
+    terminal.see("type careful to start:");
+    terminal.press("careful\r");
+    terminal.see("seed");
+    assert_eq!(terminal.end(), 0);
 }
 
 /// Nothing of murphy's is in the way of its requests: only loads and probes see what a process that stands still is worth.
