@@ -53,6 +53,13 @@ pub fn bar(model: &Model) -> Vec<(Command, u8, Result<(), String>)> {
             (Command::Help, 3),
             (Command::Quit, 4),
         ],
+        (Screen::Run, _) => &[
+            (Command::Lift, 1),
+            (Command::EndRun, 1),
+            (Command::Palette, 5),
+            (Command::Help, 2),
+            (Command::Quit, 3),
+        ],
         (_, Focus::Form) => {
             &[(Command::Arm, 1), (Command::NextPanel, 2), (Command::CopyCommand, 4), (Command::Back, 3)]
         }

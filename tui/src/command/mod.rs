@@ -45,6 +45,7 @@ pub enum Command {
     ReleaseRequest,
     ResumeRequests,
     Files,
+    Run,
     NextPanel,
     PreviousPanel,
     Up,
@@ -108,6 +109,7 @@ pub fn of_screen(screen: Screen) -> Command {
         Screen::Connections => Command::Connections,
         Screen::Requests => Command::Requests,
         Screen::Files => Command::Files,
+        Screen::Run => Command::Run,
     }
 }
 

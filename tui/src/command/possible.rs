@@ -50,6 +50,7 @@ pub fn possible(model: &Model, command: Command) -> Result<(), String> {
             Focus::Events => Err("an event has no more to show".into()),
             Focus::Files => Err("an operation has no more to show".into()),
             Focus::Connections | Focus::Requests => Err("the pane under the table shows it".into()),
+            Focus::Run => Err("all that is known stands here".into()),
             _ => Ok(()),
         },
         Command::Freeze if matches!(ui.screen, Screen::Connections | Screen::Requests | Screen::Files) => {
@@ -61,7 +62,9 @@ pub fn possible(model: &Model, command: Command) -> Result<(), String> {
         Command::ZoomIn if ui.zoom == 0 => Err("a column is a second already".into()),
         Command::ZoomOut if ui.zoom + 1 == ZOOMS.len() => Err("no more is kept".into()),
         Command::Follow if ui.frozen.is_none() && ui.back == 0 => Err("the view is at now".into()),
-        Command::Filter if ui.screen == Screen::Overview => Err("the other screens have one".into()),
+        Command::Filter if matches!(ui.screen, Screen::Overview | Screen::Run) => {
+            Err("the other screens have one".into())
+        }
         Command::ResetConnection | Command::CloseConnection | Command::HoldConnection => {
             let (_, view) = on_connections(model)?;
             if let Some((_, halt)) = model.halted() {
@@ -113,7 +116,7 @@ pub fn possible(model: &Model, command: Command) -> Result<(), String> {
             Screen::Faults => ui.form.fault().map(drop).map_err(|_| "the form is not complete".into()),
             Screen::Overview => model.selected_fault().map(drop).ok_or_else(|| "nothing is armed".into()),
             Screen::Connections | Screen::Requests => Ok(()),
-            Screen::Files => Err("there is none that does the same".into()),
+            Screen::Files | Screen::Run => Err("there is none that does the same".into()),
         },
         Command::CopyRow => match ui.focus {
             Focus::Targets if model.target_rows().is_empty() => Err("no targets".into()),
@@ -122,6 +125,7 @@ pub fn possible(model: &Model, command: Command) -> Result<(), String> {
             Focus::Connections if model.selected_connection().is_none() => Err("no connection".into()),
             Focus::Requests if model.selected_request().is_none() => Err("no request".into()),
             Focus::Files if model.selected_operation().is_none() => Err("no operation".into()),
+            Focus::Run if model.run().is_none() => Err("no run".into()),
             _ => Ok(()),
         },
         _ => Ok(()),

@@ -13,7 +13,14 @@ pub const COMMANDS: &[CommandDef] = &[
     row(Command::Undo, "undo", "undo", "disarm what I armed last", &[ch('u')]),
     row(Command::Detail, "detail", "detail", "the selected row in detail", &[code(KeyCode::Enter)]),
     row(Command::Lift, "lift", "lift", "lift the halt, on purpose", &[ch('r')]),
-    row(Command::EndRun, "end run", "end run", "end the run and take its faults back", &[]),
+    CommandDef {
+        command: Command::EndRun,
+        name: "end run",
+        short: "end the run",
+        about: "end the run and take its faults back, after a question",
+        keys: &[ch('x')],
+        only: Some(Screen::Run),
+    },
     row(Command::Freeze, "freeze", "freeze", "freeze the view, not the run", &[ch(' ')]),
     row(Command::Follow, "follow", "now", "back to now", &[ch('g')]),
     row(Command::ZoomIn, "zoom in", "zoom", "less time, more detail", &[ch('+'), ch('=')]),
@@ -38,6 +45,7 @@ pub const COMMANDS: &[CommandDef] = &[
     row(Command::Connections, "connections", "conns", "open connections, live", &[ch('3')]),
     row(Command::Requests, "requests", "requests", "requests, live: timing, faults and draws", &[ch('4')]),
     row(Command::Files, "files", "files", "operations on files, live: by kind and one by one", &[ch('5')]),
+    row(Command::Run, "run", "run", "the experiment: stages on a time line, checks, faults", &[ch('6')]),
     connection(
         Command::ResetConnection,
         "reset",

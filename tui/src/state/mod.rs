@@ -9,7 +9,7 @@ pub mod requests;
 pub mod series;
 pub mod ui;
 
-pub use agent::{Agent, ArmedFault, Link, Run};
+pub use agent::{Agent, ArmedFault, Check, Link, Run, Step};
 pub use ui::{Focus, Halting, Level, Look, Popup, Toast, Ui};
 
 use crate::screen::Screen;
@@ -173,6 +173,13 @@ impl Model {
     pub fn run(&self) -> Option<&Run> {
         let running = self.agents.iter().find_map(Agent::running);
         running.or_else(|| self.agents.iter().find_map(|a| a.run.as_ref()))
+    }
+
+    /// The same with its agent.
+    pub fn run_at(&self) -> Option<(usize, &Run)> {
+        let all = || self.agents.iter().enumerate();
+        let running = all().find_map(|(i, a)| Some((i, a.running()?)));
+        running.or_else(|| all().find_map(|(i, a)| Some((i, a.run.as_ref()?))))
     }
 
     /// Who halted, of the first agent that is halted.

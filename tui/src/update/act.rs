@@ -87,7 +87,7 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
                 Screen::Overview => model.selected_fault().map(|(_, f)| cmdline::arm(&f.fault)),
                 Screen::Connections => Some(connections::command(model)),
                 Screen::Requests => Some(requests::command(model)),
-                Screen::Files => None,
+                Screen::Files | Screen::Run => None,
             };
             if let Some(line) = line {
                 copy(model, line, effects);
@@ -107,6 +107,7 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
             show(model, Screen::Files);
             files::ask(model, effects);
         }
+        Command::Run => show(model, Screen::Run),
         Command::NextPanel => panel(model, 1),
         Command::PreviousPanel => panel(model, -1),
         Command::Up => walk(model, -1),
@@ -141,7 +142,7 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
             Screen::Connections | Screen::Requests | Screen::Files if model.ui.frozen.is_some() => {
                 model.ui.frozen = None
             }
-            Screen::Faults | Screen::Connections | Screen::Requests | Screen::Files => {
+            Screen::Faults | Screen::Connections | Screen::Requests | Screen::Files | Screen::Run => {
                 show(model, Screen::Overview)
             }
             Screen::Overview => (model.ui.frozen, model.ui.back) = (None, 0),
@@ -279,6 +280,10 @@ fn copy_row(model: &mut Model, effects: &mut Vec<Effect>) {
         }
         Focus::Requests => model.selected_request().map_or_else(String::new, |(_, r)| requests::words(r)),
         Focus::Files => model.selected_operation().map_or_else(String::new, |(_, o)| files::words(o)),
+        Focus::Run => model.run().map_or_else(String::new, |run| {
+            let ended = run.verdict.as_ref().map_or(run.phase.as_str(), |(verdict, _)| verdict);
+            format!("{} {ended} {}", run.name, run.why.as_deref().unwrap_or_default())
+        }),
         Focus::Catalogue | Focus::Form => match model.ui.form.fault() {
             Ok(fault) => cmdline::arm(&fault),
             Err(_) => return toast(model, Level::Bad, "copy: the form is not complete"),
@@ -308,7 +313,7 @@ fn detail(model: &mut Model) {
             Some(Row::Fault(_)) => enter_form(model),
             None => {}
         },
-        Focus::Events | Focus::Form | Focus::Connections | Focus::Requests | Focus::Files => {}
+        Focus::Events | Focus::Form | Focus::Connections | Focus::Requests | Focus::Files | Focus::Run => {}
     }
 }
 
@@ -360,7 +365,7 @@ fn walk(model: &mut Model, by: i64) {
             let at = moved(model.ui.files.row, model.ui.files.rows.len());
             model.select_operation(at);
         }
-        Focus::Form => {}
+        Focus::Form | Focus::Run => {}
     }
 }
 
