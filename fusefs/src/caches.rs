@@ -22,7 +22,7 @@ impl Fs {
     pub(crate) fn forget_now(&self, id: u64) {
         let Some(notifier) = self.notifier.get() else { return };
         let held = lock(&self.held).get(&id).cloned().unwrap_or_default();
-        for (from, to) in gaps(held) {
+        for (from, to) in gaps(held, rustix::param::page_size() as u64) {
             let length = if to == u64::MAX { 0 } else { (to - from).cast_signed() };
             // What the kernel does not know it need not forget.
             let _ = notifier.inval_inode(INodeNo(id), from.cast_signed(), length);
@@ -85,13 +85,12 @@ impl Fs {
     }
 }
 
-/// What lies between ranges, as whole pages outside of them: from and to, with the maximum for the end.
-fn gaps(mut held: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
-    const PAGE: u64 = 4096;
+/// What lies between ranges, as whole pages of that size outside of them: from and to, with the maximum for the end.
+fn gaps(mut held: Vec<(u64, u64)>, page: u64) -> Vec<(u64, u64)> {
     held.sort_unstable();
     let (mut out, mut from) = (Vec::new(), 0);
     for (offset, length) in held {
-        let (start, end) = (offset / PAGE * PAGE, (offset + length).div_ceil(PAGE) * PAGE);
+        let (start, end) = (offset / page * page, (offset + length).div_ceil(page) * page);
         if start > from {
             out.push((from, start));
         }
@@ -107,11 +106,11 @@ mod tests {
 
     #[test]
     fn held_pages_are_left_out() {
-        assert_eq!(gaps(vec![]), [(0, u64::MAX)]);
-        assert_eq!(gaps(vec![(0, 4096)]), [(4096, u64::MAX)]);
-        assert_eq!(
-            gaps(vec![(100_000, 10), (4096, 1), (4096, 8192)]),
-            [(0, 4096), (12_288, 98_304), (102_400, u64::MAX)]
-        );
+        assert_eq!(gaps(vec![], 4096), [(0, u64::MAX)]);
+        assert_eq!(gaps(vec![(0, 4096)], 4096), [(4096, u64::MAX)]);
+        let held = vec![(100_000, 10), (4096, 1), (4096, 8192)];
+        assert_eq!(gaps(held.clone(), 4096), [(0, 4096), (12_288, 98_304), (102_400, u64::MAX)]);
+        // A large page is held by whatever is in it.
+        assert_eq!(gaps(held, 16_384), [(16_384, 98_304), (114_688, u64::MAX)]);
     }
 }

@@ -294,7 +294,8 @@ fn without_a_proxy_it_is_judged_by_what_loads_and_probes_see() {
 #[test]
 fn json_prometheus_processes_and_the_machine_are_looked_at() {
     let dir = TempDir::new();
-    let mut sleeper = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let long = format!("600.{}", std::process::id());
+    let mut sleeper = std::process::Command::new("sleep").arg(&long).spawn().unwrap();
     let (pid, port) = (sleeper.id(), free_port());
     let run = |guard: &str| {
         // Prometheus is played by a proxy that answers by itself.
@@ -310,6 +311,7 @@ targets:
         - {{when: {{path: /ready}}, body: '{{"checks": [{{"ok": true}}]}}'}}
         - {{when: {{path: '/api/v1/query*'}}, body: '{{"data": {{"resultType": "scalar", "result": [1, "0.005"]}}}}'}}
   idle: {{process: {{pid: {pid}}}}}
+  sleeping: {{process: {{regex: '^sleep {long}$'}}}}
 steady_state:
   window: 1s
   baseline: 2s
@@ -321,6 +323,7 @@ steady_state:
     memory: {{from: {{process: {{target: idle, stat: rss, every: 200ms}}}}, expect: '< 100MiB'}}
     cpu: {{from: {{process: {{target: idle, stat: cpu, every: 200ms}}}}, expect: '< 50%'}}
     alive: {{from: {{process: {{target: idle, stat: count, every: 200ms}}}}, expect: '== 1'}}
+    alone: {{from: {{process: {{target: sleeping, stat: count, every: 200ms}}}}, expect: '== 1'}}
 {guard}
 stages: [{{faults: [{{target: idle, for: 2s, inject: {{pause: }}}}]}}]
 "#

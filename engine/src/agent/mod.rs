@@ -172,6 +172,14 @@ impl Agent {
         self.inner.config.injectors.iter().flat_map(|i| i.states()).collect()
     }
 
+    /// The processes that a target means now, by their numbers.
+    pub(crate) async fn processes(&self, target: &Target) -> Vec<u32> {
+        match self.inner.opener(target.spec.kind()) {
+            Ok(injector) => injector.processes(target).await,
+            Err(_) => Vec::new(),
+        }
+    }
+
     /// An open target with what stands behind its name.
     pub fn target(&self, target: &TargetRef) -> Option<Target> {
         self.inner.lock().targets.get(target).cloned()

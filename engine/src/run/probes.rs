@@ -4,8 +4,10 @@ use super::http::{Origin, Pool, request};
 use super::prometheus;
 use super::taken::Taken;
 use super::tick::Probed;
+use crate::Agent;
 use bytes::Bytes;
 use model::experiment::{CommandProbe, HttpProbe, Metric, Source, TcpProbe};
+use model::{Target, TargetSpec};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +29,7 @@ pub struct Probe {
 impl Probe {
     /// Starts the probe of a metric; none when its source is not a probe. Programs named by a relative path are looked for
     /// beside the experiment's file, in `base`.
-    pub fn start(metric: &Metric, base: &Path) -> Option<Probe> {
+    pub fn start(metric: &Metric, base: &Path, agent: &Agent) -> Option<Probe> {
         let answers = Arc::new(Mutex::new(Probed::default()));
         let task = match metric.from.clone() {
             Source::Http(probe) => {
@@ -47,11 +49,15 @@ impl Probe {
             }
             Source::Process(probe) => {
                 let taken = Arc::new(Mutex::new(Taken::default()));
+                let spec = TargetSpec::Process(probe.spec);
+                let target = Arc::new(Target { name: probe.target, spec });
+                let agent = agent.clone();
                 every(probe.every.0, answers.clone(), move || {
-                    let (probe, taken) = (probe.clone(), taken.clone());
-                    // Looking through all processes takes a while.
-                    let ask = move || taken.lock().unwrap_or_else(PoisonError::into_inner).ask(&probe);
-                    async move { tokio::task::spawn_blocking(ask).await.ok().flatten() }
+                    let (agent, target, taken) = (agent.clone(), target.clone(), taken.clone());
+                    async move {
+                        let found = agent.processes(&target).await;
+                        taken.lock().unwrap_or_else(PoisonError::into_inner).ask(probe.stat, &found)
+                    }
                 })
             }
             Source::Prometheus(probe) => {

@@ -116,7 +116,7 @@ impl Runner {
             self.loads.push((name, running, Sample::default()));
         }
         let metrics = self.experiment.steady_state.metrics.iter();
-        self.probes = metrics.filter_map(|m| Probe::start(m, &self.options.base)).collect();
+        self.probes = metrics.filter_map(|m| Probe::start(m, &self.options.base, &self.agent)).collect();
         Ok(())
     }
 

@@ -139,7 +139,7 @@ impl Image {
         let mut jumps = Vec::new();
         for (function, entry) in found {
             let patched = arch.patched(&bytes, &function);
-            let jump = arch.jump(patched.start, room.start + entry);
+            let jump = arch.jump(patched.start, room.start + arch.entry(&bytes, &function, entry));
             jumps.push((patched, jump));
         }
         // The last one to be written is the one that others lead to.

@@ -15,9 +15,11 @@ use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a process is looked at in which a thread stands where we write, and how long apart.
+/// How often a process is looked at in which a thread stands where we write, and how long apart at first.
 const TRIES: u32 = 80;
 const APART: Duration = Duration::from_millis(3);
+/// How often that doubles: many threads on few processors need longer to come to where they leave by themselves.
+const DOUBLED: u32 = 4;
 
 /// After how many of these a thread that is in the code that goes is led out of it.
 const WAITED: u32 = 3;
@@ -288,7 +290,7 @@ pub(super) fn restore(id: ProcessId, tag: Option<u64>) -> Result<Option<Stood>, 
             }
             // As a rule they leave by themselves, since nobody comes any more; who does not get a processor for long does not.
             if n >= WAITED {
-                stopped.walk_out_of(std::slice::from_ref(&whole));
+                stopped.walk_clear_of(&held.memory, &room, &whole);
             }
             let free = !stopped.anyone_in(&held.memory, &room, &whole);
             if free {
@@ -303,7 +305,7 @@ pub(super) fn restore(id: ProcessId, tag: Option<u64>) -> Result<Option<Stood>, 
                     _ => Err(PatchError::Foreign),
                 };
             }
-            thread::sleep(APART);
+            thread::sleep(APART * (1 << n.min(DOUBLED)));
         }
         Err(PatchError::Busy)
     })

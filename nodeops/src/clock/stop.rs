@@ -1,6 +1,6 @@
 //! A process with all its threads stopped, for as short as can be, without any of them noticing.
 
-use super::arch::{Interrupted, at};
+use super::arch::{Interrupted, Position, at};
 use super::memory::Memory;
 use super::sys;
 use nix::errno::Errno;
@@ -18,8 +18,9 @@ const STOPPING: Duration = Duration::from_secs(2);
 const STACK: usize = 64 * 1024;
 /// How far from the end of the stack the return addresses of the vDSO's functions are: they call nothing.
 const NEAR: usize = 1024;
-/// The most instructions that a thread is let go on for: the vDSO's functions have some hundred.
-const STEPS: u32 = 4000;
+/// How long threads are let go on for, an instruction at a time, while all others wait for them. The vDSO's functions have
+/// some hundred; but they begin anew when the kernel's clock has ticked meanwhile, and where a step takes long it always has.
+const LEADING: Duration = Duration::from_millis(50);
 /// `__WALL`: threads that are nobody's children are waited for too.
 const ALL_KINDS: u32 = 0x4000_0000;
 
@@ -95,14 +96,22 @@ impl Stopped {
     }
 
     /// Has threads that are at one of these places go on, an instruction at a time, until they are not, while all others
-    /// stand still. Who is about to get a signal stays where it is.
+    /// stand still. Who is about to get a signal stays where it is, and who is not out of it soon, too.
     pub fn walk_out_of(&mut self, places: &[Range<u64>]) {
-        let inside = |thread: Pid| at(thread).is_ok_and(|(ip, _)| places.iter().any(|p| p.contains(&ip)));
+        self.walk_while(|now| places.iter().any(|p| p.contains(&now.ip)));
+    }
+
+    /// The same with threads that need code in `room`, a part of the vDSO at `whole`. Others in the vDSO are left where they
+    /// are, as many as they may be.
+    pub fn walk_clear_of(&mut self, memory: &Memory, room: &Range<u64>, whole: &Range<u64>) {
+        self.walk_while(|now| needs(now, memory, room, whole));
+    }
+
+    fn walk_while(&mut self, there: impl Fn(Position) -> bool) {
+        let until = Instant::now() + LEADING;
         for (thread, signal) in &mut self.threads {
             let thread = Pid::from_raw(*thread);
-            let mut steps = 0;
-            while *signal == 0 && steps < STEPS && inside(thread) {
-                steps += 1;
+            while *signal == 0 && at(thread).is_ok_and(&there) && Instant::now() < until {
                 match step(thread) {
                     Stepped::On => {}
                     Stepped::About(which) => *signal = which,
@@ -117,7 +126,7 @@ impl Stopped {
         let whole = places.iter().map(|p| p.start).min().unwrap_or(0)
             ..places.iter().map(|p| p.end).max().unwrap_or(0);
         let hit = |ip: u64| places.iter().any(|p| p.contains(&ip));
-        self.positions().any(|(ip, sp)| {
+        self.positions().any(|Position { ip, sp, .. }| {
             hit(ip)
                 || frames(&memory.read_some(sp & !7, STACK), |words| {
                     Interrupted::is(words, &whole) && hit(words[0])
@@ -128,15 +137,13 @@ impl Stopped {
     /// Whether a thread still needs code in `room`, a part of the vDSO at `whole`: it is in there, was interrupted in there,
     /// or is in a function of the vDSO that may return there.
     pub fn anyone_in(&self, memory: &Memory, room: &Range<u64>, whole: &Range<u64>) -> bool {
-        self.positions().any(|(ip, sp)| {
-            let near = || memory.read_some(sp & !7, NEAR);
-            room.contains(&ip)
-                || (whole.contains(&ip) && frames(&near(), |words| room.contains(&words[0])))
-                || frames(&memory.read_some(sp & !7, STACK), |words| Interrupted::is(words, whole))
+        self.positions().any(|now| {
+            needs(now, memory, room, whole)
+                || frames(&memory.read_some(now.sp & !7, STACK), |words| Interrupted::is(words, whole))
         })
     }
 
-    fn positions(&self) -> impl Iterator<Item = (u64, u64)> {
+    fn positions(&self) -> impl Iterator<Item = Position> {
         // One that died meanwhile is nowhere.
         self.threads.keys().filter_map(|t| at(Pid::from_raw(*t)).ok())
     }
@@ -180,6 +187,19 @@ impl Drop for Stopped {
             let _ = sys::detach(Pid::from_raw(*thread), *signal);
         }
     }
+}
+
+/// Whether a thread is in `room`, or in a function of the vDSO at `whole` that may return there.
+fn needs(
+    Position { ip, sp, link }: Position,
+    memory: &Memory,
+    room: &Range<u64>,
+    whole: &Range<u64>,
+) -> bool {
+    let near = || memory.read_some(sp & !7, NEAR);
+    let returns =
+        || link.is_some_and(|link| room.contains(&link)) || frames(&near(), |words| room.contains(&words[0]));
+    room.contains(&ip) || (whole.contains(&ip) && returns())
 }
 
 /// Whether any place of a stack begins what is looked for.

@@ -12,6 +12,10 @@ use std::path::PathBuf;
 
 /// The name that is looked up.
 const NAMES: [&[u8]; 2] = [b"__vdso_clock_gettime", b"__kernel_clock_gettime"];
+/// What older releases of Go have in the place of the hashes of that name on aarch64: those of its name on x86-64
+/// (golang.org/issue/62309). They find it nevertheless in a vDSO that is old enough to have one list of all names.
+#[cfg(target_arch = "aarch64")]
+const GO_MISTAKE: [u8; 8] = [0x75, 0xec, 0x35, 0x0d, 0x18, 0xa3, 0x43, 0x6e];
 /// So much of a file is read: longer ones are taken to know it.
 const MOST: u64 = 64 * 1024 * 1024;
 /// So many files are read: who has more is no small static program.
@@ -20,6 +24,15 @@ const FILES: usize = 8;
 /// What to say of a process that asks the kernel itself; none for all others, and where it cannot be told.
 pub(super) fn warning(process: &Process) -> Option<String> {
     let pid = process.id.pid;
+    #[cfg(target_arch = "aarch64")]
+    if looks_under_another_name(pid) {
+        return Some(format!(
+            "process {pid} ({}) was built by a Go that looks for the vDSO's function under the name it has on other processors \
+             (golang.org/issue/62309): it asks the kernel for the time and will not see this; build it with a newer Go, or change the \
+             machine's clock instead (system_clock)",
+            process.comm
+        ));
+    }
     let files = code(pid)?;
     if files.is_empty() || files.len() > FILES {
         return None;
@@ -57,6 +70,23 @@ fn code(pid: u32) -> Option<BTreeSet<PathBuf>> {
         (executable && path.starts_with('/')).then(|| PathBuf::from(path))
     };
     Some(maps.lines().filter_map(file).collect())
+}
+
+/// Whether a program is of a Go that does not find what it looks for in this machine's vDSO.
+#[cfg(target_arch = "aarch64")]
+fn looks_under_another_name(pid: u32) -> bool {
+    use object::{Object, ObjectSection};
+    let Ok(image) = super::image::Image::own() else { return false };
+    let Ok(vdso) = object::File::parse(&*image.bytes) else { return false };
+    // Where there is a table of hashes it is the one that is looked into.
+    let hashed = vdso.sections().any(|s| s.name() == Ok(".gnu.hash"));
+    let read = || {
+        let file = File::open(format!("/proc/{pid}/exe")).ok()?;
+        let mut bytes = Vec::new();
+        file.take(MOST).read_to_end(&mut bytes).ok()?;
+        Some(contains(&bytes, &GO_MISTAKE))
+    };
+    hashed && read().unwrap_or(false)
 }
 
 fn knows(file: &PathBuf) -> Option<bool> {

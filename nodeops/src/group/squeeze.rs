@@ -39,6 +39,12 @@ pub(crate) enum Undo {
     Failed(String),
 }
 
+/// The kernel counts in pages, and reads back what it counts: on some machines pages have 16 or 64 KiB.
+fn in_pages(bytes: u64) -> u64 {
+    let page = rustix::param::page_size() as u64;
+    bytes / page * page
+}
+
 /// Everything that a fault asks for, on one group.
 pub(crate) fn edits(groups: &Cgroups, wanted: &Injection) -> Result<Vec<Edit>, Refusal> {
     let mut all = Vec::new();
@@ -46,8 +52,7 @@ pub(crate) fn edits(groups: &Cgroups, wanted: &Injection) -> Result<Vec<Edit>, R
         all.push(cpu(groups, cores)?);
     }
     if let Some(size) = wanted.size("memory") {
-        // The kernel counts in pages, and reads back what it counts.
-        let bytes = size.0 / 4096 * 4096;
+        let bytes = in_pages(size.0);
         let (dir, file) = match place(groups, "memory", "memory")? {
             Place::V1(dir) => (dir, "memory.limit_in_bytes"),
             Place::V2(dir) => (dir, "memory.max"),
@@ -67,7 +72,7 @@ pub(crate) fn edits(groups: &Cgroups, wanted: &Injection) -> Result<Vec<Edit>, R
                 ));
             }
         };
-        all.push(whole("memory_high", dir, "memory.high", (size.0 / 4096 * 4096).to_string())?);
+        all.push(whole("memory_high", dir, "memory.high", in_pages(size.0).to_string())?);
     }
     if let Some(pids) = wanted.int("pids") {
         let dir = place(groups, "pids", "pids")?.dir().to_owned();

@@ -129,6 +129,14 @@ impl Injector for ProcessInjector {
         self.known.states()
     }
 
+    fn processes<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Vec<u32>> {
+        Box::pin(async move {
+            let Ok(spec) = spec(target) else { return Vec::new() };
+            let found = select::matching(&target.reference(), spec).await.unwrap_or_default();
+            found.iter().map(|process| process.id.pid).collect()
+        })
+    }
+
     fn plan<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Plan, Refusal>> {
         Box::pin(self.plan_now(order))
     }

@@ -7,7 +7,7 @@ use std::fs;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// A page as the kernel counts them where this runs.
+/// The smallest page of all machines: on some with larger ones each of them is written to several times.
 const PAGE: usize = 4096;
 /// What is asked of the allocator at a time. It gives pieces of more than 32 MiB back to the kernel the moment they are
 /// dropped (mallopt(3), M_MMAP_THRESHOLD), and their pages come into being only as they are written.

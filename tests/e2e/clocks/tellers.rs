@@ -205,7 +205,7 @@ pub fn musl() -> Option<Program> {
 
 /// A program without a C library that makes system calls itself.
 pub fn raw() -> Option<Program> {
-    let cc = program("cc", &[]).filter(|_| cfg!(target_arch = "x86_64"));
+    let cc = program("cc", &[]);
     if !need("a C compiler (apt-get install gcc)", cc.is_some()) {
         return None;
     }

@@ -291,13 +291,6 @@ fn process(r: &Reader, top: &Fields<'_>, node: &Node, what: &str, targets: &[Tar
             known(&target, &names),
         );
     };
-    if spec.pid.is_none() && spec.matches.is_none() && spec.name.is_none() {
-        return r.refuse(
-            name_node.place,
-            format!("{what}: {target} has neither pid, match nor name"),
-            "give it one of them; user, cgroup and container narrow only what a fault hits",
-        );
-    }
     let stat = r.choice(stat?, "stat", &ProcessStat::WORDS)?;
     Some(Source::Process(ProcessProbe { target, spec: spec.clone(), stat, every: interval(r, &p)? }))
 }

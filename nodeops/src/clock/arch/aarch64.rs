@@ -13,7 +13,9 @@ use std::ops::Range;
 pub(in crate::clock) const NATIVE: Arm = Arm;
 
 /// How a signal's frame names the interrupted instruction (`struct sigcontext`, asm/sigcontext.h): its address, then the
-/// processor's state, which for user code has no mode bits.
+/// processor's state, which for user code has no mode bits, then, at the next multiple of 16, the first of the records,
+/// which is that of the floating point registers. Nothing less will do: the vDSO has the code that handlers return to, so
+/// that its addresses are on the stack of each of them.
 #[cfg(not(target_arch = "x86_64"))]
 #[derive(Debug)]
 pub(in crate::clock) struct Interrupted;
@@ -22,16 +24,25 @@ pub(in crate::clock) struct Interrupted;
 impl Interrupted {
     /// Whether `words` of a stack begin with an interrupted instruction within `range`.
     pub fn is(words: &[u64], range: &Range<u64>) -> bool {
-        let [pc, state, ..] = words else { return false };
-        range.contains(pc) && state & 0x1f == 0 && state >> 32 == 0
+        const FPSIMD_MAGIC: u32 = 0x4650_8001;
+        let [pc, state, _, record, ..] = words else { return false };
+        range.contains(pc) && state & 0x1f == 0 && state >> 32 == 0 && *record as u32 == FPSIMD_MAGIC
     }
 }
 
-/// Instruction and stack pointer of a stopped thread.
+/// Where a stopped thread is.
 #[cfg(target_arch = "aarch64")]
-pub(in crate::clock) fn at(thread: nix::unistd::Pid) -> nix::Result<(u64, u64)> {
+pub(in crate::clock) fn at(thread: nix::unistd::Pid) -> nix::Result<super::Position> {
     use nix::sys::ptrace::{getregset, regset::NT_PRSTATUS};
-    getregset::<NT_PRSTATUS>(thread).map(|r| (r.pc, r.sp))
+    const LINK: usize = 30;
+    let registers = getregset::<NT_PRSTATUS>(thread)?;
+    Ok(super::Position { ip: registers.pc, sp: registers.sp, link: Some(plain(registers.regs[LINK])) })
+}
+
+/// An address that may be signed: the signature is in the bits that no address of a program has.
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+fn plain(address: u64) -> u64 {
+    address & 0xffff_ffff_ffff
 }
 
 /// See the module.
@@ -40,14 +51,19 @@ pub(in crate::clock) struct Arm;
 
 /// `bti c`: where an indirect call may land, so it stays at a function's beginning.
 const LANDING: u32 = 0xd503_245f;
-/// `paciasp`: signs the return address, which the stub would not undo.
+/// `paciasp`: signs the return address with the stack pointer, and is another place where an indirect call may land.
 const SIGNS: u32 = 0xd503_233f;
+/// `autiasp`: makes it the plain address again.
+const CHECKS: u32 = 0xd503_23bf;
+/// `pacibsp` is the same with another key, which no kernel builds its vDSO with.
+const SIGNS_OTHERWISE: u32 = 0xd503_237f;
 const WORD: usize = 4;
 
 impl Arch for Arm {
     fn stub(&self) -> Stub {
         let mut a = Code::new();
-        // clock_gettime(id: w0, time: x1)
+        // clock_gettime(id: w0, time: x1). Before each entry is what a function's first instruction has done, undone.
+        a.word(CHECKS);
         a.label("gettime");
         a.word(stp_pre(29, 30, -32));
         a.word(stp(0, 1, SP, 16));
@@ -121,6 +137,7 @@ impl Arch for Arm {
         a.label("done");
         a.word(RET);
         // gettimeofday(time: x0, zone: x1); the zone is the kernel's to say
+        a.word(CHECKS);
         a.label("timeofday");
         a.to("ask", cbz(0));
         a.word(stp_pre(29, 30, -48));
@@ -160,8 +177,16 @@ impl Arch for Arm {
     }
 
     fn patched(&self, image: &[u8], function: &Range<usize>) -> Range<usize> {
-        let keep = if word_at(image, function.start) == Some(LANDING) { WORD } else { 0 };
-        function.start + keep..function.start + keep + WORD
+        // Both stay where indirect calls must land.
+        let lands = matches!(word_at(image, function.start), Some(LANDING | SIGNS));
+        let start = function.start + if lands { WORD } else { 0 };
+        start..start + WORD
+    }
+
+    fn entry(&self, image: &[u8], function: &Range<usize>, entry: usize) -> usize {
+        // Whoever comes behind `paciasp` has a signed return address. In between, someone who stands there has it whether
+        // the jump is there or not.
+        if word_at(image, function.start) == Some(SIGNS) { entry - WORD } else { entry }
     }
 
     fn jump(&self, from: usize, to: usize) -> Vec<u8> {
@@ -193,7 +218,7 @@ impl Arch for Arm {
 fn relocate(word: u32, from: usize, to: usize) -> Result<u32, String> {
     let refused = |what: &str| Err(format!("it begins with {what}, which cannot be moved"));
     match word {
-        SIGNS => refused("signing its return address"),
+        SIGNS_OTHERWISE => refused("signing its return address with the other key"),
         w if w & 0x1f00_0000 == 0x1000_0000 => {
             // adr and adrp: 21 bits, low two of them above the rest; adrp counts pages.
             let page = w >> 31 == 1;
@@ -445,7 +470,10 @@ mod tests {
     #[test]
     fn the_stub_is_whole() {
         let stub = Arm.stub();
-        assert_eq!(stub.entries[0].1, HEAD);
+        assert_eq!(stub.entries[0].1, HEAD + WORD);
+        for (_, entry) in &stub.entries {
+            assert_eq!(word_at(&stub.bytes, entry - WORD), Some(CHECKS));
+        }
         assert_eq!((stub.bytes.len() - stub.params, stub.params - stub.counter), (192, 8));
         assert!(stub.bytes.len() < 640, "{}", stub.bytes.len());
         let last = word_at(&stub.bytes, stub.counter - 4).unwrap();
@@ -469,6 +497,23 @@ mod tests {
         let moved = words(Arm.moved(&bytes, &(0..12), &patched, 0x2100).unwrap());
         // From page 2 the same page is no page away.
         assert_eq!(moved, [LANDING, 0x9000_0002, branch(B, 0x2108, 8)]);
+        // paciasp; cmp w0, #15; autiasp; ret: as Debian builds it for 6.1. Signed before the jump, checked behind it; the copy
+        // signs for itself.
+        let bytes = image(&[SIGNS, 0x7100_3c1f, CHECKS, RET]);
+        let patched = Arm.patched(&bytes, &(0..16));
+        assert_eq!((patched.clone(), Arm.entry(&bytes, &(0..16), 0x84)), (4..8, 0x80));
+        let moved = words(Arm.moved(&bytes, &(0..16), &patched, 0x100).unwrap());
+        assert_eq!(moved, [SIGNS, 0x7100_3c1f, branch(B, 0x108, 8)]);
+        // bti c; paciasp: not signed yet.
+        let bytes = image(&[LANDING, SIGNS, CHECKS, RET]);
+        let patched = Arm.patched(&bytes, &(0..16));
+        assert_eq!((patched.clone(), Arm.entry(&bytes, &(0..16), 0x84)), (4..8, 0x84));
+        let moved = words(Arm.moved(&bytes, &(0..16), &patched, 0x100).unwrap());
+        assert_eq!(moved, [LANDING, SIGNS, branch(B, 0x108, 8)]);
+        assert_eq!(
+            (plain(0x002b_ffff_8000_0010), plain(0xffff_8000_0010)),
+            (0xffff_8000_0010, 0xffff_8000_0010)
+        );
         // cmp w0, #15 is the same everywhere.
         let bytes = image(&[0x7100_3c1f, RET]);
         let moved = words(Arm.moved(&bytes, &(0..8), &(0..4), 0x100).unwrap());
@@ -478,12 +523,25 @@ mod tests {
             (0x5400_0061, "a conditional branch"),
             (0xb400_0060, "a test and branch"),
             (0x5800_0041, "a literal"),
-            (SIGNS, "signing"),
+            (SIGNS_OTHERWISE, "signing"),
         ] {
             let why = Arm.moved(&image(&[word, RET]), &(0..8), &(0..4), 0x100).unwrap_err();
             assert!(why.contains(what), "{why}");
         }
         // adr keeps its address: x0 = 0x10 seen from 0x100.
         assert_eq!(relocate(branch(adr(0), 0, 0x10), 0, 0x100), Ok(branch(adr(0), 0x100, 0x10)));
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    #[test]
+    fn a_signal_frame_is_told_from_other_words() {
+        let vdso = 0xffff_8000_0000..0xffff_8000_2000;
+        let (state, record) = (0x6000_1000, 0x0210_4650_8001_u64);
+        assert!(Interrupted::is(&[0xffff_8000_0010, state, 0, record], &vdso));
+        // A handler's return address, and what happens to be behind it.
+        assert!(!Interrupted::is(&[0xffff_8000_0010, 0, 0, 0], &vdso));
+        assert!(!Interrupted::is(&[0xffff_8000_0010, state | 5, 0, record], &vdso));
+        assert!(!Interrupted::is(&[0xffff_8000_2010, state, 0, record], &vdso));
+        assert!(!Interrupted::is(&[0xffff_8000_0010, state, 0], &vdso));
     }
 }

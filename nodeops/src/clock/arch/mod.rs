@@ -16,6 +16,17 @@ pub(super) use x86_64::{Interrupted, NATIVE, at};
 
 use std::ops::Range;
 
+/// Where a stopped thread is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Position {
+    /// The instruction that is next.
+    pub ip: u64,
+    /// Its stack.
+    pub sp: u64,
+    /// Where the function it is in returns to, on a processor that has that in a register and not on the stack.
+    pub link: Option<u64>,
+}
+
 /// A processor's way of detouring a function.
 pub(super) trait Arch: Sync {
     /// The code that takes the place of the vDSO's functions.
@@ -23,6 +34,12 @@ pub(super) trait Arch: Sync {
 
     /// Which bytes of a function are replaced: as many as a jump takes, behind what must stay at its beginning.
     fn patched(&self, image: &[u8], function: &Range<usize>) -> Range<usize>;
+
+    /// Where the jump at `patched` leads when `entry` is a stand-in: what stays at the function's beginning may have to be
+    /// undone first.
+    fn entry(&self, _image: &[u8], _function: &Range<usize>, entry: usize) -> usize {
+        entry
+    }
 
     /// A jump from one place of the image to another.
     fn jump(&self, from: usize, to: usize) -> Vec<u8>;

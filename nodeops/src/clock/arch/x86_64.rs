@@ -1,6 +1,6 @@
 //! x86-64: a jump takes five bytes, so several instructions may have to move.
 
-use super::{Arch, Stub, x86_64_stub};
+use super::{Arch, Position, Stub, x86_64_stub};
 use iced_x86::{Decoder, DecoderOptions};
 use nix::sys::ptrace;
 use nix::unistd::Pid;
@@ -22,9 +22,9 @@ impl Interrupted {
     }
 }
 
-/// Instruction and stack pointer of a stopped thread.
-pub(in crate::clock) fn at(thread: Pid) -> nix::Result<(u64, u64)> {
-    ptrace::getregs(thread).map(|r| (r.rip, r.rsp))
+/// Where a stopped thread is.
+pub(in crate::clock) fn at(thread: Pid) -> nix::Result<Position> {
+    ptrace::getregs(thread).map(|r| Position { ip: r.rip, sp: r.rsp, link: None })
 }
 
 /// See the module.
