@@ -1,5 +1,6 @@
 //! The command line.
 
+mod adjust;
 mod arm;
 mod ca;
 mod connections;
@@ -11,6 +12,7 @@ mod run;
 mod sidecar;
 mod tcp;
 
+pub use adjust::{Adjust, Condition};
 pub use arm::{Arm, Mount};
 pub use ca::{Ca, CaAct};
 pub use connections::{ConnectionAct, Connections};
@@ -92,6 +94,8 @@ pub enum Verb {
     Arm(Box<Arm>),
     /// Start a program with other clocks, which its sleeps and timers go by too
     Exec(Exec),
+    /// Change a fault that is on: its parameters, share, matcher or length
+    Adjust(Adjust),
     /// Take a fault back
     Disarm(Disarm),
     /// What there is to break on this machine: containers, services, namespaces; and what is in the way of reaching more

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod adjust;
 mod agent;
 mod arm;
 mod attach;
@@ -86,6 +87,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Toxiproxy(args) => house::block_on(toxiproxy::toxiproxy(args)),
         Verb::Tui(args) => house::block_on(tui::tui(args)),
         Verb::Arm(args) => house::block_on(arm::arm(*args)),
+        Verb::Adjust(args) => house::block_on(adjust::adjust(args)),
         Verb::Disarm(args) => house::block_on(disarm::disarm(args)),
         Verb::Targets(args) => house::block_on(targets::targets(args)),
         Verb::List(args) => house::block_on(list::list(args)),

@@ -132,6 +132,7 @@ fn everything_has_help() {
         "agent",
         "tui",
         "arm",
+        "adjust",
         "disarm",
         "list",
         "connections",
@@ -327,6 +328,30 @@ fn an_agent_by_hand() {
     assert!(list.out.contains("latency 120ms · 30%") && list.out.contains("proxy:web"), "{list:?}");
     let json: serde_json::Value = serde_json::from_str(&agent.murphy(&["list", "--json"]).out).unwrap();
     assert_eq!(json["faults"][0]["fault"]["inject"]["latency"]["delay"], "120ms");
+    let adjusted = agent.murphy(&["adjust", "A", "delay=300ms", "--percent", "5%", "--for", "90s"]);
+    assert!(
+        adjusted.out.contains("A is now: latency 300ms · 5% on proxy:web; it ends by itself in 1m30s"),
+        "{adjusted:?}"
+    );
+    let narrowed = agent.murphy(&["adjust", "A", "--when", "client=10.0.0.0/8", "direction=down"]);
+    assert!(narrowed.code == 0 && narrowed.out.contains("10.0.0.0/8"), "{narrowed:?}");
+    let widened = agent.murphy(&["adjust", "A", "--when", "everything"]);
+    assert!(widened.code == 0 && !widened.out.contains("10.0.0.0/8"), "{widened:?}");
+    for (words, why) in [
+        (&["adjust", "A"][..], "nothing of A is to be changed"),
+        (&["adjust", "Z", "delay=1s"], "no fault \"Z\" is armed"),
+        (&["adjust", "A", "dealy=1s"], "did you mean delay?"),
+        (&["adjust", "A", "delay=1"], "the unit is missing"),
+        (&["adjust", "A", "delay="], "latency needs delay"),
+        (
+            &["adjust", "A", "--when", "everything", "--when", "client=10.0.0.0/8"],
+            "no condition beside others",
+        ),
+        (&["adjust", "A", "--when", "method=GET"], "acts on connections"),
+    ] {
+        let refused = agent.murphy(words);
+        assert!(refused.code == 2 && refused.err.contains(why), "{words:?}: {refused:?}");
+    }
     let missing = agent.murphy(&["disarm", "Z"]);
     assert_eq!(missing.code, 2, "{missing:?}");
     assert!(missing.err.contains("\"Z\""), "{missing:?}");
