@@ -1,5 +1,6 @@
 //! The arming form, made from the catalogue: what is typed, and the fault it comes to.
 
+use crate::change::Changing;
 use crate::radius::Radius;
 use control::wire::PlanView;
 use model::catalogue::Layer;
@@ -48,6 +49,8 @@ pub struct Order {
     pub lease: Option<Span>,
     /// Whom it hits.
     pub radius: Radius,
+    /// The fault that it changes, instead of being one more.
+    pub changes: Option<Changing>,
 }
 
 /// What the agent says to the form as it stands.
@@ -79,6 +82,8 @@ pub struct Form {
     pub changed_ms: Option<f64>,
     /// What the agent says to it.
     pub plan: Plan,
+    /// The fault that it changes; none: it arms one.
+    pub changes: Option<Changing>,
     drafts: BTreeMap<&'static str, Vec<Field>>,
 }
 
@@ -152,16 +157,38 @@ impl Field {
 impl Form {
     /// Shows the form of another fault; what was typed for the one before is kept.
     pub fn open(&mut self, def: &'static FaultDef) {
-        if self.def == Some(def) {
+        if self.def == Some(def) && self.changes.is_none() {
             return;
         }
-        if let Some(before) = self.def {
+        // What was typed to change one is no draft of another.
+        if let (Some(before), None) = (self.def, self.changes.take()) {
             self.drafts.insert(before.name, std::mem::take(&mut self.fields));
         }
         self.def = Some(def);
         self.at = 0;
         self.plan = Plan::None;
         self.fields = self.drafts.remove(def.name).unwrap_or_else(|| fields(def));
+    }
+
+    /// Shows a fault that is on, to be changed.
+    pub fn change(&mut self, changing: Changing) {
+        let fault = &changing.from;
+        self.open(fault.inject.def());
+        // What was typed to arm one of the kind is there again afterwards.
+        self.drafts.insert(fault.inject.name(), std::mem::take(&mut self.fields));
+        let text = |asks: Asks| match asks {
+            Asks::Target | Asks::Lease => String::new(),
+            Asks::Param(p) => fault.inject.get(p.name).map_or_else(String::new, ToString::to_string),
+            Asks::For => fault.lasts.map_or_else(String::new, |l| l.to_string()),
+            Asks::Share => fault.share.to_string(),
+            Asks::When => fault.when.as_ref().map_or_else(String::new, |w| w.to_json().to_string()),
+        };
+        self.fields = fields(fault.inject.def());
+        self.fields.retain(|f| !matches!(f.asks, Asks::Target | Asks::Lease));
+        self.fields.iter_mut().for_each(|f| f.input = Input::new(text(f.asks)));
+        (self.at, self.plan) = (0, Plan::None);
+        self.target = Some((changing.agent, fault.target.clone()));
+        self.changes = Some(changing);
     }
 
     /// The selected line.

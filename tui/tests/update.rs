@@ -139,6 +139,46 @@ fn a_target_that_nobody_has_opened_is_typed() {
 }
 
 #[test]
+fn a_fault_that_is_on_is_changed_by_the_form() {
+    let mut c = lone(false);
+    let fault = sim::fault(
+        r#"{"target":"proxy:cart","for":"60s","share":{"percent":"2%"},"when":{"client":"10.0.0.0/8"},"inject":{"latency":{"delay":"100ms"}}}"#,
+    );
+    let state = c.agents[0].arm_now(fault, None, "me");
+    c.say(0, News::Armed(Ok(Box::new(state.clone()))));
+    c.text("e");
+    let screen = c.screen(120, 36);
+    assert!(screen.contains(&format!("Change {}: latency on proxy:cart", state.id)), "{screen}");
+    assert_eq!(c.model.ui.form.field().unwrap().name(), "delay");
+    // Nothing is different yet.
+    assert!(c.key(KeyCode::Enter).is_empty());
+    assert!(c.model.ui.toast.as_ref().unwrap().text.contains("nothing is different"));
+    c.ctrl('u');
+    c.text("300ms");
+    let command = format!("murphy adjust {} delay=300ms", state.id);
+    let screen = c.screen(120, 36);
+    assert!(screen.contains(&command), "{screen}");
+    assert_eq!(c.ctrl('y'), [Effect::Copy(command)]);
+    let effects = c.key(KeyCode::Enter);
+    let [Effect::Adjust { agent: 0, id, change }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((id, change.inject.len(), change.share, change.lasts), (&state.id, 1, None, None));
+    assert!(c.model.ui.form.changes.is_none(), "the form arms again");
+    // A larger share is asked about as when it is armed; esc leaves it as it is.
+    c.text("e");
+    while c.model.ui.form.field().unwrap().name() != "share" {
+        c.key(KeyCode::Tab);
+    }
+    c.ctrl('u');
+    c.text("50%");
+    assert!(c.key(KeyCode::Enter).is_empty() && c.model.ui.popup.is_some());
+    c.key(KeyCode::Esc);
+    c.key(KeyCode::Esc);
+    assert!(c.model.ui.form.changes.is_none() && c.screen(120, 36).contains("Targets"));
+    c.text("2");
+    assert!(c.screen(120, 36).contains("Arm: latency"), "{}", c.screen(120, 36));
+}
+
+#[test]
 fn a_wrong_form_is_not_armed_and_the_wrong_line_is_selected() {
     let mut c = lone(false);
     c.text("2");

@@ -13,6 +13,7 @@ pub fn bar(model: &Model) -> Vec<(Command, u8, Result<(), String>)> {
             (Command::Lift, 1),
             (Command::Arm, 1),
             (Command::Disarm, 2),
+            (Command::Adjust, 5),
             (Command::Undo, 5),
             (Command::Detail, 6),
             (Command::Freeze, 7),

@@ -21,6 +21,7 @@ pub enum Command {
     Halt,
     Arm,
     Disarm,
+    Adjust,
     Undo,
     Detail,
     Lift,

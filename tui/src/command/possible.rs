@@ -20,6 +20,15 @@ pub fn possible(model: &Model, command: Command) -> Result<(), String> {
             }
             Ok(())
         }
+        Command::Adjust => {
+            if ui.screen != Screen::Overview {
+                return Err("on the screen Overview".into());
+            }
+            if model.selected_fault().is_none() {
+                return Err("nothing is armed".into());
+            }
+            may(model, Role::Operator)
+        }
         Command::Disarm => {
             if model.armed_count() == 0 {
                 return Err("nothing is armed".into());

@@ -10,6 +10,7 @@ pub const COMMANDS: &[CommandDef] = &[
     row(Command::Halt, "halt", "HALT", "halt everything, at once and without a question", &[ctrl('x')]),
     row(Command::Arm, "arm", "arm", "arm a fault", &[ch('a')]),
     row(Command::Disarm, "disarm", "disarm", "disarm the selected fault", &[ch('d'), code(KeyCode::Delete)]),
+    row(Command::Adjust, "change", "change", "change the selected fault while it is on", &[ch('e')]),
     row(Command::Undo, "undo", "undo", "disarm what I armed last", &[ch('u')]),
     row(Command::Detail, "detail", "detail", "the selected row in detail", &[code(KeyCode::Enter)]),
     row(Command::Lift, "lift", "lift", "lift the halt, on purpose", &[ch('r')]),

@@ -2,6 +2,7 @@
 
 use super::{ByHand, Effect, connections, files, requests, toast};
 use crate::catalogue::{self, Row};
+use crate::change::Changing;
 use crate::cmdline;
 use crate::command::{Command, possible};
 use crate::form::{Asks, Order};
@@ -80,10 +81,14 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
         Command::HoldRequests => requests::hold(model, effects),
         Command::ReleaseRequest => requests::release(model, effects),
         Command::ResumeRequests => requests::resume(model, effects),
+        Command::Adjust => change(model),
         Command::CopyRow => copy_row(model, effects),
         Command::CopyCommand => {
             let line = match model.ui.screen {
-                Screen::Faults => model.ui.form.fault().ok().map(|f| cmdline::arm(&f)),
+                Screen::Faults => model.ui.form.fault().ok().map(|f| match &model.ui.form.changes {
+                    Some(changing) => changing.command(&f),
+                    None => cmdline::arm(&f),
+                }),
                 Screen::Overview => model.selected_fault().map(|(_, f)| cmdline::arm(&f.fault)),
                 Screen::Connections => Some(connections::command(model)),
                 Screen::Requests => Some(requests::command(model)),
@@ -221,13 +226,39 @@ fn arm_or_open(model: &mut Model, effects: &mut Vec<Effect>) {
             }
             let lease = model.ui.form.lease().ok().flatten();
             let radius = radius::of(model, agent, &fault);
-            let order = Order { agent, fault, lease, radius };
+            let changes = model.ui.form.changes.clone();
+            if changes.as_ref().is_some_and(|c| c.change(&fault) == control::wire::Change::default()) {
+                return toast(model, Level::Bad, "change: nothing is different");
+            }
+            let order = Order { agent, fault, lease, radius, changes };
             if order.radius.size == Size::Low {
                 arm(model, &order, effects);
             } else {
                 model.ui.popup = Some(Popup::Confirm { order: Box::new(order), typed: Input::default() });
             }
         }
+    }
+}
+
+/// The form for the selected fault as it is.
+fn change(model: &mut Model) {
+    let Some((agent, fault)) = model.selected_fault() else { return };
+    let changing = Changing { agent, id: fault.id.clone(), from: fault.fault.clone() };
+    show(model, Screen::Faults);
+    model.ui.filter.reset();
+    model.ui.folded.remove(&changing.from.inject.def().layer);
+    let of = |row: &Row| matches!(row, Row::Fault(def) if *def == changing.from.inject.def());
+    model.ui.row = catalogue::rows(model).iter().position(of).unwrap_or(model.ui.row);
+    model.ui.form.change(changing);
+    model.ui.form.changed_ms = None;
+    model.ui.focus = Focus::Form;
+}
+
+/// The form arms again.
+pub(super) fn leave_change(model: &mut Model) {
+    if let Some(changing) = model.ui.form.changes.clone() {
+        model.ui.form.open(changing.from.inject.def());
+        open_form(model);
     }
 }
 
@@ -242,11 +273,20 @@ fn enter_form(model: &mut Model) {
 
 /// Arms, and goes to look at what it does.
 pub(super) fn arm(model: &mut Model, order: &Order, effects: &mut Vec<Effect>) {
-    let fault = Box::new(order.fault.clone());
-    effects.push(Effect::Arm { agent: order.agent, fault, lease: order.lease });
     show(model, Screen::Overview);
     model.ui.focus = Focus::Armed;
-    model.ui.fault = model.armed_count();
+    match &order.changes {
+        Some(changing) => {
+            let change = Box::new(changing.change(&order.fault));
+            effects.push(Effect::Adjust { agent: changing.agent, id: changing.id.clone(), change });
+            leave_change(model);
+        }
+        None => {
+            let fault = Box::new(order.fault.clone());
+            effects.push(Effect::Arm { agent: order.agent, fault, lease: order.lease });
+            model.ui.fault = model.armed_count();
+        }
+    }
     (model.ui.frozen, model.ui.back) = (None, 0);
 }
 

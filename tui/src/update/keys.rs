@@ -33,6 +33,10 @@ fn form(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect>) -> bool {
     let last = model.ui.form.fields.len().saturating_sub(1);
     let at = model.ui.form.at;
     match (key.code, key.modifiers) {
+        (KeyCode::Esc, _) if model.ui.form.changes.is_some() => {
+            act::leave_change(model);
+            act::run(model, Command::Overview, effects);
+        }
         (KeyCode::Esc, _) => model.ui.focus = Focus::Catalogue,
         (KeyCode::Enter, _) => act::run(model, Command::Arm, effects),
         (KeyCode::Tab, _) if at == last => model.ui.form.at = 0,

@@ -177,7 +177,11 @@ pub(super) fn input(input: &Input, active: bool, columns: usize, theme: Theme) -
 
 fn draw_form(f: &mut Frame, area: Rect, model: &Model, def: &'static FaultDef, theme: Theme) {
     let focused = model.ui.focus == Focus::Form;
-    let block = panel(&format!("Arm: {}", def.name), focused, theme);
+    let title = match &model.ui.form.changes {
+        Some(changing) => format!("Change {}: {} on {}", changing.id, def.name, changing.from.target),
+        None => format!("Arm: {}", def.name),
+    };
+    let block = panel(&title, focused, theme);
     let inner = block.inner(area);
     f.render_widget(block, area);
     let form = &model.ui.form;
@@ -291,6 +295,11 @@ fn verdict(model: &Model, theme: Theme, columns: usize) -> Vec<Line<'static>> {
         lines.push(line([(format!(" cannot be armed now: {why}"), theme.warn())]));
     }
     let (sign, said, style) = match &form.plan {
+        _ if form.changes.is_some() => (
+            "✎",
+            vec!["changes it while it is on, also for what is open and what waits".to_owned()],
+            theme.dim(),
+        ),
         Plan::None | Plan::Asked(_) => {
             ("…", vec!["asking the agent what it would do".to_owned()], theme.dim())
         }
@@ -309,7 +318,11 @@ fn verdict(model: &Model, theme: Theme, columns: usize) -> Vec<Line<'static>> {
         }
     }
     lines.push(line([(" the same as (^Y copies):".to_owned(), theme.dim())]));
-    for l in wrap(&cmdline::arm(&fault), columns).into_iter().take(3) {
+    let command = match &form.changes {
+        Some(changing) => changing.command(&fault),
+        None => cmdline::arm(&fault),
+    };
+    for l in wrap(&command, columns).into_iter().take(3) {
         lines.push(line([(format!(" {l}"), theme.strong())]));
     }
     lines
