@@ -67,6 +67,15 @@ pub fn adjust(id: &str, from: &Fault, to: &Fault) -> String {
     words.join(" ")
 }
 
+/// A matcher as the form takes it: in words where they say the same.
+pub fn typed(when: &Matcher) -> String {
+    let words = conditions(when).join(" ");
+    match words.parse::<Matcher>() {
+        Ok(read) if read == *when => words,
+        _ => when.to_json().to_string(),
+    }
+}
+
 /// The conditions of a matcher as `--when` takes them, one each; what cannot be said so is JSON.
 fn conditions(when: &Matcher) -> Vec<String> {
     if let Matcher::All(list) = when {

@@ -1,6 +1,7 @@
 //! The arming form, made from the catalogue: what is typed, and the fault it comes to.
 
 use crate::change::Changing;
+use crate::cmdline;
 use crate::radius::Radius;
 use control::wire::PlanView;
 use model::catalogue::Layer;
@@ -181,7 +182,7 @@ impl Form {
             Asks::Param(p) => fault.inject.get(p.name).map_or_else(String::new, ToString::to_string),
             Asks::For => fault.lasts.map_or_else(String::new, |l| l.to_string()),
             Asks::Share => fault.share.to_string(),
-            Asks::When => fault.when.as_ref().map_or_else(String::new, |w| w.to_json().to_string()),
+            Asks::When => fault.when.as_ref().map_or_else(String::new, cmdline::typed),
         };
         self.fields = fields(fault.inject.def());
         self.fields.retain(|f| !matches!(f.asks, Asks::Target | Asks::Lease));

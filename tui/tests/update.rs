@@ -165,6 +165,8 @@ fn a_fault_that_is_on_is_changed_by_the_form() {
     assert!(c.model.ui.form.changes.is_none(), "the form arms again");
     // A larger share is asked about as when it is armed; esc leaves it as it is.
     c.text("e");
+    let screen = c.screen(120, 36);
+    assert!(screen.contains("client=10.0.0.0/8"), "{screen}");
     while c.model.ui.form.field().unwrap().name() != "share" {
         c.key(KeyCode::Tab);
     }
