@@ -1,15 +1,18 @@
 //! The command line.
 
+mod adjust;
 mod arm;
 mod ca;
 mod connections;
 mod export;
+mod faults;
 mod proxy;
 pub mod requests;
 mod run;
 mod sidecar;
 mod tcp;
 
+pub use adjust::{Adjust, Condition};
 pub use arm::{Arm, Mount};
 pub use ca::{Ca, CaAct};
 pub use connections::{ConnectionAct, Connections};
@@ -22,6 +25,7 @@ pub use sidecar::{
 };
 pub use tcp::{Callers, Shown};
 
+use faults::FaultName;
 use proxy::proxy;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -90,6 +94,8 @@ pub enum Verb {
     Arm(Box<Arm>),
     /// Start a program with other clocks, which its sleeps and timers go by too
     Exec(Exec),
+    /// Change a fault that is on: its parameters, share, matcher or length
+    Adjust(Adjust),
     /// Take a fault back
     Disarm(Disarm),
     /// What there is to break on this machine: containers, services, namespaces; and what is in the way of reaching more
@@ -373,6 +379,7 @@ pub struct Recover {
 #[derive(Debug, Args)]
 pub struct Faults {
     /// One fault, with everything about it
+    #[arg(value_parser = FaultName, hide_possible_values = true)]
     pub name: Option<String>,
     /// As the reference page
     #[arg(long, conflicts_with_all = ["json", "name"])]

@@ -8,6 +8,7 @@
 
 use crate::cli::{Shown, Which};
 use crate::failure::{Failure, Outcome};
+use crate::injectors;
 use crate::service::EngineService;
 use control::endpoint::Place;
 use control::{Client, Endpoint, Server, SocketOptions};
@@ -15,45 +16,15 @@ use engine::export::Exporter;
 use engine::export::otlp::Collector;
 use engine::{Agent, Config, EngineError, RecoverReport, WatchdogCommand};
 use fusefs::FsInjector;
-use inject::Injector;
-use model::target::{NodeSpec, Target, TargetSpec};
+use model::target::{NodeSpec, Target, TargetRef, TargetSpec};
 use model::units::Span;
 use nodeops::NetworkInjector;
-use nodeops::containers::Finder;
 use proxy::ProxyInjector;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-
-/// Everything that injects, ready to be registered.
-pub fn injectors() -> Vec<Arc<dyn Injector>> {
-    let network = Arc::new(NetworkInjector::new());
-    injectors_with(proxies(), files(), network)
-}
-
-fn proxies() -> Arc<ProxyInjector> {
-    Arc::new(ProxyInjector::new().with_containers(Arc::new(Finder)))
-}
-
-fn files() -> Arc<FsInjector> {
-    Arc::new(FsInjector::new().with_containers(Arc::new(Finder)))
-}
-
-/// The same, with those for proxies and files, whose connections and operations someone wants to see, and with that for
-/// networks, which leaves murphy's own control connections alone.
-fn injectors_with(
-    proxies: Arc<ProxyInjector>,
-    files: Arc<FsInjector>,
-    network: Arc<NetworkInjector>,
-) -> Vec<Arc<dyn Injector>> {
-    let mut all: Vec<Arc<dyn Injector>> = vec![proxies, files];
-    all.extend(nodeops::injectors());
-    // After those that open the same kinds of targets.
-    all.push(network);
-    all
-}
 
 /// Runs a verb on a runtime of its own.
 pub fn block_on(verb: impl Future<Output = Outcome>) -> Outcome {
@@ -104,6 +75,42 @@ pub fn interrupt() -> Result<mpsc::Receiver<&'static str>, Failure> {
 /// A client of the agent that is meant.
 pub fn client(which: &Which) -> Result<Client, Failure> {
     Ok(Client::new(endpoint(which.socket.as_deref(), &which.shown)?))
+}
+
+/// The same for who only looks or takes back: where the user's own agent is not there, the one that a command in the
+/// foreground has (`murphy mount`, `run`, `demo`), if it is the only one.
+pub fn found(which: &Which) -> Result<Client, Failure> {
+    if which.socket.is_some() || default_socket().exists() {
+        return client(which);
+    }
+    match passing_agents().as_slice() {
+        [] => client(which),
+        [one] => Ok(Client::new(Endpoint::unix(one))),
+        several => {
+            let list: Vec<String> = several.iter().map(|s| s.display().to_string()).collect();
+            Err(Failure::usage(
+                "there is no agent of your own, but several commands that have one in them",
+                format!("say which with --socket: {}", list.join(", ")),
+            ))
+        }
+    }
+}
+
+/// The agent of a command in the foreground that has this target open.
+pub async fn holder_of(target: &TargetRef) -> Option<Client> {
+    for socket in passing_agents() {
+        let client = Client::new(Endpoint::unix(socket));
+        if client.targets().await.is_ok_and(|open| open.iter().any(|t| t.target == *target)) {
+            return Some(client);
+        }
+    }
+    None
+}
+
+/// The sockets of this user's commands in the foreground that live.
+pub fn passing_agents() -> Vec<PathBuf> {
+    let dirs = state_dirs().into_iter().filter(|dir| !dir.ends_with("agent") && engine::is_lived_in(dir));
+    dirs.map(|dir| dir.join("murphy.sock")).filter(|socket| socket.exists()).collect()
 }
 
 /// The address of the agent that is meant: as given, else the user's own.
@@ -168,9 +175,13 @@ pub fn persist_halt(on: bool) -> Result<(), Failure> {
 
 /// Undoes what dead agents left in any of this user's state directories.
 pub async fn recover_all() -> Vec<(PathBuf, Result<RecoverReport, EngineError>)> {
+    recover_in(state_dirs()).await
+}
+
+async fn recover_in(dirs: Vec<PathBuf>) -> Vec<(PathBuf, Result<RecoverReport, EngineError>)> {
     let mut reports = Vec::new();
-    for dir in state_dirs() {
-        let outcome = engine::recover(&dir, &injectors(), false).await;
+    for dir in dirs {
+        let outcome = engine::recover(&dir, &injectors::all(), false).await;
         let clean = matches!(&outcome, Ok(report) if report.problems().is_empty());
         if clean && !dir.ends_with("agent") && !has_living_owner(&dir) {
             // What is left is an empty log; if it cannot be removed, the next start tries again.
@@ -244,6 +255,8 @@ pub struct Opening {
     pub otlp: Option<Collector>,
     /// Targets to open; whoever reaches the agent finds them open.
     pub targets: Vec<Target>,
+    /// Nothing is armed: a halt is no reason not to look.
+    pub dry: bool,
     /// Nothing but proxies, which end with this process: no watchdog is needed, and the machine is no target.
     pub proxies_only: bool,
 }
@@ -257,6 +270,10 @@ impl House {
     /// The same, serving as it is told.
     pub async fn foreground_with(verb: &str, opening: Opening) -> Result<House, Failure> {
         if let Some(halt) = engine::halted_offline(&host::dirs::state().join("agent")) {
+            if opening.dry {
+                tell!("mind: nothing can be armed now: {} halted everything (murphy halt --lift)", halt.by);
+                return House::open(&format!("{verb}-{}", std::process::id()), true, opening).await;
+            }
             return Err(Failure::cannot(
                 format!("nothing can be armed: {} halted everything", halt.by),
                 "when it is safe again: murphy halt --lift",
@@ -272,8 +289,11 @@ impl House {
     }
 
     async fn open(name: &str, passing: bool, opening: Opening) -> Result<House, Failure> {
-        for (_, outcome) in recover_all().await {
-            // A directory in use is its agent's own affair.
+        // A directory in use is its agent's own affair; asking it for its lock would hold us up for seconds.
+        let mut left = state_dirs();
+        left.retain(|dir| !engine::is_lived_in(dir));
+        for (_, outcome) in recover_in(left).await {
+            // Another one may have begun to tidy up there meanwhile.
             if let Ok(report) = outcome {
                 report.problems().iter().for_each(|what| tell!("warning: {what}"));
             }
@@ -287,12 +307,12 @@ impl House {
                 .unwrap_or((&text, "another state directory can be chosen with MURPHY_STATE_DIR"));
             Failure::cannot(what, hint)
         };
-        let proxies = proxies();
-        let files = files();
+        let proxies = injectors::proxies();
+        let files = injectors::files();
         let network = Arc::new(NetworkInjector::new());
         let mut config = match opening.proxies_only {
             true => Config::new(&dir, vec![proxies.clone()]),
-            false => Config::new(&dir, injectors_with(proxies.clone(), files.clone(), network.clone()))
+            false => Config::new(&dir, injectors::with(proxies.clone(), files.clone(), network.clone()))
                 .watchdog(WatchdogCommand::this_program()),
         };
         config.leftovers = vec![socket.clone()];

@@ -13,6 +13,7 @@ macro_rules! tell {
 mod cli;
 mod failure;
 mod house;
+mod injectors;
 mod rights;
 mod service;
 mod shop;

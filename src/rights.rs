@@ -17,11 +17,11 @@ pub fn may_run(role: Role, experiment: &Experiment, report: bool, open: &[Target
         .loads
         .iter()
         .find(|l| l.body.as_deref().is_some_and(|b| b.starts_with('@')) || l.trust.roots.is_some());
-    let checks = experiment
-        .steady_state
-        .metrics
-        .iter()
-        .find(|m| matches!(&m.from, Source::Http(p) if p.trust.roots.is_some()));
+    let checks = experiment.steady_state.metrics.iter().find(|m| match &m.from {
+        Source::Http(p) => p.trust.roots.is_some(),
+        Source::Prometheus(p) => p.trust.roots.is_some(),
+        _ => false,
+    });
     let opens = experiment.targets.iter().find(|t| {
         matches!(t.spec, TargetSpec::Proxy(_) | TargetSpec::Fs(_)) && !open.contains(&t.reference())
     });

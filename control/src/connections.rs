@@ -1,6 +1,6 @@
 //! Open connections over the wire: which are meant, in which order, and how one is ended.
 
-use crate::routes::encode;
+use crate::query::{Query, all_in};
 use model::units::Span;
 use model::{ConnectionState, ConnectionView, TargetRef};
 use serde::{Deserialize, Serialize};
@@ -117,24 +117,13 @@ impl Default for ConnectionQuery {
 impl ConnectionQuery {
     /// As it stands in an address: empty, or beginning with `?`.
     pub fn to_query(&self) -> String {
-        let whole = ConnectionQuery::default();
-        let mut parts = Vec::new();
-        if let Some(target) = &self.target {
-            parts.push(format!("target={}", encode(&target.to_string())));
-        }
-        if self.fault {
-            parts.push("fault=true".to_owned());
-        }
-        if !self.text.trim().is_empty() {
-            parts.push(format!("text={}", encode(self.text.trim())));
-        }
-        if self.sort != whole.sort {
-            parts.push(format!("sort={}", self.sort.word()));
-        }
-        if self.limit != whole.limit {
-            parts.push(format!("limit={}", self.limit));
-        }
-        if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
+        Query::default()
+            .word("target", self.target.as_ref())
+            .flag("fault", self.fault)
+            .text(&self.text)
+            .unless("sort", self.sort.word(), &Sort::default().word())
+            .unless("limit", self.limit, &LIMIT)
+            .written()
     }
 
     fn fits(&self, view: &ConnectionView) -> bool {
@@ -159,8 +148,7 @@ pub fn says(view: &ConnectionView, text: &str) -> bool {
     for fault in &view.faults {
         all.push_str(&format!(" fault {} {}", fault.fault, fault.id));
     }
-    let all = all.to_lowercase();
-    text.to_lowercase().split_whitespace().all(|word| all.contains(word))
+    all_in(text, &all)
 }
 
 /// Open connections.

@@ -10,6 +10,7 @@
 //! [`Role`].
 #![forbid(unsafe_code)]
 
+mod caller;
 pub mod client;
 pub mod connections;
 pub mod endpoint;
@@ -18,6 +19,8 @@ mod fresh;
 mod metrics;
 pub mod openapi;
 pub mod operations;
+pub mod percent;
+mod query;
 pub mod requests;
 pub mod routes;
 mod schema;
@@ -28,6 +31,7 @@ pub mod token;
 pub mod toxiproxy;
 pub mod wire;
 
+pub use caller::{Caller, Role};
 pub use client::{Client, ClientError, Signal};
 pub use connections::{Close, ConnectionList, ConnectionQuery, Sort};
 pub use endpoint::Endpoint;
@@ -35,6 +39,6 @@ pub use feed::Feed;
 pub use operations::{OperationList, OperationQuery, OperationRow};
 pub use requests::{HoldOrder, HoldView, RequestList, RequestQuery, TopBy, TopList};
 pub use server::{Options, Server, SocketOptions, StartError, TcpOptions};
-pub use service::{Answer, Caller, Role, Service};
+pub use service::{Answer, Service};
 pub use token::Token;
 pub use wire::{Code, Failure};

@@ -1,6 +1,6 @@
 //! Operations on files over the wire: which are meant, the last of them, and how long each kind takes.
 
-use crate::routes::encode;
+use crate::query::{Query, all_in};
 use model::{FileOperation, TargetRef};
 use serde::{Deserialize, Serialize};
 
@@ -35,26 +35,14 @@ impl Default for OperationQuery {
 impl OperationQuery {
     /// As it stands in an address: empty, or beginning with `?`.
     pub fn to_query(&self) -> String {
-        let mut parts = Vec::new();
-        if let Some(target) = &self.target {
-            parts.push(format!("target={}", encode(&target.to_string())));
-        }
-        if self.fault {
-            parts.push("fault=true".to_owned());
-        }
-        if let Some(op) = &self.op {
-            parts.push(format!("op={}", encode(op)));
-        }
-        if !self.text.trim().is_empty() {
-            parts.push(format!("text={}", encode(self.text.trim())));
-        }
-        if self.after > 0 {
-            parts.push(format!("after={}", self.after));
-        }
-        if self.limit != LIMIT {
-            parts.push(format!("limit={}", self.limit));
-        }
-        if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
+        Query::default()
+            .word("target", self.target.as_ref())
+            .flag("fault", self.fault)
+            .word("op", self.op.as_ref())
+            .text(&self.text)
+            .unless("after", self.after, &0)
+            .unless("limit", self.limit, &LIMIT)
+            .written()
     }
 
     fn fits(&self, o: &FileOperation) -> bool {
@@ -70,8 +58,7 @@ impl OperationQuery {
 pub fn says(o: &FileOperation, text: &str) -> bool {
     let error = o.error.as_deref().unwrap_or_default();
     let all = format!("{} {} {} {} {error} {}", o.path, o.command, o.op, o.pid, o.faults.join(" "));
-    let all = all.to_lowercase();
-    text.to_lowercase().split_whitespace().all(|word| all.contains(word))
+    all_in(text, &all)
 }
 
 /// How often an operation was done since its target was opened, and how long it took.

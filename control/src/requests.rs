@@ -1,6 +1,6 @@
 //! Requests over the wire: which are meant, who asks most, and which are held by hand.
 
-use crate::routes::encode;
+use crate::query::{Query, all_in};
 use model::units::Span;
 use model::{Matcher, RequestState, RequestView, Talker, TargetRef};
 use serde::{Deserialize, Serialize};
@@ -38,26 +38,14 @@ impl Default for RequestQuery {
 impl RequestQuery {
     /// As it stands in an address: empty, or beginning with `?`.
     pub fn to_query(&self) -> String {
-        let mut parts = Vec::new();
-        if let Some(target) = &self.target {
-            parts.push(format!("target={}", encode(&target.to_string())));
-        }
-        if self.fault {
-            parts.push("fault=true".to_owned());
-        }
-        if let Some(state) = self.state {
-            parts.push(format!("state={state}"));
-        }
-        if !self.text.trim().is_empty() {
-            parts.push(format!("text={}", encode(self.text.trim())));
-        }
-        if self.after > 0 {
-            parts.push(format!("after={}", self.after));
-        }
-        if self.limit != LIMIT {
-            parts.push(format!("limit={}", self.limit));
-        }
-        if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
+        Query::default()
+            .word("target", self.target.as_ref())
+            .flag("fault", self.fault)
+            .word("state", self.state)
+            .text(&self.text)
+            .unless("after", self.after, &0)
+            .unless("limit", self.limit, &LIMIT)
+            .written()
     }
 
     fn fits(&self, view: &RequestView) -> bool {
@@ -87,8 +75,7 @@ pub fn says(view: &RequestView, text: &str) -> bool {
     for fault in view.faults.iter().filter(|f| f.taken) {
         all.push_str(&format!(" fault {} {}", fault.fault, fault.id));
     }
-    let all = all.to_lowercase();
-    text.to_lowercase().split_whitespace().all(|word| all.contains(word))
+    all_in(text, &all)
 }
 
 /// Requests under way and the last that were.

@@ -2,7 +2,7 @@
 
 mod support;
 
-use control::service::Role;
+use control::Role;
 use control::wire::{Change, StartRun};
 use control::{ClientError, Close, Code, ConnectionQuery, Signal, Sort};
 use futures::StreamExt;

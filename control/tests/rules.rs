@@ -2,8 +2,8 @@
 
 mod support;
 
+use control::Role;
 use control::server::Grant;
-use control::service::Role;
 use control::{
     Client, ClientError, Code, Endpoint, Options, Server, SocketOptions, StartError, TcpOptions, Token,
 };

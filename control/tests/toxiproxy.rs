@@ -3,9 +3,9 @@
 mod support;
 
 use control::Service;
-use control::service::{Answer, Caller};
 use control::toxiproxy::{Door, Ground, Options};
 use control::wire::{Change, Code, Failure};
+use control::{Answer, Caller};
 use futures::future::BoxFuture;
 use model::units::Span;
 use model::{Injection, Share, Target, TargetRef};

@@ -28,4 +28,4 @@ pub use doctor::{Doctor, FaultCheck, Fixed, Found, Possible, StaleLog, doctor, f
 pub use error::EngineError;
 pub use events::{Events, Item, Subscription};
 pub use halt::{Halt, halt_offline, halted_offline, lift_offline};
-pub use undo::{ActReport, Damage, RecoverReport, recover};
+pub use undo::{ActReport, Damage, RecoverReport, is_lived_in, recover};

@@ -115,7 +115,7 @@ pub(crate) fn check(
     if let Some(other) = ours_on(&place) {
         return no(
             format!("{} is in use already: {other} is mounted there", spec.mount),
-            "close that target first (murphy list shows it), or choose another directory",
+            "arm faults on who serves it: `murphy mount` names its socket; or close that target first (murphy list shows it)",
         );
     }
     let from = source.unwrap_or_else(|| place.clone());

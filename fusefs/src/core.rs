@@ -53,7 +53,7 @@ pub(crate) struct Fs {
     pub(crate) has_failures: AtomicBool,
     pub(crate) failure_count: AtomicU64,
     /// Listings that are shown again, by directory.
-    pub(crate) frozen: Mutex<HashMap<u64, Arc<crate::dirs::Listing>>>,
+    pub(crate) frozen: Mutex<HashMap<u64, Arc<crate::listing::Listing>>>,
     /// The kernel is being asked to forget files.
     pub(crate) trimming: Arc<AtomicBool>,
     /// Whether the kernel agreed to read and write files by itself.

@@ -5,28 +5,18 @@ use crate::core::{Fs, Ticket};
 use crate::faults::{Bend, Lie};
 use crate::handle::Handle;
 use crate::inode::{Inode, lock, stat_at};
+use crate::listing::{Listing, Named};
 use crate::names::Entry;
 use fuser::FileType;
 use model::draw;
 use rustix::fs::{OFlags, RawDir, SeekFrom, seek};
 use rustix::io::Errno;
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-
-/// A listing that is kept instead of read.
-pub(crate) struct Listing(Vec<Named>);
-
-/// One name of a directory.
-#[derive(Clone)]
-struct Named {
-    ino: u64,
-    kind: FileType,
-    name: CString,
-}
 
 /// Where names go: the reply's buffer. True when it is full.
 pub(crate) type Put<'a> = &'a mut dyn FnMut(&Item<'_>) -> bool;

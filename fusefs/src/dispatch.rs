@@ -1,10 +1,11 @@
 //! The kernel's calls, each through the gate to what does it, and its answer.
 
+use crate::answer::{answer, finish, refusal, serve};
 use crate::call::{Call, Caller};
 use crate::core::{Fs, Gate, Ticket};
 use crate::dirs::{Item, os};
 use crate::inode::Inode;
-use crate::meta::{Set, Xattr};
+use crate::meta::Set;
 use crate::names::Entry;
 use crate::op::Op;
 use fuser::{
@@ -13,8 +14,6 @@ use fuser::{
     ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
     ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use rustix::fs::StatVfs;
-use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
@@ -24,92 +23,6 @@ use std::time::{Duration, SystemTime};
 
 /// What fuser calls.
 pub(crate) struct Face(pub(crate) Arc<Fs>);
-
-/// An answer of one kind.
-trait Answer<T> {
-    fn give(self, value: T);
-    fn refuse(self, errno: Refusal);
-}
-
-macro_rules! answers {
-    ($($reply:ident($value:ty) = |$me:ident, $v:ident| $give:expr;)*) => {$(
-        impl Answer<$value> for $reply {
-            fn give(self, $v: $value) {
-                let $me = self;
-                $give
-            }
-            fn refuse(self, errno: Refusal) {
-                self.error(errno);
-            }
-        }
-    )*};
-}
-
-answers! {
-    ReplyEmpty(()) = |me, _v| me.ok();
-    ReplyEntry(Entry) = |me, v| me.entry(&v.ttl, &v.attr, Generation(0));
-    ReplyAttr(Entry) = |me, v| me.attr(&v.ttl, &v.attr);
-    ReplyData(Vec<u8>) = |me, v| me.data(&v);
-    ReplyWrite(u32) = |me, v| me.written(v);
-    ReplyLseek(i64) = |me, v| me.offset(v);
-    ReplyStatfs(StatVfs) = |me, v| me.statfs(v.f_blocks, v.f_bfree, v.f_bavail, v.f_files, v.f_ffree,
-        v.f_bsize as u32, v.f_namemax as u32, v.f_frsize as u32);
-    ReplyXattr(Xattr) = |me, v| match v {
-        Xattr::Size(n) => me.size(n),
-        Xattr::Data(data) => me.data(&data),
-    };
-    ReplyOpen(u64) = |me, v| me.opened(FileHandle(v), FopenFlags::empty());
-}
-
-fn refusal(errno: Errno) -> Refusal {
-    Refusal::from_i32(errno.raw_os_error())
-}
-
-/// Takes a call through the gate and does it, now or when what holds it lets go. What the body borrows of the request is
-/// named, so that it can be kept when it has to wait.
-macro_rules! serve {
-    ($self:ident, $call:expr, [$($keep:ident),*], |$fs:ident, $ticket:ident| $body:expr) => {{
-        match $self.0.gate(&$call) {
-            #[allow(unused_mut)]
-            Gate::Now(mut $ticket) => {
-                let $fs = &$self.0;
-                $body
-            }
-            Gate::Later(holds, ticket) => {
-                let kept = $self.0.clone();
-                $(let $keep = $keep.to_owned();)*
-                $self.0.park(holds, ticket, move |mut $ticket: Ticket| {
-                    $(let $keep = &*$keep;)*
-                    let $fs = &kept;
-                    $body
-                });
-            }
-        }
-    }};
-}
-
-/// The same for what answers with one value.
-macro_rules! answer {
-    ($self:ident, $call:expr, $reply:ident, [$($keep:ident),*], |$fs:ident, $ticket:ident| $body:expr) => {
-        serve!($self, $call, [$($keep),*], |$fs, $ticket| {
-            let result = match $ticket.refused() {
-                Some(errno) => Err(errno),
-                None => $body,
-            };
-            finish($fs, $ticket, $reply, result);
-        })
-    };
-}
-
-/// Answers, then counts: the program goes on first.
-fn finish<T>(fs: &Fs, ticket: Ticket, reply: impl Answer<T>, result: Result<T, Errno>) {
-    let error = result.as_ref().err().copied();
-    match result {
-        Ok(value) => reply.give(value),
-        Err(errno) => reply.refuse(refusal(errno)),
-    }
-    fs.end(ticket, error);
-}
 
 impl Face {
     fn call<'a>(&self, op: Op, request: &Request, inode: INodeNo) -> Call<'a> {

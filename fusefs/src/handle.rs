@@ -1,7 +1,7 @@
 //! What is open: files and directory streams, by the numbers under which the kernel names them.
 
-use crate::dirs::Listing;
 use crate::inode::{Inode, lock, read};
+use crate::listing::Listing;
 use fuser::BackingId;
 use rustix::io::Errno;
 use std::collections::HashMap;

@@ -28,10 +28,30 @@ pub(crate) fn refuse(target: &TargetRef, container: &Container, below: &Path) ->
 }
 
 /// A process with what it has open there.
-struct Held {
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
     pid: u32,
+    start: u64,
     name: String,
     files: Vec<PathBuf>,
+}
+
+/// Who has files open below a directory that is about to be mounted over, as process `pid` sees it, or we do.
+pub(crate) fn before(pid: Option<u32>, below: &Path) -> Vec<Held> {
+    held(pid.unwrap_or_else(std::process::id), below)
+}
+
+/// What to tell whoever arms a fault about those who had files open before the mount and still live.
+pub(crate) fn told(before: &[Held]) -> Option<String> {
+    let lives = |h: &&Held| host::ProcessId { pid: h.pid, start: h.start }.alive();
+    let alive: Vec<&Held> = before.iter().filter(lives).collect();
+    let first = alive.first()?;
+    let who: Vec<String> = alive.iter().take(4).map(|h| format!("{} ({})", h.name, h.pid)).collect();
+    Some(format!(
+        "{} had files open before the mount, {} among them: what they do with those goes past it; start them anew, or mount first",
+        who.join(", "),
+        first.files[0].display()
+    ))
 }
 
 /// The processes of that one's mount namespace which have files open or mapped below a directory.
@@ -41,7 +61,7 @@ fn held(pid: u32, below: &Path) -> Vec<Held> {
     let all = host::process::list().into_iter().filter(|p| namespace(p.id.pid) == Some(here));
     all.filter_map(|p| {
         let files = open_files(p.id.pid, below);
-        (!files.is_empty()).then_some(Held { pid: p.id.pid, name: p.comm, files })
+        (!files.is_empty()).then_some(Held { pid: p.id.pid, start: p.id.start, name: p.comm, files })
     })
     .collect()
 }
@@ -79,7 +99,12 @@ mod tests {
         let container = Container { id: "0".into(), name: "shop-web-1".into(), pid: me, start: 0 };
         let why = refuse(&target, &container, &place).unwrap_err().to_string();
         assert!(why.contains("1 file below") && why.contains("shop-web-1") && why.contains("/log"), "{why}");
+        let seen = before(None, &place);
+        let text = told(&seen).unwrap();
+        assert!(text.contains(&format!("({me})")) && text.contains("/log among them"), "{text}");
+        assert_eq!(told(&[Held { start: 1, ..seen[0].clone() }]), None, "another process with its number");
         drop(file);
+        assert!(before(None, &place).is_empty());
         assert!(refuse(&target, &container, &place).is_ok());
         drop(held_dir);
     }

@@ -203,6 +203,7 @@ impl FsInjector {
                     "close it first, or choose another name",
                 ));
             }
+            warnings.extend(crate::in_use::told(&open.before));
         } else if spec.container.is_none() {
             warnings.push(format!(
                 "what has files in {} open already goes past the mount: open the target before the program starts",

@@ -17,6 +17,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod answer;
 mod attr;
 mod caches;
 mod call;
@@ -31,6 +32,7 @@ mod handle;
 mod in_use;
 mod injector;
 mod inode;
+mod listing;
 mod live;
 mod meta;
 mod metrics;

@@ -30,6 +30,8 @@ pub(crate) struct Live {
     pub(crate) spec: FsSpec,
     /// The container that it is in, as it was found.
     pub(crate) container: Option<Container>,
+    /// Who had files open before it, which go past it.
+    pub(crate) before: Vec<in_use::Held>,
     target: TargetRef,
     fs: Arc<Fs>,
     place: Place,
@@ -56,7 +58,14 @@ impl Live {
         if let (Some(container), false) = (&container, spec.in_use_passes) {
             in_use::refuse(&target, container, &found.place.path)?;
         }
-        Live::mount(target, spec, container, found, state_dir, None)
+        let before = match &container {
+            None => in_use::before(pid, &found.place.path),
+            // Nobody, or someone who was told so.
+            Some(_) => Vec::new(),
+        };
+        let mut live = Live::mount(target, spec, container, found, state_dir, None)?;
+        live.before = before;
+        Ok(live)
     }
 
     /// Mounts in a container that was started anew, with the faults that were on in the one before.
@@ -92,7 +101,9 @@ impl Live {
             .map_err(|e| Refusal::new(format!("{target}: opening the source again: {e}"), check::hint(&e)))?;
         let shown = spec.source.as_ref().unwrap_or(&spec.mount).clone();
         let found = check::Found { source, shown, place: old.place.clone() };
-        Live::mount(target, spec, old.container.clone(), found, state_dir, Some(old))
+        let mut live = Live::mount(target, spec, old.container.clone(), found, state_dir, Some(old))?;
+        live.before.clone_from(&old.before);
+        Ok(live)
     }
 
     fn mount(
@@ -139,6 +150,7 @@ impl Live {
         let live = Live {
             spec: spec.clone(),
             container,
+            before: Vec::new(),
             target,
             fs,
             place: found.place,

@@ -7,6 +7,7 @@ pub mod der;
 pub mod dirs;
 pub mod frames;
 pub mod lock;
+pub mod machine;
 pub mod memory;
 pub mod netlink;
 pub mod netns;

@@ -235,20 +235,21 @@ pub fn list() -> Vec<Process> {
     pids().into_iter().filter_map(|pid| describe(pid).ok()).collect()
 }
 
-/// Processes whose command line contains the text, oldest first. Never ourselves, our ancestors, our children or
-/// another process of our own program (a client whose command line names the text), never the dead.
+/// Processes whose command line contains the text, oldest first. Never [`kin`], never the dead.
 pub fn find(text: &str) -> Vec<Process> {
     let kin = kin();
     let mut found: Vec<Process> = list()
         .into_iter()
         .filter(|p| !p.command.is_empty() && p.command.contains(text))
-        .filter(|p| !kin.contains(&p.id.pid) && p.id.alive() && !same_program(p.id.pid))
+        .filter(|p| !kin.contains(&p.id.pid) && p.id.alive())
         .collect();
     found.sort_by_key(|p| (p.id.start, p.id.pid));
     found
 }
 
-/// This process, its ancestors and its descendants.
+/// Who is never meant by a description: this process, its ancestors and its descendants, and everyone who runs our
+/// program, with who started them. The command line of `sudo murphy arm process:nginx pause` has the text that it
+/// looks for twice, in murphy's own and in sudo's.
 pub fn kin() -> HashSet<u32> {
     let parents: HashMap<u32, u32> =
         pids().into_iter().filter_map(|pid| Some((pid, stat(pid).ok()?.ppid))).collect();
@@ -267,6 +268,10 @@ pub fn kin() -> HashSet<u32> {
             line.push(parent);
             at = parent;
         }
+    }
+    for &other in parents.keys().filter(|pid| same_program(**pid)) {
+        kin.insert(other);
+        kin.extend(ancestors(other));
     }
     kin
 }

@@ -219,6 +219,12 @@ pub trait Injector: Send + Sync {
         BTreeMap::new()
     }
 
+    /// The processes that a target means now, by their numbers, for who measures what they take. Empty where none fits, and
+    /// for targets that are not processes.
+    fn processes<'a>(&'a self, _target: &'a Target) -> BoxFuture<'a, Vec<u32>> {
+        Box::pin(async { Vec::new() })
+    }
+
     /// Whether a fault of its own can be injected here: probed, cheaply, and touching nothing. None: what the catalogue says
     /// that it needs is all there is to say.
     fn possible(&self, _fault: &str) -> Option<Possibility> {

@@ -145,6 +145,12 @@ impl Fault {
         }
     }
 
+    /// The largest part that it may hit while it is on. A share that is ramped is never what it would be without.
+    pub fn hits_at_most(&self) -> f64 {
+        let over = self.ramp.as_ref().map_or(Duration::ZERO, |ramp| ramp.over.0);
+        self.share_at(Duration::ZERO).at_most().max(self.share_at(over).at_most())
+    }
+
     /// The injection with its parameters as they are at `elapsed` after arming.
     pub fn inject_at(&self, elapsed: Duration) -> Injection {
         let mut now = self.inject.clone();
@@ -470,6 +476,7 @@ mod tests {
         .unwrap();
         assert_eq!(fault.inject_at(Duration::from_secs(5)).span("delay"), Some(Duration::from_millis(50)));
         assert_eq!(fault.share_at(Duration::from_secs(60)), Share::Percent(Percent::new(50.0).unwrap()));
+        assert_eq!(fault.hits_at_most(), 0.5, "never everything, which it would be without its ramp");
         assert!(fault.problems().is_empty());
     }
 

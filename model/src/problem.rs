@@ -69,7 +69,8 @@ pub struct Problems {
 impl std::error::Error for Problems {}
 
 impl fmt::Display for Problems {
-    /// Every problem with file, line, column, the line itself and carets under the place.
+    /// Every problem with file, line, column, the line itself and carets under the place; with the file alone, when it is
+    /// about the whole of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, problem) in self.list.iter().enumerate() {
             if i > 0 {
@@ -90,6 +91,8 @@ impl fmt::Display for Problems {
                 let width = text.lines().next().unwrap_or("").trim_end().chars().count().clamp(1, on_line);
                 write!(f, "\n{margin}--> {}:{}:{}", self.name, place.line, place.column)?;
                 write!(f, "\n{margin} |\n{number} | {line}\n{margin} | {lead}{}", "^".repeat(width))?;
+            } else {
+                write!(f, "\n --> {}", self.name)?;
             }
             if let Some(hint) = &problem.hint {
                 write!(f, "\n  = {hint}")?;

@@ -3,7 +3,8 @@
 //! Each room is an injector of its own: `process/` (signals), `containers/` (what an engine is asked for), `group/` (control
 //! groups), `network/` (packets, names, ports), `clock/` (clocks of processes and of the machine), `limits/` (rlimits), `node/`
 //! (what children of ours take: their side of the work is in `stress/` and `exhaust/`), `files/` (single files), `services/`
-//! (systemd). `seen` tells what there is. A new fault is a row in the catalogue and a file in its room.
+//! (systemd). In larger rooms `injector` is what the engine asks, and the rest what it takes to answer. `seen` tells what there
+//! is. A new fault is a row in the catalogue and a file in its room.
 #![deny(unsafe_code)]
 
 pub mod cgroup;
@@ -24,6 +25,7 @@ mod process;
 mod record;
 pub mod seen;
 mod services;
+mod shared;
 pub mod stress;
 
 pub use clock::{ClockInjector, Clocks, exec as exec_with_clocks};

@@ -1,10 +1,11 @@
 //! Something that is done again and again while a fault is on: `kill_loop`.
 
+use crate::shared::lock;
 use inject::{BoxFuture, InjectError, Order, Plan, Recovered, UndoRecord};
 use model::{Evidence, Fault};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -185,11 +186,6 @@ impl Shared {
         seen.all.hit += round.hit;
         seen.all.failed += round.failed;
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Plain values are set under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -53,6 +53,7 @@ mod knob;
 mod listen;
 mod metrics;
 mod net;
+mod news;
 mod original;
 mod proxyproto;
 mod relay;

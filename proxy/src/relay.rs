@@ -8,6 +8,7 @@ use crate::chain::{Chain, Chunk, Dir, How, Item, Pull, earlier};
 use crate::conn::{Conn, Phase};
 use crate::exchange::Exchange;
 use crate::net::Stream;
+use crate::news::News;
 use crate::timers::{Alarm, Timers};
 use bytes::Bytes;
 use std::future::poll_fn;
@@ -37,8 +38,7 @@ pub(crate) async fn relay(conn: &Conn, client: Stream, service: Stream, timers: 
         down: Flow::new(Dir::Down, timers),
         client,
         service,
-        seen: 0,
-        held: None,
+        news: News::default(),
         exchange: Exchange::default(),
     };
     let (ended, how) = poll_fn(|cx| relay.poll(cx)).await;
@@ -60,9 +60,7 @@ struct Relay<'a> {
     service: Stream,
     up: Flow,
     down: Flow,
-    seen: u64,
-    /// Until when it is held by hand.
-    held: Option<Instant>,
+    news: News,
     exchange: Exchange,
 }
 
@@ -73,12 +71,12 @@ impl Relay<'_> {
             if let Some(how) = self.conn.killed() {
                 return Poll::Ready((Ended::Killed, Some(how)));
             }
-            if let Some(how) = self.sync() {
+            if let Some(how) = self.news.sync(self.conn, &mut self.up.chain, &mut self.down.chain) {
                 return Poll::Ready((Ended::Killed, Some(how)));
             }
-            if let Some(until) = self.held {
+            if let Some(until) = self.news.held {
                 ready!(self.up.alarm.poll(until, cx));
-                self.held = None;
+                self.news.held = None;
                 self.conn.release();
                 continue;
             }
@@ -114,23 +112,6 @@ impl Relay<'_> {
                 _ => return Poll::Pending,
             }
         }
-    }
-
-    /// Takes over what the control path changed, and what the time did.
-    fn sync(&mut self) -> Option<How> {
-        let version = self.conn.version();
-        if version == self.seen && self.up.chain.watch().is_none() && self.down.chain.watch().is_none() {
-            return None;
-        }
-        let now = Instant::now();
-        if version != self.seen || self.up.chain.must_turn(now) || self.down.chain.must_turn(now) {
-            self.seen = version;
-            self.held = self.conn.held();
-            let takes = self.conn.takes();
-            self.up.chain.sync(&takes, now);
-            self.down.chain.sync(&takes, now);
-        }
-        self.up.chain.strike(now).or_else(|| self.down.chain.strike(now))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::conn::{Open, Phase};
 use crate::exchange::Exchange;
 use crate::listen::Place;
 use crate::net::Address;
+use crate::news::News;
 use crate::target::Target;
 use crate::timers::{Alarm, Timers};
 use bytes::Bytes;
@@ -125,8 +126,7 @@ async fn attend_to(
                 waiting,
                 up: Side::new(Dir::Up, timers),
                 down: Side::new(Dir::Down, timers),
-                seen: 0,
-                held: None,
+                news: News::default(),
                 hold: Alarm::new(timers.clone()),
                 idle: target.idle(),
                 silence: Alarm::new(timers.clone()),
@@ -166,8 +166,7 @@ struct Session<'a> {
     waiting: mpsc::Receiver<Bytes>,
     up: Side,
     down: Side,
-    seen: u64,
-    held: Option<Instant>,
+    news: News,
     hold: Alarm,
     idle: Duration,
     silence: Alarm,
@@ -204,12 +203,14 @@ impl Session<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.conn.register_reader(cx.waker());
         loop {
-            if self.conn.killed().is_some() || self.sync().is_some() {
+            if self.conn.killed().is_some()
+                || self.news.sync(self.conn, &mut self.up.chain, &mut self.down.chain).is_some()
+            {
                 return Poll::Ready(());
             }
-            if let Some(until) = self.held {
+            if let Some(until) = self.news.held {
                 ready!(self.hold.poll(until, cx));
-                self.held = None;
+                self.news.held = None;
                 self.conn.release();
                 continue;
             }
@@ -241,22 +242,6 @@ impl Session<'_> {
                 end => self.silent_until = end,
             }
         }
-    }
-
-    fn sync(&mut self) -> Option<How> {
-        let version = self.conn.version();
-        if version == self.seen && self.up.chain.watch().is_none() && self.down.chain.watch().is_none() {
-            return None;
-        }
-        let now = Instant::now();
-        if version != self.seen || self.up.chain.must_turn(now) || self.down.chain.must_turn(now) {
-            self.seen = version;
-            self.held = self.conn.held();
-            let takes = self.conn.takes();
-            self.up.chain.sync(&takes, now);
-            self.down.chain.sync(&takes, now);
-        }
-        self.up.chain.strike(now).or_else(|| self.down.chain.strike(now))
     }
 
     /// Passes on what has come and what is due.

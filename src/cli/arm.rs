@@ -1,5 +1,6 @@
 //! `murphy arm` and `murphy mount` as they are typed.
 
+use super::faults::FaultName;
 use super::proxy::{protocol, tls};
 use super::{Output, Which, condition, pair};
 use clap::{Args, ValueHint};
@@ -22,6 +23,7 @@ pub struct Arm {
     /// What to break: kind:name
     pub target: String,
     /// The fault's name
+    #[arg(value_parser = FaultName, hide_possible_values = true)]
     pub fault: String,
     /// Its parameters
     #[arg(value_name = "KEY=VALUE", value_parser = pair)]

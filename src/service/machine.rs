@@ -59,10 +59,10 @@ pub fn checks() -> Vec<Check> {
 
 /// Whether each fault is possible here.
 pub fn possible() -> Vec<engine::FaultCheck> {
-    engine::possible(&crate::house::injectors())
+    engine::possible(&crate::injectors::all())
 }
 
 /// The machine, the faults, what is left on it, and the undo log of the user's agent.
 fn examine() -> engine::Doctor {
-    engine::doctor(&host::dirs::state().join("agent"), &crate::house::injectors())
+    engine::doctor(&host::dirs::state().join("agent"), &crate::injectors::all())
 }

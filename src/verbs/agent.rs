@@ -24,7 +24,7 @@ pub async fn agent(args: Agent) -> Outcome {
         lease: Some(args.lease),
         otlp: args.export.collector()?,
         targets: proxies.collect(),
-        proxies_only: false,
+        ..Opening::default()
     };
     let house = House::daemon(opening).await?;
     let door = match args.toxiproxy {

@@ -1,31 +1,30 @@
 use super::{pretty, print};
 use crate::cli::{Arm, target_proxy};
 use crate::failure::{Failure, Outcome};
-use crate::house::{House, client, default_socket, interrupt};
+use crate::house::{House, Opening, client, default_socket, holder_of, interrupt};
 use control::wire::PlanView;
 use control::{Client, Code};
 use model::matcher::Matcher;
 use model::{Fault, Injection, Problem, Share, Target, TargetKind, TargetRef, TargetSpec};
+use std::path::Path;
 
 /// `murphy arm`: on the agent that is named or found; without one, in the foreground until the fault ends.
 pub async fn arm(args: Arm) -> Outcome {
     let mut stop = interrupt()?;
-    let fault = fault(&args).map_err(Failure::Usage)?;
+    let mut fault = fault(&args).map_err(Failure::Usage)?;
+    // A line that is wrong is wrong whoever is there.
+    target(&args, &fault.target).map_err(Failure::Usage)?;
+    let client = agent(&args, &mut fault.target).await?;
     let target = target(&args, &fault.target).map_err(Failure::Usage)?;
-    let named = args.which.socket.is_some();
-    if !named && !default_socket().exists() {
-        return foreground(&args, fault, target, &mut stop).await;
-    }
-    let client = client(&args.which)?;
-    if let Err(e) = client.status().await {
-        if named || !e.unreachable() {
-            return Err(e.into());
-        }
-        return foreground(&args, fault, target, &mut stop).await;
-    }
-    ready(&client, target).await?;
+    let Some(client) = client else { return foreground(&args, fault, target, &mut stop).await };
+    let opened = ready(&client, target).await?;
     if args.dry_run {
-        return show_plan(&args, &client.plan(&fault).await?);
+        let plan = client.plan(&fault).await;
+        // What had to be open to be asked is not left open: a dry run changes nothing.
+        if let Some(target) = opened {
+            client.close_target(&target).await?;
+        }
+        return show_plan(&args, &plan?);
     }
     let armed = client.arm(&fault, args.lease).await?;
     if args.output.json {
@@ -37,6 +36,36 @@ pub async fn arm(args: Arm) -> Outcome {
     print(&format!("{} is on: {} on {}{ends}\n", armed.id, armed.fault.describe(), armed.fault.target))?;
     armed.warnings.iter().for_each(|w| tell!("mind: {w}"));
     print(&format!("take it back with: murphy disarm {}\n", armed.id))
+}
+
+/// The agent that shall have the fault: the one that is named, or the user's own; for a directory that a command in the
+/// foreground serves (`murphy mount`), that one. None: nobody is there. A directory is meant as it is seen from here.
+async fn agent(args: &Arm, target: &mut TargetRef) -> Result<Option<Client>, Failure> {
+    let named = args.which.socket.is_some();
+    let mut own = None;
+    if named || default_socket().exists() {
+        let client = client(&args.which)?;
+        match client.targets().await {
+            // It may have been given this very name.
+            Ok(open) if open.iter().any(|t| t.target == *target) => return Ok(Some(client)),
+            Ok(_) => own = Some(client),
+            Err(e) if named || !e.unreachable() => return Err(e.into()),
+            Err(_) => {}
+        }
+    }
+    if target.kind != TargetKind::Fs {
+        return Ok(own);
+    }
+    let holder = async |target: &TargetRef| if named { None } else { holder_of(target).await };
+    if let Some(holder) = holder(target).await {
+        return Ok(Some(holder));
+    }
+    // Looked at only now: a directory whose operations hang would keep us, too.
+    let dir = std::fs::canonicalize(&target.name).ok().filter(|dir| dir.is_dir());
+    if let Some(dir) = dir.as_deref().and_then(Path::to_str) {
+        dir.clone_into(&mut target.name);
+    }
+    Ok(holder(target).await.or(own))
 }
 
 /// Its own agent, until the fault ends or someone ends it.
@@ -52,7 +81,7 @@ async fn foreground(
             "add --listen and --upstream to open the proxy here, name a container's port (proxy:shop/db:5432), or start an agent that has it (murphy agent --proxy …)",
         ));
     }
-    let house = House::foreground("arm").await?;
+    let house = House::foreground_with("arm", Opening { dry: args.dry_run, ..Opening::default() }).await?;
     let client = house.client();
     let outcome = hold(args, &client, fault, target, stop).await;
     let closed = house.close().await;
@@ -126,15 +155,15 @@ async fn hold(
     }
 }
 
-/// Opens the target, unless it is open.
-async fn ready(client: &Client, target: Option<Target>) -> Result<(), Failure> {
-    if let Some(target) = target {
-        let open = client.targets().await?.iter().any(|t| t.target == target.reference());
-        if !open || matches!(target.spec, TargetSpec::Proxy(_)) {
-            client.open_target(&target).await?;
-        }
+/// Opens a proxy or a directory, unless it is open; gives what was not. All others the agent opens when a fault needs them.
+async fn ready(client: &Client, target: Option<Target>) -> Result<Option<TargetRef>, Failure> {
+    let in_passing = |spec: &TargetSpec| !matches!(spec, TargetSpec::Proxy(_) | TargetSpec::Fs(_));
+    let Some(target) = target.filter(|t| !in_passing(&t.spec)) else { return Ok(None) };
+    let open = client.targets().await?.iter().any(|t| t.target == target.reference());
+    if !open || matches!(target.spec, TargetSpec::Proxy(_)) {
+        client.open_target(&target).await?;
     }
-    Ok(())
+    Ok((!open).then(|| target.reference()))
 }
 
 fn fault(args: &Arm) -> Result<Fault, Problem> {

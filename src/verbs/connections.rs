@@ -1,7 +1,7 @@
 use super::{pretty, print};
 use crate::cli::{ConnectionAct, Connections};
 use crate::failure::Outcome;
-use crate::house::client;
+use crate::house::found;
 use control::{Close, ConnectionList, ConnectionQuery};
 use model::ConnectionView;
 use model::units::Span;
@@ -14,7 +14,7 @@ pub async fn connections(args: Connections) -> Outcome {
         None => {
             let Connections { target, fault, text, sort, limit, .. } = args;
             let query = ConnectionQuery { target, fault, text, sort, limit };
-            let list = client(&args.which)?.connections(&query).await?;
+            let list = found(&args.which)?.connections(&query).await?;
             if args.output.json {
                 return print(&(pretty(&list) + "\n"));
             }
@@ -27,17 +27,17 @@ async fn do_to_one(act: ConnectionAct) -> Outcome {
     let (output, id, word, said) = match act {
         ConnectionAct::Close { id, rst, which, output } => {
             let how = if rst { Close::Rst } else { Close::Fin };
-            client(&which)?.close_connection(id, how).await?;
+            found(&which)?.close_connection(id, how).await?;
             let word = if rst { "reset" } else { "closed" };
             (output, id, word, format!("connection {id} is {word}"))
         }
         ConnectionAct::Hold { id, lease, which, output } => {
-            client(&which)?.hold_connection(id, Some(lease)).await?;
+            found(&which)?.hold_connection(id, Some(lease)).await?;
             let next = format!("murphy connections release {id} lets it go on");
             (output, id, "held", format!("connection {id} is held, for {lease} at most; {next}"))
         }
         ConnectionAct::Release { id, which, output } => {
-            client(&which)?.release_connection(id).await?;
+            found(&which)?.release_connection(id).await?;
             (output, id, "released", format!("connection {id} goes on"))
         }
     };

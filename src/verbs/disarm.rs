@@ -1,11 +1,11 @@
 use super::{pretty, print};
 use crate::cli::Disarm;
 use crate::failure::Outcome;
-use crate::house::client;
+use crate::house::found;
 
 /// `murphy disarm`
 pub async fn disarm(args: Disarm) -> Outcome {
-    let client = client(&args.which)?;
+    let client = found(&args.which)?;
     let ids =
         if args.all { client.faults().await?.into_iter().map(|f| f.id).rev().collect() } else { args.ids };
     let mut done = Vec::new();

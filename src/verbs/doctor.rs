@@ -48,7 +48,7 @@ fn fix(json: bool) -> Outcome {
                 }
             }
         }
-        all.extend(engine::fix(&house::injectors()).await);
+        all.extend(engine::fix(&crate::injectors::all()).await);
         let failed = all.iter().any(|f| f.failed);
         if json {
             print(&(pretty(&all) + "\n"))?;

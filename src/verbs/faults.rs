@@ -67,15 +67,7 @@ fn whole(def: &FaultDef) -> String {
         if def.irreversible { "cannot be undone, only ended" } else { "yes" }
     );
     let _ = writeln!(out, "if all dies: {}", def.ends);
-    let example: Vec<String> =
-        def.params.iter().filter(|p| p.required).map(|p| format!(" {}={}", p.name, p.example)).collect();
-    let lasts = if def.one_shot { "" } else { " --for 60s" };
-    let target = match def.targets[0] {
-        model::TargetKind::Node => "node:self".to_owned(),
-        model::TargetKind::Process => "process:4711".to_owned(),
-        kind => format!("{kind}:web"),
-    };
-    let _ = writeln!(out, "\n  murphy arm {target} {}{}{lasts}", def.name, example.concat());
+    let _ = writeln!(out, "\n  {}", def.example());
     out
 }
 
@@ -112,6 +104,7 @@ fn markdown() -> String {
             if !def.needs.is_empty() {
                 let _ = writeln!(out, "- needs: {}", def.needs.join(", "));
             }
+            let _ = writeln!(out, "- example: `{}`", def.example());
         }
     }
     out

@@ -1,14 +1,14 @@
 use super::{pretty, print};
 use crate::cli::List;
 use crate::failure::Outcome;
-use crate::house::client;
+use crate::house::found;
 use control::wire::{FaultState, Status};
 use model::sample::TargetState;
 use std::fmt::Write;
 
 /// `murphy list`
 pub async fn list(args: List) -> Outcome {
-    let client = client(&args.which)?;
+    let client = found(&args.which)?;
     let (status, targets, faults) = (client.status().await?, client.targets().await?, client.faults().await?);
     if args.output.json {
         return print(

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod adjust;
 mod agent;
 mod arm;
 mod attach;
@@ -32,6 +33,7 @@ use crate::house;
 use clap::{CommandFactory, Parser};
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Reads the command line and does what it says.
 pub fn dispatch() -> ExitCode {
@@ -49,7 +51,7 @@ pub fn dispatch() -> ExitCode {
     };
     match cli.verb {
         Verb::Stress { args } => nodeops::stress::child_main(&args),
-        Verb::Watchdog { args } => engine::watchdog::main(&args, &house::injectors()),
+        Verb::Watchdog { args } => engine::watchdog::main(&args, &crate::injectors::all()),
         verb => failure::exit(carry_out(verb)),
     }
 }
@@ -85,6 +87,7 @@ fn carry_out(verb: Verb) -> Outcome {
         Verb::Toxiproxy(args) => house::block_on(toxiproxy::toxiproxy(args)),
         Verb::Tui(args) => house::block_on(tui::tui(args)),
         Verb::Arm(args) => house::block_on(arm::arm(*args)),
+        Verb::Adjust(args) => house::block_on(adjust::adjust(args)),
         Verb::Disarm(args) => house::block_on(disarm::disarm(args)),
         Verb::Targets(args) => house::block_on(targets::targets(args)),
         Verb::List(args) => house::block_on(list::list(args)),
@@ -105,7 +108,11 @@ pub fn print(text: &str) -> Outcome {
         Ok(()) => Ok(0),
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(0),
         Err(e) => {
-            tell!("error: cannot write the output: {e}");
+            // Once: a run writes on, line after line, to a disk that stays full.
+            static TOLD: AtomicBool = AtomicBool::new(false);
+            if !TOLD.swap(true, Ordering::Relaxed) {
+                tell!("error: cannot write the output: {e}");
+            }
             Ok(FAILED)
         }
     }

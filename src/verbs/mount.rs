@@ -25,11 +25,13 @@ pub async fn mount(args: Mount) -> Outcome {
         passthrough: args.passthrough,
     };
     let targets = vec![Target { name: dir.clone(), spec: TargetSpec::Fs(spec) }];
+    let named = args.socket.is_some();
     let opening = Opening { socket: args.socket, targets, ..Opening::default() };
     let house = House::foreground_with("mount", opening).await?;
+    // A socket in another place than ours is not found by itself.
+    let socket = if named { format!("--socket {} ", house.socket.display()) } else { String::new() };
     print(&format!(
-        "fs:{dir} is served; ctrl-c takes it away\narm faults with: murphy arm --socket {} fs:{dir} …\n",
-        house.socket.display()
+        "fs:{dir} is served; ctrl-c takes it away\narm faults with: murphy arm {socket}fs:{dir} …\n"
     ))?;
     let who = stop.recv().await.unwrap_or("the end of its signals");
     tell!("{who}: taking {dir} away");

@@ -2,7 +2,7 @@ use super::arm::matcher;
 use super::{pretty, print};
 use crate::cli::requests::{RequestAct, Requests};
 use crate::failure::{Failure, Outcome};
-use crate::house::client;
+use crate::house::found;
 use control::{Client, HoldOrder, RequestList, RequestQuery};
 use model::{RequestState, RequestView, Talker};
 use std::fmt::Write;
@@ -18,7 +18,7 @@ pub async fn requests(args: Requests) -> Outcome {
         None => {
             let Requests { target, fault, state, text, limit, .. } = args;
             let query = RequestQuery { target, fault, state, text, after: 0, limit };
-            let client = client(&args.which)?;
+            let client = found(&args.which)?;
             if args.follow {
                 return follow(&client, query, args.output.json).await;
             }
@@ -67,7 +67,7 @@ async fn do_about_them(act: RequestAct) -> Outcome {
         RequestAct::Hold { target, when, lease, which, output } => {
             let order =
                 HoldOrder { target, when: matcher(&when).map_err(Failure::Usage)?, lease: Some(lease) };
-            let hold = client(&which)?.hold_requests(&order).await?;
+            let hold = found(&which)?.hold_requests(&order).await?;
             let which =
                 order.when.map_or_else(|| "all requests".to_owned(), |when| format!("requests {when}"));
             let said = format!(
@@ -78,11 +78,11 @@ async fn do_about_them(act: RequestAct) -> Outcome {
             (output, serde_json::to_value(&hold).unwrap_or_default(), said)
         }
         RequestAct::Release { id, which, output } => {
-            client(&which)?.release_request(id).await?;
+            found(&which)?.release_request(id).await?;
             (output, serde_json::json!({"id": id, "done": "released"}), format!("request {id} goes on"))
         }
         RequestAct::Resume { hold, which, output } => {
-            client(&which)?.end_hold(hold).await?;
+            found(&which)?.end_hold(hold).await?;
             (
                 output,
                 serde_json::json!({"id": hold, "done": "resumed"}),
@@ -90,7 +90,7 @@ async fn do_about_them(act: RequestAct) -> Outcome {
             )
         }
         RequestAct::Top { target, by, limit, which, output } => {
-            let list = client(&which)?.top(&target, by, limit).await?;
+            let list = found(&which)?.top(&target, by, limit).await?;
             let text = talkers(&list, by.word());
             (output, serde_json::to_value(&list).unwrap_or_default(), text)
         }

@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 
 /// `murphy run`: its own agent, the experiment, the verdict as exit code.
 pub async fn run(args: Run) -> Outcome {
-    let mut stop = interrupt()?;
+    // Read before signals are ours: a file that is typed at the terminal, or a pipe that never ends, is left by ctrl-c.
     let (experiment, _) = read(&args.file, &args.set)?;
+    let mut stop = interrupt()?;
     let base = args.file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     if args.dry_run {
         return dry_run(&args, &experiment, &base).await;
     }
-    agree(&args, &experiment)?;
+    agree(&args, &experiment, &mut stop).await?;
     let dir = engine::report::directory(args.report.as_deref(), &experiment);
     let opening = Opening {
         lease: Some(experiment.safety.lease),
@@ -54,7 +55,7 @@ pub async fn run(args: Run) -> Outcome {
 }
 
 async fn dry_run(args: &Run, experiment: &Experiment, base: &Path) -> Outcome {
-    let house = House::foreground("run").await?;
+    let house = House::foreground_with("run", Opening { dry: true, ..Opening::default() }).await?;
     let planned = run::dry_run(&house.agent, experiment, args.seed, base).await;
     house.close().await?;
     let lines = planned.map_err(Failure::Cannot)?;
@@ -134,15 +135,17 @@ pub fn finish(output: cli::Output, record: &RunRecord, dir: Option<&Path>) -> Ou
             ))?;
         }
         for f in &record.faults {
-            let effect = f.time_to_effect_s.map_or("no effect seen".to_owned(), |s| {
-                format!("effect after {s:.1} s in {}", f.effect_in.as_deref().unwrap_or("?"))
-            });
+            let effect = match f.time_to_effect_s {
+                Some(s) => format!(", effect after {s:.1} s in {}", f.effect_in.as_deref().unwrap_or("?")),
+                // Where nobody looks none can be seen.
+                None if record.metrics.is_empty() || f.armed_s.is_none() => String::new(),
+                None => ", no effect seen".to_owned(),
+            };
             let healed =
                 f.healing_s.map_or(String::new(), |s| format!(", back to normal {s:.1} s after its end"));
-            print(&format!(
-                "  · {:<18} hit {} of {}, {effect}{healed}\n",
-                f.id, f.evidence.applied, f.evidence.considered
-            ))?;
+            let hit = engine::report::hit(f);
+            let word = if f.armed_s.is_some() && f.failure.is_none() { "hit " } else { "" };
+            print(&format!("  · {:<18} {word}{hit}{effect}{healed}\n", f.id))?;
         }
         match dir {
             Some(dir) => print(&format!(
@@ -171,7 +174,11 @@ fn page(dir: &Path) -> PathBuf {
 }
 
 /// Asks a person where the file wants that.
-fn agree(args: &Run, experiment: &Experiment) -> Result<(), Failure> {
+async fn agree(
+    args: &Run,
+    experiment: &Experiment,
+    stop: &mut tokio::sync::mpsc::Receiver<&'static str>,
+) -> Result<(), Failure> {
     if args.yes || experiment.safety.confirm == Confirm::None {
         return Ok(());
     }
@@ -202,12 +209,24 @@ fn agree(args: &Run, experiment: &Experiment) -> Result<(), Failure> {
     let question =
         if typed { format!("type {} to start:", experiment.name) } else { "start? [y/N]".to_owned() };
     let _ = write!(std::io::stderr(), "{question} ").and_then(|()| std::io::stderr().flush());
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    let agreed =
-        if typed { answer.trim() == experiment.name } else { matches!(answer.trim(), "y" | "Y" | "yes") };
-    match read {
-        Ok(_) if agreed => Ok(()),
+    let read = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    let answer = tokio::select! {
+        // Signals are ours from the start, so the terminal's own do not end us.
+        who = stop.recv() => {
+            let _ = writeln!(std::io::stderr());
+            return Err(refuse(format!("{} instead of an answer: nothing was started", who.unwrap_or("the end"))));
+        }
+        answer = read => answer,
+    };
+    let agreed = |answer: &str| match typed {
+        true => answer == experiment.name,
+        false => matches!(answer, "y" | "Y" | "yes"),
+    };
+    match answer {
+        Ok(Ok(answer)) if agreed(answer.trim()) => Ok(()),
         _ => Err(refuse("not confirmed: nothing was started".to_owned())),
     }
 }

@@ -1,7 +1,7 @@
 use super::{kube, print};
 use crate::cli::{self, MarkerKind, ThemeKind};
 use crate::failure::{Failure, Outcome};
-use crate::house::{House, endpoint, own_agent};
+use crate::house::{House, endpoint, own_agent, passing_agents};
 use control::endpoint::Place;
 use control::{Client, Endpoint};
 use model::{Target, TargetSpec};
@@ -21,6 +21,14 @@ pub async fn tui(args: cli::Tui) -> Outcome {
     let elsewhere = !matches!(own.place, Place::Unix(_));
     if args.proxy.is_empty() && (elsewhere || Client::new(own.clone()).status().await.is_ok()) {
         return console(&args.look, vec![own], args.read_only).await;
+    }
+    // Someone who has a run going in another terminal wants to see that.
+    let named = std::env::var_os("MURPHY_SOCKET").is_some_and(|said| !said.is_empty());
+    if args.proxy.is_empty()
+        && !named
+        && let [socket] = passing_agents().as_slice()
+    {
+        return console(&args.look, vec![Endpoint::unix(socket)], args.read_only).await;
     }
     let house = House::foreground("tui").await?;
     let mut outcome = Ok(0);

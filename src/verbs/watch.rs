@@ -1,14 +1,14 @@
 use super::print;
 use crate::cli::Watch;
 use crate::failure::Outcome;
-use crate::house::{client, interrupt};
+use crate::house::{found, interrupt};
 use control::Signal;
 use futures::StreamExt;
 
 /// `murphy watch`: one line an event, also across a restart of the agent, until it is interrupted.
 pub async fn watch(args: Watch) -> Outcome {
     let mut stop = interrupt()?;
-    let client = client(&args.which)?;
+    let client = found(&args.which)?;
     // The first call tells an unreachable agent apart from one that goes away later.
     let status = client.status().await?;
     let mut events = client.events(Some(if args.new { status.agent.seq + 1 } else { 0 }));

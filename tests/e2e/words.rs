@@ -1,6 +1,6 @@
 //! What is said on a terminal: help, lists, and every mistake a person makes. Nothing is half done afterwards.
 
-use crate::ground::{Agent, TempDir, free_port, murphy, murphy_in};
+use crate::ground::{Agent, TempDir, can_serve, foreground_in, free_port, is_root, murphy, murphy_in, need};
 use std::path::Path;
 
 /// `murphy ARGS` where no agent is named, so that it is its own.
@@ -51,9 +51,65 @@ fn mistakes_teach() {
     );
     mistake(&["agent", "--proxy", "db=in-front-of:shop/db"], 2, &["in-front-of:project/service:port"]);
     mistake(&["agent", "--proxy", "db=in-front-of:shop/db:1,udp"], 2, &["not datagrams"]);
+    mistake(
+        &["arm", "proxy:x", "latency", "delay=1s", "--for", "1s", "--listen", "18003", "--upstream", "a:1"],
+        2,
+        &["\"18003\" has no address", "127.0.0.1:18003"],
+    );
     mistake(&["health", "--socket", "nowhere.sock"], 5, &["no agent at"]);
     mistake(&["list", "--socket", "ftp://x"], 2, &["not an agent's address"]);
     mistake(&["arm", "process:4711", "pause", "--for", "5s"], 5, &["no agent at", "murphy agent --socket"]);
+}
+
+#[test]
+fn files_that_are_wrong_are_named() {
+    let dir = TempDir::new();
+    for (name, text) in [("empty.yaml", ""), ("comment.yaml", "# nothing yet\n")] {
+        dir.file(name, text);
+    }
+    // As `murphy check *.yaml` does it.
+    let done = murphy(dir.path(), &["check", "empty.yaml", "comment.yaml", "away.yaml"]);
+    assert_eq!(done.code, 2, "{done:?}");
+    for name in [" --> empty.yaml", " --> comment.yaml", "cannot open away.yaml"] {
+        assert!(done.err.contains(name), "{name} is not in {}", done.err);
+    }
+}
+
+/// What would be done can be looked at also while nothing may be done.
+#[test]
+fn a_halt_is_no_reason_not_to_look() {
+    let dir = TempDir::new();
+    let file = dir.file(
+        "t.yaml",
+        "murphy: 1\nname: t\ntargets: {me: {node: self}}\nstages: [{faults: [{target: me, for: 1s, inject: {cpu: {load: 5%}}}]}]\n",
+    );
+    let halted = murphy(dir.path(), &["halt", "--socket", "unix:nowhere.sock"]);
+    assert_eq!(halted.code, 5, "{halted:?}");
+    assert_eq!(murphy(dir.path(), &["halt"]).code, 0);
+    let file = file.to_str().unwrap();
+    let run = murphy(dir.path(), &["run", file]);
+    assert!(run.code == 5 && run.err.contains("halted everything"), "{run:?}");
+    for words in
+        [&["run", file, "--dry-run"][..], &["arm", "node:self", "cpu", "load=5%", "--for", "1s", "--dry-run"]]
+    {
+        let plan: crate::ground::Finished = foreground_in(dir.path()).args(words).output().unwrap().into();
+        assert!(plan.code == 0 && plan.out.contains("undo:"), "{words:?}: {plan:?}");
+        assert!(plan.err.contains("murphy halt --lift"), "{words:?}: {plan:?}");
+    }
+}
+
+/// A disk that is full stays full: that is said once, and the verdict is what it is.
+#[test]
+fn an_output_that_cannot_be_written_is_told_of_once() {
+    if !need("/dev/full", Path::new("/dev/full").exists()) {
+        return;
+    }
+    let dir = TempDir::new();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    dir.file("t.yaml", "murphy: 1\nname: t\ntargets: {me: {node: self}}\nsteady_state: {baseline: 0s, cooldown: 1s}\nstages: [{faults: [{target: me, for: 1s, inject: {cpu: {load: 5%}}}]}]\n");
+    let done: crate::ground::Finished =
+        murphy_in(dir.path()).args(["run", "t.yaml"]).stdout(full).output().unwrap().into();
+    assert_eq!(done.err.matches("cannot write the output").count(), 1, "{done:?}");
 }
 
 #[test]
@@ -76,6 +132,7 @@ fn everything_has_help() {
         "agent",
         "tui",
         "arm",
+        "adjust",
         "disarm",
         "list",
         "connections",
@@ -116,6 +173,12 @@ fn texts_for_programs_read_as_what_they_are() {
     assert!(targets["containers"].is_array() && targets["missing"].is_array(), "{targets}");
     let bash = murphy(dir.path(), &["completions", "bash"]);
     assert!(bash.out.contains("_murphy"), "{bash:?}");
+    // Names of faults are completed, and are no part of the help.
+    for shell in ["bash", "zsh"] {
+        let done = murphy(dir.path(), &["completions", shell]);
+        assert!(done.out.contains("websocket_corrupt"), "{shell}");
+    }
+    assert!(!murphy(dir.path(), &["arm", "--help"]).out.contains("websocket_corrupt"));
     assert!(
         murphy(dir.path(), &["man"]).out.starts_with(".ie")
             || murphy(dir.path(), &["man"]).out.contains(".TH murphy")
@@ -149,6 +212,95 @@ fn what_is_made_from_the_catalogue_is_up_to_date() {
     }
 }
 
+/// The experiments on the pages are read as they stand.
+#[test]
+fn experiments_on_the_pages_can_be_run() {
+    let dir = TempDir::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = std::fs::read_dir(root.join("docs")).unwrap().map(|page| page.unwrap().path());
+    let mut seen = 0;
+    for page in
+        pages.chain([root.join("README.md")]).filter(|page| page.extension().is_some_and(|e| e == "md"))
+    {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for block in blocks.filter(|block| block.lines().any(|line| line.starts_with("murphy: 1"))) {
+            let file = dir.file("t.yaml", block);
+            let done = murphy(dir.path(), &["check", file.to_str().unwrap()]);
+            assert_eq!(done.code, 0, "{}: {done:?}\n{block}", page.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2, "there are at least README's and the language's own");
+}
+
+/// The example of every fault is taken as it stands, by a shell, but for the names of what it is armed on.
+#[test]
+fn every_example_can_be_armed() {
+    let [web, udp, tls] = [(); 3].map(|()| free_port());
+    let agent = Agent::start(&[
+        format!("web=127.0.0.1:{web},127.0.0.1:9,http"),
+        format!("udp=127.0.0.1:{udp},127.0.0.1:9,udp"),
+        format!("tls=127.0.0.1:{tls},127.0.0.1:9,http,tls"),
+    ]);
+    let dir = agent.dir.path();
+    let conf = agent.dir.file("app.conf", "TIMEOUT=5\ntimeout = 30\n").display().to_string();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_murphy"), dir.join("murphy")).unwrap();
+    let mut sleeper = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let files = can_serve();
+    let served = dir.join("served");
+    std::fs::create_dir(&served).unwrap();
+    if files {
+        let target = serde_json::json!({"name": "served", "fs": {"mount": served, "track_unsynced": "1MiB"}});
+        let target = serde_json::from_value(target).unwrap();
+        agent.ask(async |c| c.open_target(&target).await).unwrap();
+    }
+    let root = need("root, to plan faults of the machine", is_root());
+    let faults: serde_json::Value = serde_json::from_str(&murphy(dir, &["faults", "--json"]).out).unwrap();
+    let mut wrong = Vec::new();
+    for fault in faults.as_array().unwrap() {
+        let (name, layer) = (fault["name"].as_str().unwrap(), fault["layer"].as_str().unwrap());
+        // What is armed on containers, services, groups and clocks is not on every machine.
+        let elsewhere = ["container_stop", "container_restart", "container_limits", "cgroup_squeeze"];
+        let absent =
+            ["service_stop", "service_restart", "ntp_stop", "interface_down", "stress_ng", "port_occupy"];
+        let here = match layer {
+            "files" => files,
+            "network" | "node" => root && !elsewhere.contains(&name) && !absent.contains(&name),
+            _ => true,
+        };
+        if !here {
+            continue;
+        }
+        let proxy = match name {
+            "drop" | "duplicate" | "reorder" => "proxy:udp",
+            name if name.starts_with("tls_") => "proxy:tls",
+            _ => "proxy:web",
+        };
+        let line = fault["example"].as_str().unwrap();
+        let words = line
+            .replace("proxy:web", proxy)
+            .replace("process:4711", &format!("process:{}", sleeper.id()))
+            .replace("fs:/srv/db", "fs:served")
+            .replace("/etc/app.conf", &conf);
+        let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap_or_default());
+        let alike = murphy_in(dir);
+        let mut shell = std::process::Command::new("sh");
+        shell
+            .envs(alike.get_envs().filter_map(|(k, v)| Some((k, v?))))
+            .env("PATH", path)
+            .current_dir(dir)
+            .args(["-c", &format!("{words} --dry-run")]);
+        let done: crate::ground::Finished = shell.output().unwrap().into();
+        if done.code != 0 {
+            wrong.push(format!("{line}\n{}", done.err));
+        }
+    }
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn an_agent_by_hand() {
     let port = free_port();
@@ -159,6 +311,15 @@ fn an_agent_by_hand() {
     let plan = agent.murphy(&["arm", "proxy:web", "latency", "delay=1s", "--for", "60s", "--dry-run"]);
     assert!(plan.out.contains("do:") && plan.out.contains("undo:"), "{plan:?}");
     assert!(agent.murphy(&["list"]).out.contains("nothing is armed"), "a plan touches nothing");
+    // Neither does one that has to open a proxy to be told.
+    let free = free_port();
+    let listen = format!("127.0.0.1:{free}");
+    let words = ["arm", "proxy:new", "latency", "delay=1s", "--for", "60s", "--listen", &listen];
+    let plan = agent.murphy(&[&words[..], &["--upstream", "127.0.0.1:9", "--dry-run"]].concat());
+    assert!(plan.code == 0 && plan.out.contains("undo:"), "{plan:?}");
+    let list = agent.murphy(&["list"]);
+    assert!(!list.out.contains("proxy:new"), "a plan leaves it open: {list:?}");
+    std::net::TcpListener::bind(&listen).unwrap();
     let armed =
         agent.murphy(&["arm", "proxy:web", "latency", "delay=120ms", "--for", "60s", "--percent", "30%"]);
     assert_eq!(armed.code, 0, "{armed:?}");
@@ -167,6 +328,30 @@ fn an_agent_by_hand() {
     assert!(list.out.contains("latency 120ms · 30%") && list.out.contains("proxy:web"), "{list:?}");
     let json: serde_json::Value = serde_json::from_str(&agent.murphy(&["list", "--json"]).out).unwrap();
     assert_eq!(json["faults"][0]["fault"]["inject"]["latency"]["delay"], "120ms");
+    let adjusted = agent.murphy(&["adjust", "A", "delay=300ms", "--percent", "5%", "--for", "90s"]);
+    assert!(
+        adjusted.out.contains("A is now: latency 300ms · 5% on proxy:web; it ends by itself in 1m30s"),
+        "{adjusted:?}"
+    );
+    let narrowed = agent.murphy(&["adjust", "A", "--when", "client=10.0.0.0/8", "direction=down"]);
+    assert!(narrowed.code == 0 && narrowed.out.contains("10.0.0.0/8"), "{narrowed:?}");
+    let widened = agent.murphy(&["adjust", "A", "--when", "everything"]);
+    assert!(widened.code == 0 && !widened.out.contains("10.0.0.0/8"), "{widened:?}");
+    for (words, why) in [
+        (&["adjust", "A"][..], "nothing of A is to be changed"),
+        (&["adjust", "Z", "delay=1s"], "no fault \"Z\" is armed"),
+        (&["adjust", "A", "dealy=1s"], "did you mean delay?"),
+        (&["adjust", "A", "delay=1"], "the unit is missing"),
+        (&["adjust", "A", "delay="], "latency needs delay"),
+        (
+            &["adjust", "A", "--when", "everything", "--when", "client=10.0.0.0/8"],
+            "no condition beside others",
+        ),
+        (&["adjust", "A", "--when", "method=GET"], "acts on connections"),
+    ] {
+        let refused = agent.murphy(words);
+        assert!(refused.code == 2 && refused.err.contains(why), "{words:?}: {refused:?}");
+    }
     let missing = agent.murphy(&["disarm", "Z"]);
     assert_eq!(missing.code, 2, "{missing:?}");
     assert!(missing.err.contains("\"Z\""), "{missing:?}");

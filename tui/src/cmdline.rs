@@ -36,6 +36,46 @@ pub fn arm(fault: &Fault) -> String {
     words.join(" ")
 }
 
+/// `murphy adjust A delay=300ms --percent 50%`: what is different, and nothing else.
+pub fn adjust(id: &str, from: &Fault, to: &Fault) -> String {
+    let mut words = vec!["murphy".to_owned(), "adjust".to_owned(), quote(id)];
+    let (old, new) = (from.inject.params(), to.inject.params());
+    let changed = new.iter().filter(|(name, value)| old.get(*name) != Some(*value));
+    words.extend(changed.map(|(name, value)| quote(&format!("{name}={value}"))));
+    words.extend(old.keys().filter(|name| !new.contains_key(*name)).map(|name| format!("{name}=")));
+    let mut option = |name: &str, value: String| {
+        words.push(format!("--{name}"));
+        words.push(quote(&value));
+    };
+    if to.share != from.share {
+        match to.share {
+            Share::All => option("percent", "100%".to_owned()),
+            Share::Percent(p) => option("percent", p.to_string()),
+            Share::Nth(n) => option("nth", n.to_string()),
+            Share::First(n) => option("first", n.to_string()),
+        }
+    }
+    if to.when != from.when {
+        match &to.when {
+            None => option("when", "everything".to_owned()),
+            Some(when) => conditions(when).into_iter().for_each(|c| option("when", c)),
+        }
+    }
+    if let Some(lasts) = to.lasts.filter(|lasts| Some(*lasts) != from.lasts) {
+        option("for", lasts.to_string());
+    }
+    words.join(" ")
+}
+
+/// A matcher as the form takes it: in words where they say the same.
+pub fn typed(when: &Matcher) -> String {
+    let words = conditions(when).join(" ");
+    match words.parse::<Matcher>() {
+        Ok(read) if read == *when => words,
+        _ => when.to_json().to_string(),
+    }
+}
+
 /// The conditions of a matcher as `--when` takes them, one each; what cannot be said so is JSON.
 fn conditions(when: &Matcher) -> Vec<String> {
     if let Matcher::All(list) = when {

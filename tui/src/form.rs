@@ -1,11 +1,15 @@
 //! The arming form, made from the catalogue: what is typed, and the fault it comes to.
 
+use crate::change::Changing;
+use crate::cmdline;
 use crate::radius::Radius;
 use control::wire::PlanView;
 use model::catalogue::Layer;
 use model::units::{Percent, Span};
 use model::value::ParamType;
-use model::{Fault, FaultDef, Injection, Matcher, ParamDef, Per, Problem, Share, TargetRef};
+use model::{
+    Fault, FaultDef, Injection, Matcher, ParamDef, Per, Problem, Share, TargetKind, TargetRef, TargetSpec,
+};
 use std::collections::BTreeMap;
 use tui_input::Input;
 
@@ -46,6 +50,8 @@ pub struct Order {
     pub lease: Option<Span>,
     /// Whom it hits.
     pub radius: Radius,
+    /// The fault that it changes, instead of being one more.
+    pub changes: Option<Changing>,
 }
 
 /// What the agent says to the form as it stands.
@@ -77,6 +83,8 @@ pub struct Form {
     pub changed_ms: Option<f64>,
     /// What the agent says to it.
     pub plan: Plan,
+    /// The fault that it changes; none: it arms one.
+    pub changes: Option<Changing>,
     drafts: BTreeMap<&'static str, Vec<Field>>,
 }
 
@@ -112,7 +120,18 @@ impl Field {
     /// What it means, and what may stand in it.
     pub fn help(&self, def: &FaultDef) -> String {
         match self.asks {
-            Asks::Target => "where: ← → choose among the targets it fits".to_owned(),
+            Asks::Target => match typed_kinds(def).first() {
+                Some(kind) => format!(
+                    "where: ← → choose among the open targets it fits, or type another one, {}",
+                    match kind {
+                        TargetKind::Process => "by number or by a text of its command line (process:4711)",
+                        TargetKind::Node => "this machine (node:self), a namespace (netns:blue), a container",
+                        TargetKind::Container => "by name (container:web-1, container:shop/web)",
+                        _ => "by name or path (cgroup:/system.slice/x)",
+                    }
+                ),
+                None => "where: ← → choose among the targets it fits".to_owned(),
+            },
             Asks::Param(p) => {
                 let optional = if p.required || p.default.is_some() { "" } else { ", or nothing" };
                 format!("{}; {}{optional}", p.doc, p.ty.describe())
@@ -139,16 +158,38 @@ impl Field {
 impl Form {
     /// Shows the form of another fault; what was typed for the one before is kept.
     pub fn open(&mut self, def: &'static FaultDef) {
-        if self.def == Some(def) {
+        if self.def == Some(def) && self.changes.is_none() {
             return;
         }
-        if let Some(before) = self.def {
+        // What was typed to change one is no draft of another.
+        if let (Some(before), None) = (self.def, self.changes.take()) {
             self.drafts.insert(before.name, std::mem::take(&mut self.fields));
         }
         self.def = Some(def);
         self.at = 0;
         self.plan = Plan::None;
         self.fields = self.drafts.remove(def.name).unwrap_or_else(|| fields(def));
+    }
+
+    /// Shows a fault that is on, to be changed.
+    pub fn change(&mut self, changing: Changing) {
+        let fault = &changing.from;
+        self.open(fault.inject.def());
+        // What was typed to arm one of the kind is there again afterwards.
+        self.drafts.insert(fault.inject.name(), std::mem::take(&mut self.fields));
+        let text = |asks: Asks| match asks {
+            Asks::Target | Asks::Lease => String::new(),
+            Asks::Param(p) => fault.inject.get(p.name).map_or_else(String::new, ToString::to_string),
+            Asks::For => fault.lasts.map_or_else(String::new, |l| l.to_string()),
+            Asks::Share => fault.share.to_string(),
+            Asks::When => fault.when.as_ref().map_or_else(String::new, cmdline::typed),
+        };
+        self.fields = fields(fault.inject.def());
+        self.fields.retain(|f| !matches!(f.asks, Asks::Target | Asks::Lease));
+        self.fields.iter_mut().for_each(|f| f.input = Input::new(text(f.asks)));
+        (self.at, self.plan) = (0, Plan::None);
+        self.target = Some((changing.agent, fault.target.clone()));
+        self.changes = Some(changing);
     }
 
     /// The selected line.
@@ -200,7 +241,10 @@ impl Form {
             wrong.push((line(Asks::Lease), p));
         }
         let Some((_, target)) = &self.target else {
-            wrong.push((0, no_target(def)));
+            wrong.insert(
+                0,
+                (0, written(def, self.text(Asks::Target)).err().unwrap_or_else(|| no_target(def))),
+            );
             return Err(wrong);
         };
         if !wrong.is_empty() {
@@ -229,6 +273,23 @@ impl Form {
             _ => 0,
         };
         Err(problems.into_iter().map(|p| (place(&p), p)).collect())
+    }
+
+    /// Goes by this target, whatever was typed before.
+    pub fn choose(&mut self, target: Option<(usize, TargetRef)>) {
+        self.target = target;
+        self.fields.iter_mut().filter(|f| f.asks == Asks::Target).for_each(|f| f.input.reset());
+    }
+
+    /// Whether a target is typed, and not chosen.
+    pub fn is_target_typed(&self) -> bool {
+        !self.text(Asks::Target).is_empty()
+    }
+
+    /// Goes by the target that is typed, at this agent; none when it says none.
+    pub fn take_typed_target(&mut self, agent: usize) {
+        let Some(def) = self.def else { return };
+        self.target = written(def, self.text(Asks::Target)).ok().map(|target| (agent, target));
     }
 
     /// The lease that is asked for.
@@ -288,6 +349,35 @@ fn fields(def: &'static FaultDef) -> Vec<Field> {
         out.push(Field::new(Asks::Lease, ""));
     }
     out
+}
+
+/// The kinds of a fault's targets that need no opening, so that they can be typed.
+pub fn typed_kinds(def: &FaultDef) -> Vec<TargetKind> {
+    let opened = |kind: &TargetKind| matches!(kind, TargetKind::Proxy | TargetKind::Fs);
+    def.targets.iter().copied().filter(|kind| !opened(kind)).collect()
+}
+
+/// A target as it is typed: `process:4711`, or `4711` where it is clear what kind is meant.
+fn written(def: &FaultDef, text: &str) -> Result<TargetRef, Problem> {
+    let kinds = typed_kinds(def);
+    let target: TargetRef = match (text.contains(':'), kinds.first()) {
+        (false, Some(kind)) if !text.is_empty() => TargetRef::new(*kind, text),
+        _ if text.is_empty() => return Err(no_target(def)),
+        _ => text.parse()?,
+    };
+    if !def.fits(target.kind) {
+        let words: Vec<&str> = def.targets.iter().map(|k| k.word()).collect();
+        return Err(Problem::new(format!("{} cannot be armed on {target}", def.name))
+            .hint(format!("it is for targets of kind {}", words.join(", "))));
+    }
+    if !kinds.contains(&target.kind) {
+        return Err(Problem::new(format!("{target} has to be opened first"))
+            .hint("choose an open one with ← →; murphy agent --proxy and murphy mount open others"));
+    }
+    match TargetSpec::implied(&target) {
+        Some(_) => Ok(target),
+        None => Err(Problem::new(format!("{target} does not say where it is")).hint("give its whole path")),
+    }
 }
 
 /// What is missing when no target fits.

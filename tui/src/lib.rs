@@ -8,7 +8,8 @@
 #![forbid(unsafe_code)]
 
 mod catalogue;
-pub mod cmdline;
+pub mod change;
+mod cmdline;
 pub mod command;
 pub mod encode;
 pub mod form;

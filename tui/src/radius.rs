@@ -53,7 +53,7 @@ pub fn of(model: &Model, agent: usize, fault: &Fault) -> Radius {
             words.push(format!("the whole of {}", fault.target));
         }
         Some(counts) => {
-            let most = most_of(fault);
+            let most = fault.hits_at_most();
             let target = fault.target.to_string();
             let (rate, total) = (model.rate_of(agent, &target), model.total_rate());
             let part = match rate {
@@ -96,12 +96,6 @@ pub fn of(model: &Model, agent: usize, fault: &Fault) -> Radius {
         bars = (bars + 1).min(5);
     }
     Radius { size, bars, words }
-}
-
-/// The largest share, also at the end of a ramp.
-fn most_of(fault: &Fault) -> f64 {
-    let last = fault.ramp.as_ref().map_or(fault.share, |r| fault.share_at(r.over.0));
-    fault.share.at_most().max(last.at_most())
 }
 
 fn share_words(most: f64) -> String {

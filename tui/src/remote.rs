@@ -46,7 +46,7 @@ impl Remote {
         while self.calls.try_join_next().is_some() {}
         let agent = match &effect {
             Effect::Halt(a) | Effect::Lift(a) | Effect::EndRun(a) | Effect::Refresh(a) => *a,
-            Effect::Plan { agent, .. } | Effect::Arm { agent, .. } => *agent,
+            Effect::Plan { agent, .. } | Effect::Arm { agent, .. } | Effect::Adjust { agent, .. } => *agent,
             Effect::Disarm(a, _) | Effect::Renew(a, _) => *a,
             Effect::Connections(a, _) | Effect::Connection(a, ..) => *a,
             Effect::Requests(a, _) | Effect::AboutRequests(a, _) | Effect::Operations(a, _) => *a,
@@ -90,6 +90,10 @@ async fn call(client: &Client, effect: Effect) -> Option<News> {
             News::Halted(ms(begun), result)
         }
         Effect::Plan { fault, ask, .. } => News::Planned(ask, Box::new(client.plan(&fault).await)),
+        Effect::Adjust { id, change, .. } => {
+            let now = client.adjust(&id, &change).await.map(Box::new);
+            News::Adjusted(id, now)
+        }
         Effect::Arm { fault, lease, .. } => News::Armed(client.arm(&fault, lease).await.map(Box::new)),
         Effect::Disarm(_, id) => {
             let result = client.disarm(&id).await;

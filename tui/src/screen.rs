@@ -15,6 +15,8 @@ pub enum Screen {
     Requests,
     /// Operations on files.
     Files,
+    /// The experiment that runs, or ran last.
+    Run,
 }
 
 /// A row of the table.
@@ -42,6 +44,7 @@ pub const SCREENS: &[ScreenDef] = &[
     ScreenDef { screen: Screen::Connections, key: '3', title: "Connections", panels: &[Focus::Connections] },
     ScreenDef { screen: Screen::Requests, key: '4', title: "Requests", panels: &[Focus::Requests] },
     ScreenDef { screen: Screen::Files, key: '5', title: "Files", panels: &[Focus::Files] },
+    ScreenDef { screen: Screen::Run, key: '6', title: "Run", panels: &[Focus::Run] },
 ];
 
 impl Screen {
@@ -58,8 +61,8 @@ mod tests {
 
     #[test]
     fn every_screen_has_a_row() {
-        for screen in [Screen::Overview, Screen::Faults, Screen::Connections, Screen::Requests, Screen::Files]
-        {
+        use Screen::{Connections, Faults, Files, Overview, Requests, Run};
+        for screen in [Overview, Faults, Connections, Requests, Files, Run] {
             assert_eq!(screen.def().screen, screen);
         }
     }

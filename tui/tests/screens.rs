@@ -41,6 +41,34 @@ fn overview_zoomed_out_and_frozen() {
 }
 
 #[test]
+fn a_run_on_its_time_line() {
+    let mut c = lone();
+    c.text("6");
+    insta::assert_snapshot!("run_none_80x24", c.screen(80, 24));
+    let memory = still(Memory::new("edge-1"), |m| {
+        let m = m.with_proxy("cart", true);
+        sim::staged(&m, 170);
+        m
+    });
+    let mut c = Console::new(vec![memory], DARK, false);
+    c.text("6");
+    insta::assert_snapshot!("run_80x24", c.screen(80, 24));
+    insta::assert_snapshot!("run_120x36", c.screen(120, 36));
+    insta::assert_snapshot!("run_60x15", c.screen(60, 15));
+    c.text("x");
+    assert!(c.screen(80, 24).contains("End checkout and take its faults back?"), "{}", c.screen(80, 24));
+    c.key(KeyCode::Esc);
+    c.agents[0].event(model::EventKind::RunEnded {
+        name: "checkout".into(),
+        verdict: "deviated".into(),
+        why: "checkout_p99: 8 windows broke < 250ms while faults were on".into(),
+        report: Some("runs/checkout-20261128T220102Z".into()),
+    });
+    c.sync();
+    insta::assert_snapshot!("run_over_80x24", c.screen(80, 24));
+}
+
+#[test]
 fn markers() {
     for (name, marker) in [("dots", Marker::Dots), ("blocks", Marker::Blocks)] {
         let mut c = Console::shop(Look { marker, ..DARK });
@@ -227,7 +255,8 @@ fn details_and_leaving() {
 
 #[test]
 fn halted_and_lifting() {
-    use control::service::{Caller, Service};
+    use control::Caller;
+    use control::service::Service;
     use futures::FutureExt;
     let mut c = Console::shop(DARK);
     c.ctrl('x');

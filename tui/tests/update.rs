@@ -2,7 +2,7 @@
 
 mod support;
 
-use control::service::Role;
+use control::Role;
 use control::{ClientError, Code, Failure, Signal};
 use crossterm::event::KeyCode;
 use model::event::Ending;
@@ -94,6 +94,90 @@ fn arming_asks_as_much_as_it_hits() {
         let [Effect::Arm { fault, .. }] = &effects[..] else { panic!("{share}: {effects:?}") };
         assert_eq!(fault.share.to_string(), share);
     }
+}
+
+#[test]
+fn a_target_that_nobody_has_opened_is_typed() {
+    let mut c = lone(false);
+    c.text("2/pause");
+    c.key(KeyCode::Enter);
+    assert!(!c.screen(80, 24).contains("no target"), "{}", c.screen(80, 24));
+    // What is missing comes first.
+    c.key(KeyCode::Enter);
+    assert_eq!(c.model.ui.form.field().unwrap().name(), "target");
+    // A number, and letters that are commands elsewhere.
+    c.text("4711");
+    assert_eq!(c.model.ui.form.fault().unwrap().target.to_string(), "process:4711");
+    let screen = c.screen(120, 36);
+    assert!(screen.contains("the whole of process:4711"), "{screen}");
+    assert!(screen.contains("murphy arm process:4711 pause --for 1m"), "{screen}");
+    for _ in 0..4 {
+        c.key(KeyCode::Backspace);
+    }
+    assert!(c.model.ui.form.target.is_none());
+    update(&mut c.model, Msg::Paste("container:shop/web".into()));
+    assert_eq!(c.model.ui.form.fault().unwrap().target.to_string(), "container:shop/web");
+    // ctrl-u empties the line.
+    for (text, why) in [
+        ("proxy:cart", "pause cannot be armed on proxy:cart"),
+        ("thing:x", "is not a kind of target"),
+        ("cgroup:web", "does not say where it is"),
+    ] {
+        c.ctrl('u');
+        c.text(text);
+        let screen = c.screen(120, 36);
+        assert!(screen.contains(why), "{text}: {screen}");
+        assert!(c.key(KeyCode::Enter).is_empty() && c.model.ui.popup.is_none(), "{text}");
+    }
+    c.ctrl('u');
+    c.text("dq");
+    c.key(KeyCode::Enter);
+    c.text("dq");
+    let effects = c.key(KeyCode::Enter);
+    let Some(Effect::Arm { fault, .. }) = effects.first() else { panic!("{effects:?}") };
+    assert_eq!(fault.target.to_string(), "process:dq");
+}
+
+#[test]
+fn a_fault_that_is_on_is_changed_by_the_form() {
+    let mut c = lone(false);
+    let fault = sim::fault(
+        r#"{"target":"proxy:cart","for":"60s","share":{"percent":"2%"},"when":{"client":"10.0.0.0/8"},"inject":{"latency":{"delay":"100ms"}}}"#,
+    );
+    let state = c.agents[0].arm_now(fault, None, "me");
+    c.say(0, News::Armed(Ok(Box::new(state.clone()))));
+    c.text("e");
+    let screen = c.screen(120, 36);
+    assert!(screen.contains(&format!("Change {}: latency on proxy:cart", state.id)), "{screen}");
+    assert_eq!(c.model.ui.form.field().unwrap().name(), "delay");
+    // Nothing is different yet.
+    assert!(c.key(KeyCode::Enter).is_empty());
+    assert!(c.model.ui.toast.as_ref().unwrap().text.contains("nothing is different"));
+    c.ctrl('u');
+    c.text("300ms");
+    let command = format!("murphy adjust {} delay=300ms", state.id);
+    let screen = c.screen(120, 36);
+    assert!(screen.contains(&command), "{screen}");
+    assert_eq!(c.ctrl('y'), [Effect::Copy(command)]);
+    let effects = c.key(KeyCode::Enter);
+    let [Effect::Adjust { agent: 0, id, change }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((id, change.inject.len(), change.share, change.lasts), (&state.id, 1, None, None));
+    assert!(c.model.ui.form.changes.is_none(), "the form arms again");
+    // A larger share is asked about as when it is armed; esc leaves it as it is.
+    c.text("e");
+    let screen = c.screen(120, 36);
+    assert!(screen.contains("client=10.0.0.0/8"), "{screen}");
+    while c.model.ui.form.field().unwrap().name() != "share" {
+        c.key(KeyCode::Tab);
+    }
+    c.ctrl('u');
+    c.text("50%");
+    assert!(c.key(KeyCode::Enter).is_empty() && c.model.ui.popup.is_some());
+    c.key(KeyCode::Esc);
+    c.key(KeyCode::Esc);
+    assert!(c.model.ui.form.changes.is_none() && c.screen(120, 36).contains("Targets"));
+    c.text("2");
+    assert!(c.screen(120, 36).contains("Arm: latency"), "{}", c.screen(120, 36));
 }
 
 #[test]
@@ -333,7 +417,8 @@ fn connections_are_not_touched_where_one_may_not() {
 
 #[test]
 fn r_releases_here_and_lifts_elsewhere() {
-    use control::service::{Caller, Service};
+    use control::Caller;
+    use control::service::Service;
     use futures::FutureExt;
     let mut c = connections(Role::Admin, false);
     let _ = c.agents[0].halt(Caller::inside("sre")).now_or_never();
@@ -419,7 +504,8 @@ fn leaving_an_agent_inside_says_that_it_ends() {
 
 #[test]
 fn a_halt_is_lifted_by_the_name_of_the_run() {
-    use control::service::{Caller, Service};
+    use control::Caller;
+    use control::service::Service;
     use futures::FutureExt;
     let mut c = Console::shop(DARK);
     assert!(c.text("r").is_empty() && c.model.ui.popup.is_none(), "nothing is halted");
@@ -472,9 +558,21 @@ fn history_fills_plots_and_lanes_but_changes_nothing_that_is() {
     assert_eq!(c.model.armed_count(), 3);
     let tags: Vec<(&str, bool)> =
         c.model.windows.iter().map(|w| (w.tag.as_str(), w.to_ms.is_some())).collect();
-    assert_eq!(tags, [("A", true), ("B", false), ("C", false), ("D", false)]);
+    assert_eq!(tags, [("a", true), ("b", false), ("c", false), ("d", false)]);
     assert!(c.model.columns.at(150).is_some(), "back-filled");
     assert_eq!(c.model.bounds.len(), 3);
+}
+
+#[test]
+fn faults_are_called_as_their_agents_call_them() {
+    let mut c = lone(false);
+    let fault = sim::fault(r#"{"target":"proxy:cart","for":"60s","inject":{"latency":{"delay":"1ms"}}}"#);
+    let mut tag = |agent, id: &str| c.model.open_window(agent, id, &fault, 0.0);
+    // `murphy disarm C` is then what is C on the console.
+    let tags = [tag(0, "C"), tag(0, "slow-pay"), tag(0, "AB"), tag(0, "A"), tag(1, "C"), tag(0, "C")];
+    assert_eq!(tags, ["C", "a", "AB", "A", "b", "C"]);
+    c.model.close_window(0, "C", 1.0);
+    assert_eq!(c.model.open_window(1, "C", &fault, 2.0), "b", "it keeps the one it has");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! How exact stress is, as `/proc` counts it from outside, beside stress-ng.
 //!
-//! `cargo build --release && cargo run --release -p murphy-benches --bin stress`
+//! `cargo build --release && cargo run --release -p murphy-benches --bin stress [cpu|memory|ramp|io]`
 #![forbid(unsafe_code)]
 
 use murphy_benches::agent::Agent;
@@ -8,6 +8,7 @@ use murphy_benches::contestant::murphy_binary;
 use murphy_benches::process::{family, pressure};
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -16,11 +17,22 @@ const WARM: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(10);
 
 fn main() -> io::Result<()> {
+    let only = std::env::args().nth(1);
+    let asked = |part: &str| only.as_ref().is_none_or(|only| only == part);
     let agent = Agent::start(&[])?;
-    cpu(&agent)?;
-    memory(&agent)?;
-    ramp()?;
-    disk(&agent)
+    if asked("cpu") {
+        cpu(&agent)?;
+    }
+    if asked("memory") {
+        memory(&agent)?;
+    }
+    if asked("ramp") {
+        ramp()?;
+    }
+    if asked("io") {
+        disk(&agent)?;
+    }
+    Ok(())
 }
 
 /// Another program that is killed when it is dropped, with what it has started.
@@ -167,27 +179,33 @@ fn ramp() -> io::Result<()> {
     }
     // When it began is not seen from outside: it is never ahead of its ramp, so the moment that is furthest says when.
     let ahead = seen.iter().map(|(t, mib)| (mib - 64.0) / 44.8 - t).fold(f64::MIN, f64::max);
-    let mut off: Vec<f64> = seen
+    let mut off: Vec<(f64, f64, f64)> = seen
         .iter()
         .map(|(t, mib)| {
             let wanted = (64.0 + 44.8 * (t + ahead)).min(512.0);
-            (mib - wanted).abs() / wanted * 100.0
+            ((mib - wanted).abs() / wanted * 100.0, wanted, *mib)
         })
         .collect();
-    off.sort_by(f64::total_cmp);
+    off.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let ((middle, ..), (most, wanted, mib)) = (off[off.len() / 2], off[off.len() - 1]);
     println!(
-        "\na ramp from 64 to 512 MiB in 10 s, at {} moments: {:.2} % off in the middle, {:.2} % at most; pressure {}",
+        "\na ramp from 64 to 512 MiB in 10 s, at {} moments: {middle:.2} % off in the middle, {most:.2} % at most \
+         ({mib:.1} instead of {wanted:.1} MiB); pressure {}",
         off.len(),
-        off[off.len() / 2],
-        off[off.len() - 1],
         calm()
     );
     Ok(())
 }
 
+/// A directory on a disk, where what a run that is killed leaves is in nobody's way.
+fn beside_program() -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.parent().map(Path::to_owned).unwrap_or_default())
+}
+
 fn disk(agent: &Agent) -> io::Result<()> {
     println!("\n| asked | written by /proc/PID/io | off | pressure |\n|---|---|---|---|");
-    let dir = tempfile::Builder::new().prefix("bench").tempdir_in(std::env::current_dir()?)?;
+    let dir = tempfile::Builder::new().prefix("bench").tempdir_in(beside_program()?)?;
     let path = format!("path={}", dir.path().display());
     for (words, rate) in [("rate=5MB/s", 5e6), ("rate=20MB/s", 20e6)] {
         let before = calm();

@@ -1,6 +1,7 @@
 //! The stream of events that comes back by itself.
 
-use super::{ClientError, transport};
+use super::error::ClientError;
+use super::transport;
 use crate::endpoint::Endpoint;
 use crate::server::{HEARTBEAT, INSTANCE};
 use bytes::{Bytes, BytesMut};

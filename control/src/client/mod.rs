@@ -3,6 +3,7 @@
 mod error;
 mod events;
 mod transport;
+mod trouble;
 
 pub use error::ClientError;
 pub use events::Signal;
@@ -10,8 +11,8 @@ pub use events::Signal;
 use crate::connections::{Close, ConnectionList, ConnectionQuery};
 use crate::endpoint::Endpoint;
 use crate::operations::{OperationList, OperationQuery};
+use crate::percent::encode;
 use crate::requests::{HoldOrder, HoldView, RequestList, RequestQuery, TopBy, TopList};
-use crate::routes::encode;
 use crate::wire::{
     CatalogueEntry, Change, Check, Disarmed, FaultState, Halted, PlanView, RunState, StartRun, Status,
 };

@@ -1,9 +1,10 @@
 //! One request on one connection.
 
-use super::ClientError;
+use super::error::ClientError;
+use super::trouble::trouble;
 use crate::endpoint::{Endpoint, Place, authority};
 use crate::server::INSTANCE;
-use crate::tls::{ClientTls, Shown, trouble};
+use crate::tls::{ClientTls, Shown};
 use crate::wire::{Code, Failure};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};

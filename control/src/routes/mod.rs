@@ -1,17 +1,11 @@
 //! The one table of routes: dispatch, roles, allowed methods and the OpenAPI description are all made from it.
-//!
-//! ```text
-//! table      the routes
-//! percent    paths and queries as they travel
-//! ```
 
-mod percent;
 mod table;
 
-pub use percent::{decode, encode};
 pub use table::ROUTES;
 
-use crate::service::Role;
+use crate::caller::Role;
+use crate::percent::decode;
 
 /// What a route does; the server has one handler for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,5 +1,5 @@
 use super::{Operation, Query, Route};
-use crate::service::Role;
+use crate::caller::Role;
 
 const READ: Route = Route {
     method: "GET",

@@ -1,5 +1,5 @@
 use super::*;
-use crate::service::{Caller, Role};
+use crate::caller::{Caller, Role};
 use crate::wire::{
     ActView, AgentStatus, CatalogueEntry, Change, Check, Counters, Disarmed, Failure, FaultState, HaltState,
     Halted, PlanView, RunState, StartRun, Status, Usage,

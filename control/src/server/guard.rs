@@ -1,7 +1,8 @@
 //! Who may come in, and as whom: peer credentials, tokens, `Host` and `Origin`.
 
 use super::SocketOptions;
-use crate::service::{Caller, Role, Service};
+use crate::caller::{Caller, Role};
+use crate::service::Service;
 use crate::tls::ServerTls;
 use crate::token::Secret;
 use crate::wire::{Code, Failure};

@@ -6,11 +6,12 @@ use super::asked::{
 use super::guard::Door;
 use super::http::{self, Body};
 use super::sse;
+use crate::caller::Caller;
 use crate::connections::{Close, HOLD_LEASE};
 use crate::openapi;
 use crate::requests::{self, HoldOrder, TopBy};
 use crate::routes::{self, Found, Operation, Route};
-use crate::service::{Answer, Audit, Caller};
+use crate::service::{Answer, Audit};
 use crate::wire::{Code, Failure, Status, possible};
 use ::http::header::{HeaderMap, HeaderValue};
 use ::http::{Request, Response};

@@ -1,6 +1,7 @@
 //! Reading bodies and queries with bounds, and writing answers.
 
-use crate::routes::{Route, decode};
+use crate::percent::decode;
+use crate::routes::Route;
 use crate::wire::{Code, Failure};
 use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};

@@ -12,20 +12,23 @@ pub(crate) use handlers::INSTANCE;
 pub use socket::SocketOptions;
 pub(crate) use sse::HEARTBEAT;
 
-use crate::service::{Role, Service};
+use crate::caller::Role;
+use crate::service::Service;
 use crate::tls::{Accepted, ServerTls, TlsOptions, TrustError};
 use guard::Door;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -238,11 +241,12 @@ fn instance() -> String {
     format!("{:x}-{:x}", std::process::id(), now.as_nanos())
 }
 
-async fn accept_tcp(
-    listener: TcpListener,
-    door: Arc<Door>,
+/// Takes those who come, each to a task of its own, while there are slots; at the end waits for all that are in.
+async fn accept_all<S, F: Future<Output = ()> + Send + 'static>(
+    mut next: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
     slots: Arc<Semaphore>,
     mut end: watch::Receiver<bool>,
+    receive: impl Fn(S) -> Option<F>,
 ) {
     let mut open = JoinSet::new();
     loop {
@@ -250,20 +254,51 @@ async fn accept_tcp(
             biased;
             _ = end.wait_for(|e| *e) => break,
             Some(_) = open.join_next() => continue,
-            accepted = accept_when_free(&slots, listener.accept()) => accepted,
+            accepted = accept_when_free(&slots, poll_fn(&mut next)) => accepted,
         };
-        let Some((slot, Ok((stream, _)))) = accepted else {
+        let Some((slot, Ok(stream))) = accepted else {
             pause().await;
             continue;
         };
-        let _ = stream.set_nodelay(true);
-        let (door, end) = (door.clone(), end.clone());
+        let Some(received) = receive(stream) else { continue };
         open.spawn(async move {
-            receive(stream, door, end).await;
+            received.await;
             drop(slot);
         });
     }
     while open.join_next().await.is_some() {}
+}
+
+async fn accept_tcp(
+    listener: TcpListener,
+    door: Arc<Door>,
+    slots: Arc<Semaphore>,
+    end: watch::Receiver<bool>,
+) {
+    let next = |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
+    let receive = |stream: TcpStream| {
+        let _ = stream.set_nodelay(true);
+        Some(receive(stream, door.clone(), end.clone()))
+    };
+    accept_all(next, slots, end.clone(), receive).await;
+}
+
+async fn accept_unix(
+    listener: UnixListener,
+    door: Arc<Door>,
+    slots: Arc<Semaphore>,
+    end: watch::Receiver<bool>,
+) {
+    let next = |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
+    let receive = |stream: UnixStream| {
+        let cred = stream.peer_cred().ok()?;
+        let (door, end) = (door.clone(), end.clone());
+        Some(async move {
+            let caller = door.unix_caller(cred).await;
+            serve(Box::new(stream), Visitor::Caller(Some(caller)), door, end).await;
+        })
+    };
+    accept_all(next, slots, end.clone(), receive).await;
 }
 
 /// Serves who came over TCP, after TLS where that is spoken.
@@ -284,35 +319,6 @@ async fn receive(stream: TcpStream, door: Arc<Door>, mut end: watch::Receiver<bo
         Accepted::Clear(stream) => serve(Box::new(stream), Visitor::WithoutTls, door, end).await,
         Accepted::Nothing => {}
     }
-}
-
-async fn accept_unix(
-    listener: UnixListener,
-    door: Arc<Door>,
-    slots: Arc<Semaphore>,
-    mut end: watch::Receiver<bool>,
-) {
-    let mut open = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = end.wait_for(|e| *e) => break,
-            Some(_) = open.join_next() => continue,
-            accepted = accept_when_free(&slots, listener.accept()) => accepted,
-        };
-        let Some((slot, Ok((stream, _)))) = accepted else {
-            pause().await;
-            continue;
-        };
-        let Ok(cred) = stream.peer_cred() else { continue };
-        let (door, end) = (door.clone(), end.clone());
-        open.spawn(async move {
-            let caller = door.unix_caller(cred).await;
-            serve(Box::new(stream), Visitor::Caller(Some(caller)), door, end).await;
-            drop(slot);
-        });
-    }
-    while open.join_next().await.is_some() {}
 }
 
 async fn accept_when_free<T>(

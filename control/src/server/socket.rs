@@ -1,7 +1,7 @@
 //! The unix socket: made so that nobody else can reach it, and never taken from anyone.
 
 use super::StartError;
-use crate::service::Role;
+use crate::caller::Role;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Gid, Group, chown, geteuid};
 use std::fs::{self, DirBuilder, File, Permissions};

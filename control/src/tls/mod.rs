@@ -4,20 +4,17 @@
 //! server     the agent's certificate, and whose clients may come in
 //! roles      what the bearer of a certificate may do
 //! client     whom a client believes, and what it shows
-//! trouble    why a handshake came to nothing, in words that say what to do
 //! ```
 
 mod client;
 mod roles;
 mod server;
-mod trouble;
 
 pub use client::{ClientTls, Shown};
 pub use host::trust::TrustError;
 pub use roles::{RoleError, RoleRule, Roles};
 pub use server::TlsOptions;
 pub(crate) use server::{Accepted, ServerTls};
-pub(crate) use trouble::trouble;
 
 use rustls::crypto::CryptoProvider;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! What the bearer of a client's certificate may do, by the names in it.
 
-use crate::service::Role;
+use crate::caller::Role;
 use std::str::FromStr;
 
 /// A name in a certificate, and what its bearer may do: `ada=admin`, `*=viewer`.

@@ -1,7 +1,7 @@
 use super::roles::{Roles, caller_name};
 use super::{TrustError, provider};
+use crate::caller::Caller;
 use crate::fresh::{Fresh, News};
-use crate::service::Caller;
 use host::{der, trust};
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};

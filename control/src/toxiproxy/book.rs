@@ -10,7 +10,7 @@ use super::json::quote;
 use super::page::{Pages, Proxy, Toxic};
 use super::refused::Refused;
 use super::{Ground, Options};
-use crate::service::Caller;
+use crate::caller::Caller;
 use std::sync::Arc;
 use tokio::sync::{Mutex, MutexGuard};
 

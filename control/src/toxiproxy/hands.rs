@@ -5,7 +5,7 @@ use super::book::Book;
 use super::page::{Armed, Pages, Proxy, Toxic, services};
 use super::refused::Refused;
 use super::toxic;
-use crate::service::Caller;
+use crate::caller::Caller;
 use crate::wire::Code;
 use model::sample::TargetState;
 use model::target::Protocol;

@@ -3,8 +3,9 @@
 use super::book::Book;
 use super::refused::Refused;
 use super::{Options, VERSION, metrics};
-use crate::routes::{decode, encode};
-use crate::service::{Audit, Caller};
+use crate::caller::Caller;
+use crate::percent::{decode, encode};
+use crate::service::Audit;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use http::{Method, Request, Response, StatusCode};

@@ -19,7 +19,8 @@ mod page;
 mod refused;
 mod toxic;
 
-use crate::service::{Answer, Caller, Service};
+use crate::caller::Caller;
+use crate::service::{Answer, Service};
 use ::http::Request;
 use book::Book;
 use futures::StreamExt;

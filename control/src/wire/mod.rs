@@ -4,7 +4,7 @@ mod failure;
 
 pub use failure::{Code, Failure};
 
-use crate::service::{Caller, Role};
+use crate::caller::{Caller, Role};
 use model::catalogue;
 use model::event::WindowResult;
 use model::{Evidence, Fault, Injection, Matcher, Problem, Ramp, Share, TargetRef, units::Span};

@@ -1,6 +1,7 @@
 //! An agent in memory: faults are entries in a list, and what happens to them becomes events.
 
-use control::service::{Answer, Audit, Caller, Service};
+use control::Caller;
+use control::service::{Answer, Audit, Service};
 use control::wire::{
     ActView, AgentStatus, Change, Check, Code, Counters, Disarmed, Failure, FaultState, HaltState, Halted,
     PlanView, RunState, StartRun,

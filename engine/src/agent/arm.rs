@@ -165,11 +165,24 @@ impl Inner {
 
     /// Leaves the place again; whoever waits for the fault's end has it.
     async fn give_up(&self, id: &str) {
-        let arming = self.lock().faults.get(id).is_some_and(|entry| entry.phase == FaultPhase::Arming);
+        let arming = {
+            let mut state = self.lock();
+            let entry = state.faults.get(id);
+            let arming = entry.is_some_and(|entry| entry.phase == FaultPhase::Arming);
+            // Nobody has seen it: the next one may be called so. What was refused does not use letters up.
+            if arming
+                && entry.is_some_and(|entry| entry.n.is_none())
+                && state.named.checked_sub(1).is_some_and(|n| ids::letters(n) == id)
+            {
+                state.named -= 1;
+            }
+            arming
+        };
         // One that was on for a moment and is being taken back stays in the book until it is gone.
         if let Some(entry) = arming.then(|| self.remove(id)).flatten() {
             self.claims.release(&entry.claims).await;
             entry.shared.outcome.send_replace(Some(Ok(())));
+            self.tidy().await;
         }
     }
 
@@ -179,11 +192,9 @@ impl Inner {
             let entry = state.faults.get(id).ok_or(EngineError::ShuttingDown)?;
             (entry.fault.clone(), entry.seed)
         };
+        self.look_anew(id, &fault.target).await;
         let (injector, plan) = self.plan(id.to_owned(), fault, seed).await?;
-        if !self.lock().targets.contains_key(&plan.order.fault.target) {
-            // A target whose name says everything is opened when the first fault needs it.
-            self.open(plan.order.target.clone()).await?;
-        }
+        self.open_in_passing(&plan.order.target).await?;
         let keys = injector.claims(&plan);
         self.claims.take(&keys).await.map_err(|e| match e {
             ClaimError::Owned(holder) => {

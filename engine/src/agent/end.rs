@@ -220,6 +220,7 @@ impl Inner {
         self.events.emit(EventKind::Recovered { id, target, why, evidence });
         if let Some(entry) = entry {
             self.claims.release(&entry.claims).await;
+            self.tidy().await;
         }
         shared.outcome.send_replace(Some(Ok(())));
         self.wake.notify_one();

@@ -24,7 +24,7 @@ use inject::Injector;
 use model::event::{Ending, Level};
 use model::sample::TargetState;
 use model::{EventKind, Evidence, Sample, Target, TargetKind, TargetRef};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -67,6 +67,8 @@ impl std::fmt::Debug for Inner {
 #[derive(Debug, Default)]
 struct State {
     targets: BTreeMap<TargetRef, Target>,
+    /// Those of them that nobody asked to open: a fault needed them.
+    passing: BTreeSet<TargetRef>,
     faults: BTreeMap<String, Entry>,
     /// How many ids were made up, and how many faults armed, so far.
     named: u64,
@@ -168,6 +170,14 @@ impl Agent {
     /// The open targets.
     pub fn targets(&self) -> Vec<TargetState> {
         self.inner.config.injectors.iter().flat_map(|i| i.states()).collect()
+    }
+
+    /// The processes that a target means now, by their numbers.
+    pub(crate) async fn processes(&self, target: &Target) -> Vec<u32> {
+        match self.inner.opener(target.spec.kind()) {
+            Ok(injector) => injector.processes(target).await,
+            Err(_) => Vec::new(),
+        }
     }
 
     /// An open target with what stands behind its name.

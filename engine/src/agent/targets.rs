@@ -8,12 +8,16 @@ use model::event::Ending;
 use model::problem::did_you_mean;
 use model::sample::TargetState;
 use model::{EventKind, Target, TargetKind, TargetRef, TargetSpec};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Agent {
     /// Opens a target: a listener listens, processes are found. Opening one again as it is changes nothing.
     pub async fn open(&self, target: Target) -> Result<TargetState, EngineError> {
-        self.inner.open(target).await
+        let reference = target.reference();
+        let state = self.inner.open(target).await?;
+        self.inner.lock().passing.remove(&reference);
+        Ok(state)
     }
 
     /// Ends the faults of a target, newest first, and closes it.
@@ -71,8 +75,59 @@ impl Inner {
             let reference = target.clone();
             let _ = guarded::call(guarded::RECOVER, async move { injector.close(&reference).await }).await;
         }
-        if self.lock().targets.remove(target).is_some() {
+        let known = {
+            let mut state = self.lock();
+            state.passing.remove(target);
+            state.targets.remove(target).is_some()
+        };
+        if known {
             self.events.emit(EventKind::TargetClosed { target: target.clone() });
+        }
+    }
+
+    /// Opens a target whose name says everything when the first fault needs it.
+    pub(super) async fn open_in_passing(self: &Arc<Self>, target: &Target) -> Result<(), EngineError> {
+        let reference = target.reference();
+        if self.lock().targets.contains_key(&reference) {
+            return Ok(());
+        }
+        self.open(target.clone()).await?;
+        self.lock().passing.insert(reference);
+        Ok(())
+    }
+
+    /// Closes a target that was opened in passing and has no fault but this one: whoever arms by a name means what has
+    /// it now, not what had it when the name was used for the first time.
+    pub(super) async fn look_anew(&self, id: &str, target: &TargetRef) {
+        let idle = {
+            let state = self.lock();
+            let others = || state.faults.values().any(|f| f.fault.target == *target && f.id != id);
+            state.passing.contains(target) && !others()
+        };
+        if idle {
+            self.close(target).await;
+        }
+    }
+
+    /// A fault is over. Targets that were opened in passing and are gone themselves need not be listed for ever.
+    pub(super) async fn tidy(&self) {
+        let idle: Vec<TargetRef> = {
+            let state = self.lock();
+            let hit = |target: &&TargetRef| state.faults.values().any(|f| f.fault.target == **target);
+            state.passing.iter().filter(|target| !hit(target)).cloned().collect()
+        };
+        if idle.is_empty() {
+            return;
+        }
+        let up: BTreeSet<TargetRef> = self
+            .config
+            .injectors
+            .iter()
+            .flat_map(|i| i.states())
+            .filter_map(|s| s.up.then_some(s.target))
+            .collect();
+        for gone in idle.iter().filter(|target| !up.contains(target)) {
+            self.close(gone).await;
         }
     }
 

@@ -185,17 +185,20 @@ fn faults(out: &mut String, run: &RunRecord) -> std::fmt::Result {
             .collect();
         write!(
             out,
-            "<tr><td>{}<small>{}</small></td><td>{}</td><td>{}<small>{}</small></td><td>{}<small>{}</small></td><td>{}</td><td>{}</td></tr>",
+            "<tr><td>{}<small>{}</small></td><td>{}</td><td>{}</td><td>{}<small>{}</small></td><td>{}</td><td>{}</td></tr>",
             escape(&f.what),
             escape(&f.id),
             escape(&f.target),
             escape(&hit(f)),
-            escape(&measured.join(", ")),
             effect(f),
             escape(f.effect_in.as_deref().unwrap_or("")),
             seconds(f.defence_s, "–"),
             seconds(f.healing_s, "–")
         )?;
+        if !measured.is_empty() {
+            let measured = escape(&measured.join(", "));
+            write!(out, "<tr class=\"reason\"><td colspan=\"6\">{measured}</td></tr>")?;
+        }
     }
     write!(out, "</table>")
 }

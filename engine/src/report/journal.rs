@@ -1,4 +1,5 @@
 use model::Event;
+use model::event::EventKind;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -60,8 +61,11 @@ impl JournalThread {
         JournalThread { send, failed, thread }
     }
 
-    /// Has an event written, some time soon and in order.
+    /// Has an event written, some time soon and in order. A second in which nothing was counted is no event.
     pub fn write(&self, event: Event) {
+        if matches!(&event.kind, EventKind::Samples { targets } if targets.is_empty()) {
+            return;
+        }
         // After a failure nobody listens; that is told by `failure`.
         let _ = self.send.send(event);
     }

@@ -13,6 +13,7 @@ pub use junit::junit;
 pub use markdown::markdown;
 
 use model::experiment::Format;
+use model::verdict::FaultRecord;
 use model::{Experiment, RunRecord};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,33 @@ pub fn directory(asked: Option<&Path>, experiment: &Experiment) -> Option<PathBu
         }
         (None, None) => None,
     }
+}
+
+/// Begins the journal of a run in its directory. Runs that begin in the same second would have one directory: those that
+/// come later get one with a number, `cart-20261128T220102Z-2`. A directory that is not named by its time is the user's
+/// own choice, and taken as it is.
+pub(crate) fn begin(dir: &Path) -> io::Result<(PathBuf, Journal)> {
+    let name = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    for n in 1..100 {
+        let dir = if n == 1 { dir.to_owned() } else { dir.with_file_name(format!("{name}-{n}")) };
+        match Journal::create(&dir) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && has_stamp(&name) => {}
+            other => return other.map(|journal| (dir, journal)),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Whether a name has a time in it as [`crate::clock::stamp`] writes it.
+fn has_stamp(name: &str) -> bool {
+    let shape = |at: &[u8]| {
+        at.iter().enumerate().all(|(i, b)| match i {
+            8 => *b == b'T',
+            15 => *b == b'Z',
+            _ => b.is_ascii_digit(),
+        })
+    };
+    name.as_bytes().windows(16).any(shape)
 }
 
 /// Writes the files of some formats into a directory, each completely or not at all; gives their paths.
@@ -87,17 +115,26 @@ fn seconds(value: Option<f64>, otherwise: &str) -> String {
     value.map_or_else(|| otherwise.to_owned(), |v| format!("{v:.1} s"))
 }
 
-/// How often a fault hit, or why it did not.
-fn hit(fault: &model::verdict::FaultRecord) -> String {
+/// How often a fault hit, and what of, or why it did not.
+pub fn hit(fault: &FaultRecord) -> String {
     match &fault.failure {
         Some(why) => format!("failed: {why}"),
         None if fault.armed_s.is_none() => "not armed".to_owned(),
-        None => format!("{} of {}", fault.evidence.applied, fault.evidence.considered),
+        None => {
+            let counts = model::catalogue::find(&fault.fault).and_then(|def| def.counts);
+            // Faults that are for proxies and for files count what there is on each.
+            let counts = counts.map(|what| if fault.target.starts_with("fs:") { "operations" } else { what });
+            let of = counts.map_or(String::new(), |what| format!(" {what}"));
+            format!("{} of {}{of}", fault.evidence.applied, fault.evidence.considered)
+        }
     }
 }
 
 /// When a fault's effect was seen, or for how long it was not.
-fn effect(fault: &model::verdict::FaultRecord) -> String {
+fn effect(fault: &FaultRecord) -> String {
+    if fault.armed_s.is_none() {
+        return "–".to_owned();
+    }
     let length = fault.armed_s.zip(fault.ended_s).map_or(0.0, |(armed, ended)| ended - armed);
     seconds(fault.time_to_effect_s, &format!("not seen in {length:.0} s"))
 }
@@ -118,4 +155,56 @@ fn escape(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Evidence;
+
+    #[test]
+    fn runs_of_one_second_have_directories_of_their_own() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("cart-20261128T220102Z");
+        let names: Vec<String> = (0..3)
+            .map(|_| begin(&dir).unwrap().0.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(names, ["cart-20261128T220102Z", "cart-20261128T220102Z-2", "cart-20261128T220102Z-3"]);
+        // One that the user has named is never another one.
+        let chosen = home.path().join("latest");
+        assert_eq!(begin(&chosen).unwrap().0, chosen);
+        assert_eq!(begin(&chosen).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn what_was_hit_is_said_with_what_it_was_a_share_of() {
+        let mut fault = FaultRecord {
+            id: "slow".into(),
+            fault: "latency".into(),
+            target: "proxy:web".into(),
+            what: "latency 100ms · 50%".into(),
+            stage: "1".into(),
+            seed: 7,
+            armed_s: None,
+            ended_s: None,
+            ending: None,
+            failure: None,
+            evidence: Evidence::default(),
+            time_to_effect_s: None,
+            effect_in: None,
+            defence_s: None,
+            healing_s: None,
+        };
+        assert_eq!((hit(&fault), effect(&fault)), ("not armed".into(), "–".into()));
+        (fault.armed_s, fault.ended_s) = (Some(1.0), Some(6.0));
+        (fault.evidence.applied, fault.evidence.considered) = (1, 3);
+        assert_eq!(
+            (hit(&fault).as_str(), effect(&fault).as_str()),
+            ("1 of 3 connections", "not seen in 5 s")
+        );
+        fault.target = "fs:db".into();
+        assert_eq!(hit(&fault), "1 of 3 operations");
+        fault.failure = Some("no room".into());
+        assert_eq!(hit(&fault), "failed: no room");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::tick::{Tick, reading};
 use model::event::GuardState;
-use model::experiment::{Experiment, Guard, Metric};
+use model::experiment::{Compare, Experiment, Guard, Metric};
 use model::verdict::GuardRecord;
 use std::path::Path;
 
@@ -47,7 +47,7 @@ impl Guards {
                     Guard::Metric { metric, .. } => {
                         experiment.steady_state.metrics.iter().find(|m| m.name == *metric).cloned()
                     }
-                    Guard::File { .. } => None,
+                    Guard::File { .. } | Guard::Node { .. } => None,
                 };
                 let words = describe(guard, metric.as_ref());
                 Watch {
@@ -91,6 +91,23 @@ impl Watch {
                 (read.value.map(|v| op.holds(v, *value)), lasts.0.as_secs_f64())
             }
             (Guard::Metric { .. }, None) => (None, 0.0),
+            (Guard::Node { cpu, memory, lasts }, _) => {
+                let bounds = [(cpu, tick.cpu), (memory, tick.memory)];
+                let over: Vec<Option<bool>> = bounds
+                    .into_iter()
+                    .filter_map(|(bound, seen)| {
+                        let (op, value) = (*bound)?;
+                        Some(seen.map(|seen| op.holds(seen, value)))
+                    })
+                    .collect();
+                // One that is over its bound is enough; one that is not seen could be.
+                let holds = match over.contains(&Some(true)) {
+                    true => Some(true),
+                    false if over.contains(&None) => None,
+                    false => Some(false),
+                };
+                (holds, lasts.0.as_secs_f64())
+            }
         };
         match holds {
             Some(true) => {
@@ -138,6 +155,17 @@ impl Watch {
 fn describe(guard: &Guard, metric: Option<&Metric>) -> String {
     match guard {
         Guard::File { path } => format!("file {path} exists"),
+        Guard::Node { cpu, memory, lasts } => {
+            let bound = |what: &str, bound: &Option<(Compare, f64)>| {
+                bound.map(|(op, value)| {
+                    format!("{what} {}", model::experiment::Expect::Bound { op, value }.describe("%"))
+                })
+            };
+            let words: Vec<String> =
+                [bound("cpu", cpu), bound("memory", memory)].into_iter().flatten().collect();
+            let grace = if lasts.0.is_zero() { String::new() } else { format!(" for {lasts}") };
+            format!("this machine's {}{grace}", words.join(" or "))
+        }
         Guard::Metric { metric: name, op, value, lasts } => {
             let bound = model::experiment::Expect::Bound { op: *op, value: *value };
             let grace = if lasts.0.is_zero() { String::new() } else { format!(" for {lasts}") };
@@ -184,6 +212,29 @@ stages: [{faults: [{target: web, for: 5s, inject: {blackhole: }}]}]
             GuardState::Tripped => 'T',
         };
         (0..).zip(values).map(|(n, v)| guards.look(&tick(n, *v), true).first().map_or('.', letter)).collect()
+    }
+
+    #[test]
+    fn a_machine_that_is_too_busy_ends_the_run() {
+        let file = FILE.replace(
+            "{metric: home, is: '== 0', for: 3s}",
+            "{node: {cpu: '> 90%', memory: '> 80%'}, for: 2s}",
+        );
+        let experiment = model::experiment::read("t.yaml", &file, &BTreeMap::new()).unwrap();
+        let looked = |seen: &[(Option<f64>, Option<f64>)]| {
+            let mut guards = Guards::new(&experiment);
+            let at = |(n, (cpu, memory)): (u32, &(Option<f64>, Option<f64>))| {
+                guards.look(&Tick { cpu: *cpu, memory: *memory, ..tick(n, None) }, true)
+            };
+            (0..).zip(seen).flat_map(at).map(|c| (c.state, c.why)).collect::<Vec<_>>()
+        };
+        let (calm, busy, full) = ((Some(5.0), Some(30.0)), (Some(99.0), Some(30.0)), (None, Some(81.0)));
+        assert!(looked(&[calm, calm, calm]).is_empty());
+        let (last, why) = looked(&[calm, busy, full, calm]).pop().unwrap();
+        assert_eq!(last, GuardState::Tripped);
+        assert_eq!(why, "this machine's cpu > 90% or memory > 80% for 2s for 2 s");
+        // What it cannot see it takes for too much, as any guard does.
+        assert_eq!(looked(&[(None, None); 5]).pop().unwrap().0, GuardState::Tripped);
     }
 
     #[test]

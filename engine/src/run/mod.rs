@@ -11,9 +11,11 @@ pub mod load;
 mod prepare;
 pub mod probes;
 mod progress;
+mod prometheus;
 mod record;
 mod runner;
 mod start;
+mod taken;
 pub mod tick;
 pub mod windows;
 

@@ -77,8 +77,13 @@ pub async fn prepare(
     }
     problems.extend(missing_programs(experiment, base));
     for metric in &experiment.steady_state.metrics {
-        if let Source::Http(probe) = &metric.from
-            && let Err(e) = super::http::Origin::parse(&probe.url, &probe.trust, base)
+        let asked = match &metric.from {
+            Source::Http(probe) => Some((&probe.url, &probe.trust)),
+            Source::Prometheus(probe) => Some((&probe.url, &probe.trust)),
+            _ => None,
+        };
+        if let Some((url, trust)) = asked
+            && let Err(e) = super::http::Origin::parse(url, trust, base)
         {
             problems
                 .push(Problem::new(format!("metric {}: {e}", metric.name)).hint("correct its url and roots"));
@@ -136,6 +141,10 @@ async fn unreachable(target: &Target) -> Option<Problem> {
             Ok(Err(e)) => why.push(format!("nothing can be reached at {service}: {e}")),
             Err(_) => why.push(format!("nothing can be reached at {service}: no answer within 3s")),
         }
+    }
+    // A proxy of stubs alone has nobody behind it.
+    if why.is_empty() {
+        return None;
     }
     Some(
         Problem::new(format!("{}, upstream of {}", why.join(", "), target.name))

@@ -1,9 +1,13 @@
 //! Probes: questions asked at an interval, whose answers are drained once a tick.
 
 use super::http::{Origin, Pool, request};
+use super::prometheus;
+use super::taken::Taken;
 use super::tick::Probed;
+use crate::Agent;
 use bytes::Bytes;
 use model::experiment::{CommandProbe, HttpProbe, Metric, Source, TcpProbe};
+use model::{Target, TargetSpec};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +29,7 @@ pub struct Probe {
 impl Probe {
     /// Starts the probe of a metric; none when its source is not a probe. Programs named by a relative path are looked for
     /// beside the experiment's file, in `base`.
-    pub fn start(metric: &Metric, base: &Path) -> Option<Probe> {
+    pub fn start(metric: &Metric, base: &Path, agent: &Agent) -> Option<Probe> {
         let answers = Arc::new(Mutex::new(Probed::default()));
         let task = match metric.from.clone() {
             Source::Http(probe) => {
@@ -42,6 +46,26 @@ impl Probe {
                     *program = beside(base, program);
                 }
                 every(probe.every.0, answers.clone(), move || command(probe.clone()))
+            }
+            Source::Process(probe) => {
+                let taken = Arc::new(Mutex::new(Taken::default()));
+                let spec = TargetSpec::Process(probe.spec);
+                let target = Arc::new(Target { name: probe.target, spec });
+                let agent = agent.clone();
+                every(probe.every.0, answers.clone(), move || {
+                    let (agent, target, taken) = (agent.clone(), target.clone(), taken.clone());
+                    async move {
+                        let found = agent.processes(&target).await;
+                        taken.lock().unwrap_or_else(PoisonError::into_inner).ask(probe.stat, &found)
+                    }
+                })
+            }
+            Source::Prometheus(probe) => {
+                let pool = Arc::new(Pool::default());
+                let origin = Origin::parse(&prometheus::address(&probe), &probe.trust, base).ok()?;
+                every(probe.every.0, answers.clone(), move || {
+                    prometheus::ask(probe.clone(), origin.clone(), pool.clone())
+                })
             }
             Source::Proxy { .. } | Source::Load { .. } => return None,
         };
@@ -96,7 +120,8 @@ async fn http(probe: HttpProbe, origin: Origin, pool: Arc<Pool>) -> Option<f64> 
     let answer = timeout(probe.timeout.0, pool.send(&origin, request)).await;
     let good = matches!(answer, Ok(Ok((status, ref body)))
         if (probe.status.0..=probe.status.1).contains(&status)
-            && probe.contains.as_ref().is_none_or(|want| String::from_utf8_lossy(body).contains(want)));
+            && probe.contains.as_ref().is_none_or(|want| String::from_utf8_lossy(body).contains(want))
+            && probe.json.as_ref().is_none_or(|test| test.holds(body)));
     Some(f64::from(u8::from(good)))
 }
 

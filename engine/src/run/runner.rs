@@ -11,6 +11,7 @@ use super::tick::Tick;
 use super::windows::Phase;
 use crate::report::{self, JournalThread};
 use crate::{Agent, Item, Subscription};
+use host::machine::{self, ProcessorTime};
 use model::event::{Ending, GuardState, Level, WindowResult};
 use model::experiment::{Experiment, Otherwise, Planned, Stage, Start};
 use model::units::Span;
@@ -37,6 +38,7 @@ pub(super) struct Runner {
     began_ms: f64,
     began: Instant,
     last_tick: f64,
+    processors: Option<ProcessorTime>,
     phase: Phase,
     /// No fault is on and none will come; the second that is going on still saw one.
     over: bool,
@@ -73,6 +75,7 @@ impl Runner {
             began_ms: 0.0,
             began: Instant::now(),
             last_tick: 0.0,
+            processors: ProcessorTime::now(),
             phase: Phase::Before,
             over: false,
             ended_at: BTreeMap::new(),
@@ -113,7 +116,7 @@ impl Runner {
             self.loads.push((name, running, Sample::default()));
         }
         let metrics = self.experiment.steady_state.metrics.iter();
-        self.probes = metrics.filter_map(|m| Probe::start(m, &self.options.base)).collect();
+        self.probes = metrics.filter_map(|m| Probe::start(m, &self.options.base, &self.agent)).collect();
         Ok(())
     }
 
@@ -202,13 +205,20 @@ impl Runner {
     async fn arm(&mut self, planned: &Planned) -> Result<(), Cause> {
         let fault = seeded(planned.fault.clone(), self.prepared.seed);
         let by = format!("run {}", self.experiment.name);
-        if let Err(e) = self.agent.arm(fault, &by).await {
-            let why = e.to_string();
-            self.recorder.failed(&planned.id, &why);
-            self.waiting.remove(&planned.id);
-            return Err(Cause::Failure(format!("{} could not be armed: {why}", planned.id)));
+        match self.agent.arm(fault, &by).await {
+            // Whoever arms by hand is told; whoever reads the run's lines or its journal should know, too.
+            Ok(armed) => {
+                let mind = |warning: &String| self.note(Level::Warn, format!("{}: {warning}", planned.id));
+                armed.warnings.iter().for_each(mind);
+                Ok(())
+            }
+            Err(e) => {
+                let why = e.to_string();
+                self.recorder.failed(&planned.id, &why);
+                self.waiting.remove(&planned.id);
+                Err(Cause::Failure(format!("{} could not be armed: {why}", planned.id)))
+            }
         }
-        Ok(())
     }
 
     /// Waits until a time, whatever happens meanwhile.
@@ -292,7 +302,10 @@ impl Runner {
             *before = now;
         }
         let probes = self.probes.iter().map(|p| (p.metric.clone(), p.drain())).collect();
-        let tick = Tick { start, end: at, proxies, loads, probes };
+        let now = ProcessorTime::now();
+        let cpu = now.zip(self.processors).and_then(|(now, before)| now.busy_since(before));
+        self.processors = now;
+        let tick = Tick { start, end: at, proxies, loads, probes, cpu, memory: machine::memory_used() };
         let on = self.recorder.any_on();
         let changes = self.guards.look(&tick, on);
         let judged = self.recorder.tick(tick, self.phase);

@@ -4,7 +4,7 @@ use super::prepare::{close, prepare};
 use super::progress::{Options, RunProgress};
 use super::runner::Runner;
 use crate::Agent;
-use crate::report::{Journal, JournalThread};
+use crate::report::{self, JournalThread};
 use model::experiment::{Experiment, Start};
 use model::target::{ProxySpec, TargetSpec};
 use model::{Problem, RunRecord};
@@ -27,7 +27,7 @@ pub struct RunHandle {
 pub async fn start(
     agent: Agent,
     experiment: Experiment,
-    options: Options,
+    mut options: Options,
 ) -> Result<RunHandle, Vec<Problem>> {
     if let Some(halt) = agent.halted() {
         return Err(vec![
@@ -38,8 +38,11 @@ pub async fn start(
     let seed = options.seed.or(experiment.seed).unwrap_or_else(random_seed);
     let prepared = prepare(&agent, &experiment, seed, &options.base).await?;
     let journal = match &options.dir {
-        Some(dir) => match Journal::create(dir) {
-            Ok(journal) => Some(JournalThread::start(journal)),
+        Some(dir) => match report::begin(dir) {
+            Ok((dir, journal)) => {
+                options.dir = Some(dir);
+                Some(JournalThread::start(journal))
+            }
             Err(e) => {
                 close(&agent, &prepared.opened).await;
                 let hint = if e.kind() == std::io::ErrorKind::AlreadyExists {

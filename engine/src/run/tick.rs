@@ -17,6 +17,10 @@ pub struct Tick {
     pub loads: BTreeMap<String, Sample>,
     /// Probes by metric name.
     pub probes: BTreeMap<String, Probed>,
+    /// How busy this machine's processors were, in percent.
+    pub cpu: Option<f64>,
+    /// How much of its memory is taken, in percent.
+    pub memory: Option<f64>,
 }
 
 /// What a probe said during a tick.
@@ -53,12 +57,16 @@ pub fn reading(name: &str, from: &Source, ticks: &[Tick]) -> Reading {
     match from {
         Source::Proxy { target, stat } => sample_reading(*stat, merged(&|t| t.proxies.get(target))),
         Source::Load { load, stat } => sample_reading(*stat, merged(&|t| t.loads.get(load))),
-        Source::Command(probe) if probe.number => {
+        probe if probe.is_number() => {
             let all = ticks.iter().filter_map(|t| t.probes.get(name));
             let samples = all.clone().map(|p| p.count).sum();
             Reading { value: all.filter_map(|p| p.last).next_back(), samples }
         }
-        Source::Http(_) | Source::Tcp(_) | Source::Command(_) => {
+        Source::Http(_)
+        | Source::Tcp(_)
+        | Source::Command(_)
+        | Source::Process(_)
+        | Source::Prometheus(_) => {
             let (count, sum) = ticks
                 .iter()
                 .filter_map(|t| t.probes.get(name))

@@ -11,5 +11,5 @@ pub(crate) use log::Log;
 pub use read::Damage;
 pub(crate) use read::{Live, read};
 pub(crate) use record::{FILE, Record};
-pub use recover::{ActReport, RecoverReport, recover};
+pub use recover::{ActReport, RecoverReport, is_lived_in, recover};
 pub(crate) use recover::{Reach, let_die, lock, recover_here};

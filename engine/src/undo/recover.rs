@@ -116,6 +116,14 @@ fn lock_for_recover(state_dir: &Path) -> Result<FileLock, EngineError> {
     }
 }
 
+/// Whether an agent that lives works in a state directory: what it has on is its own affair.
+#[must_use]
+pub fn is_lived_in(state_dir: &Path) -> bool {
+    let lock = state_dir.join(LOCK);
+    let lives = |h: Holder| h.what != "watchdog" && h.process.alive();
+    host::lock::is_held(&lock) && host::lock::holder(&lock).is_some_and(lives)
+}
+
 /// Takes the state directory for this process.
 pub(crate) fn lock(state_dir: &Path, what: &str, patience: Duration) -> Result<FileLock, EngineError> {
     match FileLock::take(&state_dir.join(LOCK), &Holder::me(what), patience) {

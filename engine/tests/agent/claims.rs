@@ -27,8 +27,11 @@ fn a_second_agent_on_one_state_directory_is_refused() {
     );
     let refused = run(recover(dir.path(), &injectors(), false)).unwrap_err();
     assert!(matches!(refused, EngineError::InUse { .. }), "{refused}");
+    // Others see so without waiting for its lock.
+    assert!(murphy_engine::is_lived_in(dir.path()));
     // Of a dead agent it is free at once.
     first.kill();
+    assert!(!murphy_engine::is_lived_in(dir.path()));
     let _third = Helper::start(dir.path(), &space(), LEASE);
 }
 
@@ -50,8 +53,8 @@ fn a_target_under_faults_is_refused_to_others() {
     assert_eq!(one.ask(&order("60s")), "armed B");
     one.kill();
     support::wait(|| sleeper.state() != 'T');
-    assert_eq!(two.ask(&node), "armed B");
-    assert_eq!(two.ask(&order("60s")), "armed C");
+    assert_eq!(two.ask(&node), "armed A");
+    assert_eq!(two.ask(&order("60s")), "armed B");
     assert!(two.ask("shutdown").contains("Ok"));
     assert_ne!(sleeper.state(), 'T');
 }

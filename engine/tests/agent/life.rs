@@ -16,6 +16,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_fault_is_armed_shown_and_ends_by_itself", a_fault_is_armed_shown_and_ends_by_itself),
     ("real_faults_from_plan_to_verified_end", real_faults_from_plan_to_verified_end),
     ("what_cannot_be_is_refused", what_cannot_be_is_refused),
+    ("what_was_refused_uses_no_letter_up", what_was_refused_uses_no_letter_up),
+    ("targets_opened_in_passing_go_when_they_are_gone", targets_opened_in_passing_go),
     ("parts_that_failed_leave_the_others_on", parts_that_failed_leave_the_others_on),
     ("an_injector_that_breaks_off_is_undone", an_injector_that_breaks_off_is_undone),
     ("a_failed_undo_is_told_and_tried_again", a_failed_undo_is_told_and_tried_again),
@@ -127,6 +129,50 @@ fn what_cannot_be_is_refused() {
         // A closed target takes its faults along.
         agent.close(&"proxy:cart".parse().unwrap()).await.unwrap();
         assert!(agent.faults().is_empty());
+        agent.shutdown().await.unwrap();
+    });
+}
+
+fn what_was_refused_uses_no_letter_up() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (agent, mock) = mocked(dir.path()).await;
+        for _ in 0..3 {
+            agent.arm(latency("card", "1s"), "t").await.unwrap_err();
+        }
+        assert_eq!(agent.arm(latency("cart", "60s"), "t").await.unwrap().id, "A");
+        // One that was begun has been in the log and the events: its letter is not given again.
+        mock.act_fails.lock().unwrap().insert(0);
+        agent.arm(latency("cart", "60s"), "t").await.unwrap_err();
+        mock.act_fails.lock().unwrap().clear();
+        assert_eq!(agent.arm(latency("cart", "60s"), "t").await.unwrap().id, "C");
+        agent.shutdown().await.unwrap();
+    });
+}
+
+fn targets_opened_in_passing_go() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let agent = Agent::start(config(dir.path(), injectors())).await.unwrap();
+        let (stays, goes) = (Sleeper::start(), Sleeper::start());
+        let open = || agent.targets().iter().map(|t| t.target.to_string()).collect::<Vec<_>>();
+        let [living, gone] = [stays.pid(), goes.pid()].map(|pid| format!("process:{pid}"));
+        agent.plan(pause(stays.pid(), "60s")).await.unwrap();
+        assert!(open().is_empty(), "a plan opens nothing: {:?}", open());
+        let one = agent.arm(pause(stays.pid(), "60s"), "t").await.unwrap();
+        let two = agent.arm(pause(goes.pid(), "60s"), "t").await.unwrap();
+        assert!(open().contains(&living) && open().contains(&gone), "{:?}", open());
+        agent.disarm(&one.id, "t").await.unwrap();
+        assert!(open().contains(&living), "what is there can be armed again: {:?}", open());
+        let target = serde_json::from_value(json!({"name": "mine", "process": {"pid": goes.pid()}})).unwrap();
+        agent.open(target).await.unwrap();
+        drop(goes);
+        agent.disarm(&two.id, "t").await.unwrap();
+        assert_eq!(
+            open(),
+            [living.as_str(), "process:mine"],
+            "what someone asked for stays, also without its process"
+        );
         agent.shutdown().await.unwrap();
     });
 }

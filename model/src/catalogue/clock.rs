@@ -9,6 +9,7 @@ const CLOCK: FaultDef = FaultDef {
     layer: Layer::Node,
     targets: &[TargetKind::Node],
     params: &[],
+    shown: &[],
     summary: "",
     detail: "",
     counts: None,
@@ -29,6 +30,7 @@ const STROBE: ParamDef = optional(
 pub(super) const FAULTS: &[FaultDef] = &[
     FaultDef {
         name: "clock",
+        shown: &["offset"],
         targets: &[TargetKind::Process, TargetKind::Container, TargetKind::Cgroup],
         params: &[
             OFFSET,
@@ -56,6 +58,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "system_clock",
+        shown: &["offset"],
         params: &[
             OFFSET,
             optional(

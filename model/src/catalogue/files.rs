@@ -96,6 +96,7 @@ const FILES: FaultDef = FaultDef {
     layer: Layer::Files,
     targets: &[TargetKind::Fs],
     params: &[],
+    shown: &[],
     summary: "",
     detail: "",
     counts: Some("operations"),
@@ -112,6 +113,7 @@ const STAYS: &str =
 pub(super) const FAULTS: &[FaultDef] = &[
     FaultDef {
         name: "throttle",
+        shown: &["rate"],
         params: &[
             optional("rate", ByteRate, "10MB/s", "how many bytes pass in a second"),
             optional("iops", EventRate, "100/s", "how many operations pass in a second"),
@@ -136,6 +138,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "hang",
+        shown: &["ops"],
         params: &[optional(
             "ops",
             Choices(FILE_OPERATIONS),
@@ -149,6 +152,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "io_error",
+        shown: &["errno", "ops"],
         params: &[
             with_default("errno", Choice(ERRORS), "EIO", "the error that the program gets"),
             with_default("ops", Choices(FILE_OPERATIONS), "read,write,fsync", "which operations fail"),
@@ -167,6 +171,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "disk_full",
+        shown: &["free"],
         params: &[
             with_default("free", Size, "0B", "how much can still be written, from the moment of arming"),
             optional(
@@ -251,6 +256,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "short_read",
+        shown: &["keep"],
         params: &[with_default(
             "keep",
             Percent,
@@ -265,6 +271,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "read_corruption",
+        shown: &["per_mb"],
         params: &[
             with_default(
                 "per_mb",
@@ -292,6 +299,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "write_corruption",
+        shown: &["per_mb"],
         params: &[
             with_default(
                 "per_mb",
@@ -347,6 +355,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "attr",
+        shown: &["mode"],
         params: &[
             optional("mode", Text, "0444", "permissions in octal"),
             optional("uid", Int { min: 0, max: 4_294_967_294 }, "0", "the owner's number"),
@@ -362,6 +371,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "stale_readdir",
+        shown: &["how"],
         params: &[
             with_default(
                 "how",

@@ -9,6 +9,7 @@ const MACHINE: FaultDef = FaultDef {
     layer: Layer::Node,
     targets: &[TargetKind::Node],
     params: &[],
+    shown: &[],
     summary: "",
     detail: "",
     counts: None,
@@ -40,6 +41,7 @@ const STAYS: &str =
 pub(super) const FAULTS: &[FaultDef] = &[
     FaultDef {
         name: "memory",
+        shown: &["load"],
         targets: PLACES,
         params: &[
             optional("size", Size, "512MiB", "how much memory; this or load"),
@@ -79,6 +81,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "io",
+        shown: &["rate"],
         targets: PLACES,
         params: &[
             PATH,
@@ -136,6 +139,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "disk_fill",
+        shown: &["leave"],
         targets: &[TargetKind::Node, TargetKind::Container],
         params: &[
             PATH,
@@ -226,6 +230,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "rlimit_squeeze",
+        shown: &["nofile"],
         targets: &[TargetKind::Process, TargetKind::Container],
         params: &[
             optional("nofile", Int { min: 0, max: 1_000_000_000 }, "64", "open files: then EMFILE"),
@@ -252,6 +257,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "cgroup_squeeze",
+        shown: &["cpu"],
         targets: &[TargetKind::Cgroup, TargetKind::Container, TargetKind::Process],
         params: &[
             optional(
@@ -304,6 +310,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "kill_loop",
+        shown: &["every"],
         targets: &[TargetKind::Process, TargetKind::Container],
         params: &[
             with_default("every", Span, "10s", "the time between two rounds"),
@@ -377,6 +384,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "container_limits",
+        shown: &["memory"],
         targets: &[TargetKind::Container],
         params: &[
             optional("cpu", Float { min: 0.01, max: 4096.0 }, "0.2", "cores that it may use"),
@@ -429,6 +437,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "file_chown",
+        shown: &["user"],
         params: &[
             FILE,
             optional("user", Text, "nobody", "the new owner, by name or number"),
@@ -463,6 +472,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "file_replace",
+        shown: &["find", "text"],
         params: &[
             FILE,
             optional("text", Text, "garbage", "the whole new content; with find, what takes its place"),
@@ -507,6 +517,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "env_file",
+        shown: &["set"],
         params: &[
             FILE,
             optional(

@@ -33,6 +33,8 @@ pub struct FaultDef {
     pub targets: &'static [TargetKind],
     /// Its parameters.
     pub params: &'static [ParamDef],
+    /// The optional ones that an example needs, or is better with.
+    pub shown: &'static [&'static str],
     /// What it does, in one sentence.
     pub summary: &'static str,
     /// What a user should know: exact meaning, order of effects, traps.
@@ -47,6 +49,39 @@ pub struct FaultDef {
     pub ends: &'static str,
     /// The privileges it needs, as capabilities or other words; empty when any user may.
     pub needs: &'static [&'static str],
+}
+
+impl FaultDef {
+    /// A command line that arms it, as a shell takes it: on a target of the first of its kinds, with the examples of its
+    /// parameters.
+    pub fn example(&self) -> String {
+        let target = match self.targets[0] {
+            TargetKind::Node => "node:self",
+            TargetKind::Process => "process:4711",
+            TargetKind::Fs => "fs:/srv/db",
+            TargetKind::Cgroup => "cgroup:/system.slice/nginx.service",
+            TargetKind::Container => "container:web-1",
+            TargetKind::Netns => "netns:blue",
+            TargetKind::Proxy => "proxy:web",
+        };
+        let mut line = format!("murphy arm {target} {}", self.name);
+        for p in self.params.iter().filter(|p| p.required || self.shown.contains(&p.name)) {
+            line.push_str(&format!(" {}={}", p.name, quoted(p.example)));
+        }
+        if !self.one_shot {
+            line.push_str(" --for 60s");
+        }
+        line
+    }
+}
+
+/// A value as a shell takes it for one word.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,%+@=".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
 }
 
 /// The layer a fault acts on.
@@ -157,6 +192,7 @@ impl Serialize for FaultDef {
             "irreversible": self.irreversible,
             "ends": self.ends,
             "needs": self.needs,
+            "example": self.example(),
             "params": self.params.iter().map(|p| serde_json::json!({
                 "name": p.name,
                 "type": p.ty.describe(),
@@ -176,6 +212,7 @@ const PROXY: FaultDef = FaultDef {
     layer: Layer::Connections,
     targets: &[TargetKind::Proxy],
     params: &[],
+    shown: &[],
     summary: "",
     detail: "",
     counts: Some("connections"),
@@ -221,6 +258,10 @@ mod tests {
                 def.name
             );
             assert!(!def.targets.is_empty(), "{}", def.name);
+            for name in def.shown {
+                let found = def.params.iter().find(|p| p.name == *name);
+                assert!(found.is_some_and(|p| !p.required), "{} has no optional {name}", def.name);
+            }
             for p in def.params {
                 if let Some(text) = p.default {
                     assert!(p.ty.parse(text).is_ok(), "{} {}: default {text}", def.name, p.name);
@@ -228,5 +269,16 @@ mod tests {
                 assert!(p.ty.parse(p.example).is_ok(), "{} {}: example {}", def.name, p.name, p.example);
             }
         }
+    }
+
+    #[test]
+    fn examples_are_words_of_a_shell() {
+        let of = |name: &str| find(name).unwrap().example();
+        assert_eq!(of("latency"), "murphy arm proxy:web latency delay=120ms --for 60s");
+        assert_eq!(of("patch"), r#"murphy arm proxy:web patch json='{"price": null}' --for 60s"#);
+        assert_eq!(of("stress_ng"), "murphy arm node:self stress_ng args='--matrix 1' --for 60s");
+        assert_eq!(of("kill"), "murphy arm process:4711 kill");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
     }
 }

@@ -15,6 +15,7 @@ const NETWORK: FaultDef = FaultDef {
     layer: Layer::Network,
     targets: HERE,
     params: &[],
+    shown: &[],
     summary: "",
     detail: "",
     counts: None,
@@ -125,6 +126,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "net_loss",
+        shown: &["chance"],
         params: with_filter![
             optional("chance", Percent, "10%", "model=random: the share of packets that is lost"),
             CORRELATION,
@@ -226,6 +228,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "partition",
+        shown: &["peer"],
         params: &[
             with_default(
                 "direction",
@@ -265,6 +268,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "dns",
+        shown: &["answer"],
         params: &[
             with_default(
                 "names",

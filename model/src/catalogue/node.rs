@@ -9,6 +9,7 @@ const NODE: FaultDef = FaultDef {
     layer: Layer::Node,
     targets: &[TargetKind::Process],
     params: &[],
+    shown: &[],
     summary: "",
     detail: "",
     counts: None,
@@ -87,6 +88,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "cpu",
+        shown: &["load"],
         targets: &[TargetKind::Node, TargetKind::Container, TargetKind::Cgroup],
         params: &[
             LOAD,

@@ -128,6 +128,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "abort",
+        shown: &["status"],
         params: &[
             with_default("status", Int { min: 200, max: 599 }, "503", "the status of the answer"),
             optional("headers", Map, "retry-after:1", "headers of the answer"),
@@ -154,6 +155,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "stub",
+        shown: &["body"],
         params: &[
             with_default("status", Int { min: 200, max: 599 }, "200", "the status of the answer"),
             optional("headers", Map, "content-type:application/json", "headers of the answer"),
@@ -167,6 +169,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "replace",
+        shown: &["set"],
         params: &[
             POINT,
             optional(
@@ -187,6 +190,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "patch",
+        shown: &["json"],
         params: &[
             POINT,
             optional(
@@ -252,6 +256,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "grpc_status",
+        shown: &["code"],
         params: &[
             with_default("code", Choice(&GRPC_CODES), "UNAVAILABLE", "the status of the call"),
             optional("message", Text, "try again", "grpc-message"),
@@ -270,6 +275,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "slow_headers",
+        shown: &["delay"],
         params: &[
             with_default(
                 "bytes",
@@ -286,6 +292,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "malformed",
+        shown: &["kind"],
         params: &[with_default(
             "kind",
             Choice(&[

@@ -129,6 +129,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "tls_stall",
+        shown: &["step"],
         params: &[
             with_default(
                 "step",

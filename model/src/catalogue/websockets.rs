@@ -49,6 +49,7 @@ pub(super) const FAULTS: &[FaultDef] = &[
     },
     FaultDef {
         name: "websocket_close",
+        shown: &["code"],
         params: &[
             with_default("code", Int { min: 1000, max: 4999 }, "1011", "the status of the close frame"),
             optional("reason", Text, "going away", "at most 123 bytes"),

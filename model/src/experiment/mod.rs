@@ -1,14 +1,16 @@
 //! One experiment: targets, steady state, load, stages with faults, safety, report.
 
+mod json_test;
 mod read;
 mod schema;
 mod sections;
 
+pub use json_test::{JsonTest, JsonTestError};
 pub use read::read;
 pub use schema::schema;
 
 use crate::fault::Fault;
-use crate::target::Target;
+use crate::target::{ProcessSpec, Target};
 use crate::units::{EventRate, Percent, Span};
 use serde::Serialize;
 
@@ -130,6 +132,10 @@ pub enum Source {
     Tcp(TcpProbe),
     /// A command at an interval: its exit status (1 for 0, else 0), or the number it prints.
     Command(CommandProbe),
+    /// What processes take of this machine.
+    Process(ProcessProbe),
+    /// A number that Prometheus has.
+    Prometheus(PrometheusProbe),
 }
 
 /// A number of a proxy or a load.
@@ -161,6 +167,8 @@ pub struct HttpProbe {
     pub status: (u16, u16),
     /// A text the body must contain.
     pub contains: Option<String>,
+    /// What must hold of the body as JSON.
+    pub json: Option<JsonTest>,
 }
 
 /// With an `https://` address: whose certificates are believed.
@@ -194,6 +202,67 @@ pub struct CommandProbe {
     pub timeout: Span,
     /// Reads a number from its output rather than its exit status.
     pub number: bool,
+}
+
+/// What is asked of processes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProcessProbe {
+    /// The target's name.
+    pub target: String,
+    /// Which processes: looked for anew each time.
+    pub spec: ProcessSpec,
+    /// Which number.
+    pub stat: ProcessStat,
+    /// How often.
+    pub every: Span,
+}
+
+/// A number of processes, summed over all of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProcessStat {
+    /// Memory that is resident, in MiB.
+    Rss,
+    /// Processor time in percent of one core.
+    Cpu,
+    /// Open descriptors.
+    Descriptors,
+    /// Threads.
+    Threads,
+    /// How many processes there are.
+    Count,
+}
+
+impl ProcessStat {
+    /// All of them with their words.
+    pub const WORDS: [(&'static str, ProcessStat); 5] = [
+        ("rss", ProcessStat::Rss),
+        ("cpu", ProcessStat::Cpu),
+        ("descriptors", ProcessStat::Descriptors),
+        ("threads", ProcessStat::Threads),
+        ("count", ProcessStat::Count),
+    ];
+
+    fn word(self) -> &'static str {
+        ProcessStat::WORDS.iter().find(|(_, stat)| *stat == self).map_or("?", |(word, _)| word)
+    }
+}
+
+/// A query to Prometheus.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PrometheusProbe {
+    /// Where it is: `http://127.0.0.1:9090`.
+    pub url: String,
+    /// See [`Trust`].
+    pub trust: Trust,
+    /// The query, of one number or one series.
+    pub query: String,
+    /// How often.
+    pub every: Span,
+    /// When an answer counts as none.
+    pub timeout: Span,
+    /// How old what it rests on may be; none: as old as Prometheus lets it be.
+    pub max_age: Option<Span>,
 }
 
 /// What a number must be.
@@ -272,7 +341,21 @@ impl Source {
                 Stat::Errors | Stat::Success => "%",
                 Stat::Rate => "/s",
             },
+            Source::Process(p) => match p.stat {
+                ProcessStat::Rss => "MiB",
+                ProcessStat::Cpu => "%",
+                _ => "",
+            },
             _ => "",
+        }
+    }
+
+    /// Whether a probe answers with a number, and not with how often it succeeded.
+    pub fn is_number(&self) -> bool {
+        match self {
+            Source::Command(p) => p.number,
+            Source::Process(_) | Source::Prometheus(_) => true,
+            _ => false,
         }
     }
 
@@ -290,6 +373,8 @@ impl Source {
             Source::Http(p) => format!("GET {}", p.url),
             Source::Tcp(p) => format!("connect {}", p.address),
             Source::Command(p) => p.run.join(" "),
+            Source::Process(p) => format!("process {} {}", p.target, p.stat.word()),
+            Source::Prometheus(p) => p.query.clone(),
         }
     }
 }
@@ -448,6 +533,15 @@ pub enum Guard {
         op: Compare,
         /// With what, in the metric's unit.
         value: f64,
+        /// For how long.
+        lasts: Span,
+    },
+    /// This machine is as loaded as that, for so long.
+    Node {
+        /// Of all its processors' time, in percent.
+        cpu: Option<(Compare, f64)>,
+        /// Of its memory what cannot be given to others, in percent.
+        memory: Option<(Compare, f64)>,
         /// For how long.
         lasts: Span,
     },

@@ -1,5 +1,6 @@
 //! The JSON Schema of experiment files, for editors; made from the catalogue.
 
+use super::ProcessStat;
 use crate::catalogue::{self, ParamDef};
 use crate::value::ParamType;
 use serde_json::{Map, Value as J, json};
@@ -24,9 +25,11 @@ pub fn schema() -> J {
         "properties": {
             "proxy": closed(stats, &["target"]),
             "load": {"type": "object", "minProperties": 1, "maxProperties": 1},
-            "http": probe(json!({"url": text, "roots": text, "insecure": {"type": "boolean"}, "status": {}, "contains": text})),
+            "http": probe(json!({"url": text, "roots": text, "insecure": {"type": "boolean"}, "status": {}, "contains": text, "json": {"type": "string", "examples": ["$.ok == true"]}})),
             "tcp": probe(json!({"address": text})),
             "command": probe(json!({"run": {"type": "array", "items": text, "minItems": 1}, "parse": word(&["number", "exit"])})),
+            "process": closed(json!({"target": text, "stat": word(&ProcessStat::WORDS.map(|(word, _)| word)), "every": span}), &["target", "stat"]),
+            "prometheus": probe(json!({"url": text, "roots": text, "insecure": {"type": "boolean"}, "query": text, "max_age": span})),
         }
     });
     let metric = closed(
@@ -59,7 +62,7 @@ pub fn schema() -> J {
         }),
         &["http"],
     );
-    let guard = json!({"anyOf": [closed(json!({"metric": text, "is": text, "for": span}), &["metric", "is"]), closed(json!({"file": text}), &["file"])]});
+    let guard = json!({"anyOf": [closed(json!({"metric": text, "is": text, "for": span}), &["metric", "is"]), closed(json!({"node": closed(json!({"cpu": text, "memory": text}), &[]), "for": span}), &["node"]), closed(json!({"file": text}), &["file"])]});
     let mut top = closed(
         json!({
             "murphy": {"const": 1, "description": "The version of the format."},

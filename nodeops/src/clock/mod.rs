@@ -28,6 +28,7 @@ mod unaware;
 pub use namespace::{Clocks, exec};
 
 use crate::process::Known;
+use crate::shared::blocking;
 use host::Process;
 use inject::{
     Armed, BoxFuture, InjectError, Injector, Leftover, Order, Outcomes, Plan, Possibility, Recovered,
@@ -35,7 +36,7 @@ use inject::{
 };
 use model::sample::TargetState;
 use model::{Evidence, Fault, Target, TargetKind, TargetRef};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// The name in undo records.
 const NAME: &str = "clock";
@@ -213,15 +214,4 @@ impl Injector for ClockInjector {
             fault.forget(&armed.order.id);
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| format!("the injector failed: {e}; please report this"))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is left half done under these locks, so a panic elsewhere does not spoil what they guard.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

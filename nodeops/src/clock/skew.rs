@@ -7,8 +7,9 @@ use super::course::{Course, Now, Wanted};
 use super::image::{Head, Image};
 use super::patch::{self, PatchError, Seen, Stood};
 use super::stop::tracer;
-use super::{ClockFault, NAME, lock, scan, unaware};
+use super::{ClockFault, NAME, scan, unaware};
 use crate::process::select;
+use crate::shared::lock;
 use host::{Capabilities, Process, ProcessId};
 use inject::{
     Armed, InjectError, Leftover, Order, Outcomes, Plan, Possibility, Recovered, Refusal, UndoRecord,

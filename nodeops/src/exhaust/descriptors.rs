@@ -1,6 +1,6 @@
 //! Open files, as many as one process may have.
 
-use crate::stress::child::Holder;
+use crate::stress::holder::Holder;
 use crate::stress::{Files, Job};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;

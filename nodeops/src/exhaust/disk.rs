@@ -1,7 +1,7 @@
 //! Space of a filesystem, held by files without a name.
 
 use crate::inroot;
-use crate::stress::child::Holder;
+use crate::stress::holder::Holder;
 use crate::stress::{Disk, Job};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FallocateFlags, OFlags, StatVfs, fallocate, fstatvfs};

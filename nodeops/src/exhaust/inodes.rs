@@ -2,7 +2,7 @@
 
 use super::descriptors::raise;
 use crate::inroot;
-use crate::stress::child::Holder;
+use crate::stress::holder::Holder;
 use crate::stress::{Inodes, Job};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstatvfs, mkdirat, openat, unlinkat};

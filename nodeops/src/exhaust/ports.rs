@@ -1,7 +1,7 @@
 //! Ephemeral ports, held by sockets that are bound and do nothing.
 
 use super::descriptors::raise;
-use crate::stress::child::Holder;
+use crate::stress::holder::Holder;
 use crate::stress::{Job, Ports};
 use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};

@@ -1,7 +1,7 @@
 //! Process numbers, held by threads that sleep: a thread counts like a process wherever the kernel counts.
 
 use crate::cgroup::Cgroups;
-use crate::stress::child::Holder;
+use crate::stress::holder::Holder;
 use crate::stress::{Job, Tasks};
 use std::collections::BTreeMap;
 use std::fs;

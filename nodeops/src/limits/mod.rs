@@ -5,6 +5,7 @@ mod rlimit;
 use crate::containers;
 use crate::held::Held;
 use crate::process::{Known, select};
+use crate::shared::lock;
 use host::{Process, ProcessId, process};
 use inject::knob::Dials;
 use inject::{
@@ -15,7 +16,7 @@ use model::{Evidence, Fault, Target, TargetKind, TargetRef, TargetSpec};
 use rlimit::{KINDS, Limit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Narrows limits of processes. Only soft limits are touched, so that no privilege is needed to raise them again.
 #[derive(Debug, Default)]
@@ -383,9 +384,4 @@ fn key(process: ProcessId, limit: &str) -> String {
 
 fn read(act: &UndoRecord) -> Option<Act> {
     serde_json::from_value(act.data.clone()).ok()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Plain values are put in and taken out under this lock.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,10 @@
 //! What is undone, also by another process after a crash; and looked at, whether it is.
 
+use super::Inner;
 use super::native;
 use super::record::{Act, Done, Downed};
 use super::tracked;
-use super::{Inner, lock};
+use crate::shared::lock;
 use host::Netns;
 use host::netlink::nft::{Batch, Family, Nft};
 use host::netlink::route::Route;

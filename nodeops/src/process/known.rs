@@ -1,6 +1,7 @@
 //! Open targets that are processes: found once, and the same for every fault.
 
-use super::{select, spec};
+use super::injector::spec;
+use super::select;
 use host::Process;
 use inject::Refusal;
 use model::sample::TargetState;

@@ -21,7 +21,36 @@ pub(crate) async fn find(target: &TargetRef, spec: &ProcessSpec) -> Result<Vec<P
             "give pid: 4711, or match: with a text of its command line",
         ));
     }
-    let found = match spec.pid {
+    let found = matching(target, spec).await?;
+    if found.is_empty() {
+        let text = spec.matches.as_deref().or(spec.regex.as_deref()).unwrap_or_default();
+        return Err(match spec.matches.as_deref() {
+            Some(text) if words.len() == 1 => Refusal::new(
+                format!("{target}: no process has {text:?} in its command line"),
+                format!(
+                    "start it first, or try the text with `pgrep -af {text:?}`; murphy's own processes never count, nor who started them"
+                ),
+            ),
+            _ => Refusal::new(
+                format!("{target}: no process has {}", words.join(" and ")),
+                format!(
+                    "start it first, or look with `ps -eo pid,user,comm,args | grep {text:?}`; murphy's own processes never count, nor who started them"
+                ),
+            ),
+        });
+    }
+    if spec.pick == Pick::One && found.len() > 1 {
+        return Err(Refusal::new(
+            format!("{target} should be one process, but {} fit: {}", found.len(), names(&found)),
+            "make match longer, give pid, or say pick: all, pick: {count: 1} or pick: {percent: 50%}",
+        ));
+    }
+    Ok(found)
+}
+
+/// Those that fit now, oldest first.
+pub(super) async fn matching(target: &TargetRef, spec: &ProcessSpec) -> Result<Vec<Process>, Refusal> {
+    Ok(match spec.pid {
         Some(pid) => {
             let found = process::describe(pid).ok().filter(|p| p.id.alive()).ok_or_else(|| {
                 Refusal::new(
@@ -43,36 +72,12 @@ pub(crate) async fn find(target: &TargetRef, spec: &ProcessSpec) -> Result<Vec<P
             let mut found: Vec<Process> = process::list()
                 .into_iter()
                 .filter(|p| !p.command.is_empty() && filter.fits(p))
-                .filter(|p| !kin.contains(&p.id.pid) && p.id.alive() && !process::same_program(p.id.pid))
+                .filter(|p| !kin.contains(&p.id.pid) && p.id.alive())
                 .collect();
             found.sort_by_key(|p| (p.id.start, p.id.pid));
             found
         }
-    };
-    if found.is_empty() {
-        let text = spec.matches.as_deref().or(spec.regex.as_deref()).unwrap_or_default();
-        return Err(match spec.matches.as_deref() {
-            Some(text) if words.len() == 1 => Refusal::new(
-                format!("{target}: no process has {text:?} in its command line"),
-                format!(
-                    "start it first, or try the text with `pgrep -af {text:?}`; murphy's own processes never count"
-                ),
-            ),
-            _ => Refusal::new(
-                format!("{target}: no process has {}", words.join(" and ")),
-                format!(
-                    "start it first, or look with `ps -eo pid,user,comm,args | grep {text:?}`; murphy's own processes never count"
-                ),
-            ),
-        });
-    }
-    if spec.pick == Pick::One && found.len() > 1 {
-        return Err(Refusal::new(
-            format!("{target} should be one process, but {} fit: {}", found.len(), names(&found)),
-            "make match longer, give pid, or say pick: all, pick: {count: 1} or pick: {percent: 50%}",
-        ));
-    }
-    Ok(found)
+    })
 }
 
 /// Which of those alive a fault gets. Drawn from its seed, so the same seed picks the same among the same.

@@ -4,6 +4,7 @@ mod systemctl;
 
 use crate::held::Held;
 use crate::opened::Opened;
+use crate::shared::lock;
 use host::process;
 use inject::knob::Dials;
 use inject::{
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use systemctl::{Systemctl, Unit};
 
@@ -330,11 +331,6 @@ fn key(unit: &str) -> String {
 
 fn read(act: &UndoRecord) -> Option<Act> {
     serde_json::from_value(act.data.clone()).ok()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Plain values are put in and taken out under this lock.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The units of systemd that run, or why they are not seen.

@@ -1,6 +1,7 @@
 //! What runs in the child.
 
 use super::cpu::Burner;
+use super::holder::Holder;
 use super::{Job, Setup, Word, io::Mover, memory::Hoard};
 use crate::exhaust::{Descriptors, Filler, Harbour, Nursery, Seeds};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
@@ -16,17 +17,6 @@ use std::time::{Duration, Instant};
 const TELL: Duration = Duration::from_millis(250);
 /// How long the first taking may keep the answer waiting; what is left then goes on behind it.
 const AT_ONCE: Duration = Duration::from_secs(8);
-
-/// Something that is taken and held.
-pub(crate) trait Holder: Send {
-    /// Takes or gives back a little towards what is asked, `elapsed` after it was told: a few dozen milliseconds of work at
-    /// most. How long until there may be something to do again; zero when there is.
-    fn step(&mut self, elapsed: Duration) -> Duration;
-    /// Another job of the same kind.
-    fn set(&mut self, job: Job) -> Result<(), String>;
-    /// What it holds, as numbers.
-    fn measured(&self) -> BTreeMap<String, f64>;
-}
 
 /// The child. `args` are the arguments after [`super::VERB`]: `--parent PID`. Returns when standard input ends.
 pub fn child_main(args: &[String]) -> ExitCode {

@@ -2,12 +2,13 @@
 
 use super::IoJob;
 use crate::inroot;
+use crate::shared::lock;
 use rustix::fs::OFlags;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -234,11 +235,6 @@ impl Aligned {
     fn bytes(&mut self) -> &mut [u8] {
         &mut self.memory[self.begin..self.begin + self.length]
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Plain values are replaced under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

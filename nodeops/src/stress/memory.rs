@@ -1,6 +1,6 @@
 //! Memory that is taken page by page and kept.
 
-use super::child::Holder;
+use super::holder::Holder;
 use super::{Job, MemoryJob};
 use std::collections::BTreeMap;
 use std::fs;

@@ -10,6 +10,7 @@
 mod burn;
 pub(crate) mod child;
 mod cpu;
+pub(crate) mod holder;
 mod io;
 mod job;
 mod memory;

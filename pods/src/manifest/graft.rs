@@ -2,7 +2,7 @@
 
 use super::options::STATUS;
 use super::parts;
-use super::plan::{PLACES, Plan, Status};
+use super::plan::{PLACES, Plan, Status, VOLUMES};
 use super::tree::{self, Data, Node, Step, keys};
 
 /// Adds to a pod what was planned.
@@ -69,7 +69,6 @@ pub(super) const PUT: [(&str, &[&str]); 3] = [
     ("volumes", VOLUMES),
     ("containers", &[parts::SIDECAR]),
 ];
-pub(super) const VOLUMES: &[&str] = &[parts::STATE, parts::TOKEN, parts::TLS];
 
 /// Where ports of probes are that were changed, with what they were.
 pub(super) fn ports_of(pod: &Node, status: &Status) -> Vec<(tree::Path, String)> {

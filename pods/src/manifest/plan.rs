@@ -1,6 +1,5 @@
 //! What is done to one pod, decided before anything is.
 
-use super::graft::VOLUMES;
 use super::options::{self, Beside, Defaults, Mode, Options, STATUS};
 use super::parts;
 use super::tree::{Node, Path, Step, keys};
@@ -226,6 +225,9 @@ fn probes(spec: &Node, ways: &Ways) -> Result<Past, Problem> {
     }
     Ok((probes, past))
 }
+
+/// The volumes that are ours.
+pub(super) const VOLUMES: &[&str] = &[parts::STATE, parts::TOKEN, parts::TLS];
 
 /// The paths, from a pod, of what something is added to, with how a status names them.
 pub(super) const PLACES: [(&str, &[&str]); 4] = [

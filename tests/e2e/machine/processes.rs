@@ -1,7 +1,7 @@
 //! Processes: selections, signals, loops, limits.
 
-use super::rig::{Group, PATIENCE, Probe, Rig, Sleepers, state};
-use crate::ground::{eventually, is_root, need};
+use super::rig::{Group, PATIENCE, Probe, Rig, Sleepers, state, unique};
+use crate::ground::{eventually, is_root, murphy_in, need};
 use model::target::{Pick, ProcessSpec};
 use model::units::Percent;
 use model::{Target, TargetSpec};
@@ -57,6 +57,29 @@ fn selections_are_by_command_line_regex_name_and_user() {
     let target = Target { name: "f".into(), spec: TargetSpec::Process(spec) };
     let why = rig.agent.ask(async |c| c.open_target(&target).await).unwrap_err().to_string();
     assert!(why.contains("there is no user"), "{why}");
+}
+
+#[test]
+fn who_asks_is_never_meant() {
+    use std::process::Command;
+    let rig = Rig::start();
+    // As `sudo murphy arm process:worker …`: the text that is looked for is in the command lines of both.
+    let (text, murphy) = (unique("nobody-else-has-this"), murphy_in(rig.agent.dir.path()));
+    let through = |target: String| -> crate::ground::Finished {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#""$0" "$@"; exit $?"#]).arg(murphy.get_program());
+        shell.args(["arm", &target, "pause", "--for", "5s"]);
+        shell.envs(murphy.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        shell.output().unwrap().into()
+    };
+    let done = through(format!("process:{text}"));
+    assert_ne!(done.code, 0, "someone was stopped: {done:?}");
+    assert!(done.err.contains("nor who started them"), "{done:?}");
+    // Who really has it is found beside them.
+    let sleepers = Sleepers::start(1);
+    let done = through(format!("process:{}", sleepers.mark));
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(stopped(&sleepers), 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is known of one agent.
 
 use super::series::Series;
-use control::service::Role;
+use control::Role;
 use control::wire::{FaultState, HaltState, RunState, Status};
 use control::{ConnectionList, ConnectionQuery, OperationList, OperationQuery, RequestList, RequestQuery};
 use model::event::WindowResult;
@@ -69,8 +69,14 @@ pub struct Run {
     pub name: String,
     /// When it began.
     pub since_ms: f64,
-    /// How many stages it has.
-    pub stages: usize,
+    /// Its seed.
+    pub seed: u64,
+    /// Its stages with their lengths, as planned.
+    pub plan: Vec<(String, Span)>,
+    /// The phases that it has entered, oldest first.
+    pub steps: Vec<Step>,
+    /// What is judged, by metric.
+    pub checks: BTreeMap<String, Check>,
     /// `baseline`, `stage`, `cooldown`, `verify`, `done`.
     pub phase: String,
     /// The stage's name and number from 1.
@@ -83,6 +89,69 @@ pub struct Run {
     pub breaches: BTreeMap<String, f64>,
     /// How it ended, and when.
     pub verdict: Option<(String, f64)>,
+    /// Why it ended so.
+    pub why: Option<String>,
+    /// Where its report lies.
+    pub report: Option<String>,
+}
+
+impl Run {
+    /// How many stages it has.
+    pub fn stages(&self) -> usize {
+        self.plan.len()
+    }
+
+    /// A phase begins, and the one before has ended.
+    pub fn enter(&mut self, phase: &str, stage: Option<&(String, usize)>, lasts: Option<Span>, at_ms: f64) {
+        if let Some(last) = self.steps.last_mut() {
+            let began_again = stage.is_none() && last.name == phase;
+            // The first is known from the run's beginning, and told once more with its length.
+            if began_again {
+                last.lasts = lasts.or(last.lasts);
+                return;
+            }
+            last.to_ms.get_or_insert(at_ms);
+        }
+        let name = stage.map_or_else(|| phase.to_owned(), |(name, _)| name.clone());
+        self.steps.push(Step { name, stage: stage.map(|(_, n)| *n), from_ms: at_ms, to_ms: None, lasts });
+    }
+}
+
+/// A phase of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The phase, or the stage's name.
+    pub name: String,
+    /// The stage's number, from 1.
+    pub stage: Option<usize>,
+    /// When it began.
+    pub from_ms: f64,
+    /// When it ended.
+    pub to_ms: Option<f64>,
+    /// How long it was to last.
+    pub lasts: Option<Span>,
+}
+
+impl Step {
+    /// Whether it came after the first stage.
+    pub fn after(&self, run: &Run) -> bool {
+        run.steps.iter().any(|s| s.stage.is_some() && s.from_ms <= self.from_ms)
+    }
+}
+
+/// What is judged of a metric.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Check {
+    /// Where its number comes from.
+    pub source: String,
+    /// What it must be.
+    pub expect: String,
+    /// The number of the window that was judged otherwise than the one before.
+    pub value: Option<f64>,
+    /// How it was judged; none yet.
+    pub result: Option<WindowResult>,
+    /// Since when.
+    pub since_ms: Option<f64>,
 }
 
 /// One agent.
@@ -237,16 +306,30 @@ impl Agent {
 
     /// The run from a status, for an agent whose events no longer tell of its beginning.
     pub fn run_from(&self, run: &RunState, now_ms: f64) -> Run {
-        Run {
+        let since_ms = self.local(run.started_mono_ms);
+        let mut out = Run {
             name: run.name.clone(),
-            since_ms: self.local(run.started_mono_ms),
-            stages: run.stages.len(),
+            since_ms,
+            seed: run.seed,
+            plan: run.stages.clone(),
+            steps: Vec::new(),
+            checks: run.steady.iter().map(|(metric, result)| (metric.clone(), judged(*result))).collect(),
             phase: run.phase.clone(),
             stage: run.stage.clone(),
-            phase_since_ms: self.local(run.started_mono_ms),
+            phase_since_ms: since_ms,
             lasts: None,
             breaches: BTreeMap::new(),
             verdict: run.verdict.clone().map(|v| (v, now_ms)),
-        }
+            why: run.why.clone(),
+            report: run.report.clone(),
+        };
+        // When what it is in began is not known any more.
+        out.enter(&run.phase, run.stage.as_ref(), None, since_ms);
+        out
     }
+}
+
+/// A check of which only the last judgement is known.
+fn judged(result: WindowResult) -> Check {
+    Check { result: Some(result), ..Check::default() }
 }

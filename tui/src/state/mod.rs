@@ -9,14 +9,14 @@ pub mod requests;
 pub mod series;
 pub mod ui;
 
-pub use agent::{Agent, ArmedFault, Link, Run};
+pub use agent::{Agent, ArmedFault, Check, Link, Run, Step};
 pub use ui::{Focus, Halting, Level, Look, Popup, Toast, Ui};
 
 use crate::screen::Screen;
 use crate::tell::Told;
 use bounds::Bound;
 use columns::Columns;
-use control::service::Role;
+use control::Role;
 use model::TargetRef;
 use series::Series;
 use std::collections::VecDeque;
@@ -48,7 +48,7 @@ pub struct Model {
     pub forgotten: usize,
     /// When faults were on, oldest first.
     pub windows: Vec<Window>,
-    /// How many letters were given.
+    /// How many letters were made up here.
     pub tags: usize,
     /// The bounds of the run's metrics.
     pub bounds: Vec<Bound>,
@@ -175,6 +175,13 @@ impl Model {
         running.or_else(|| self.agents.iter().find_map(|a| a.run.as_ref()))
     }
 
+    /// The same with its agent.
+    pub fn run_at(&self) -> Option<(usize, &Run)> {
+        let all = || self.agents.iter().enumerate();
+        let running = all().find_map(|(i, a)| Some((i, a.running()?)));
+        running.or_else(|| all().find_map(|(i, a)| Some((i, a.run.as_ref()?))))
+    }
+
     /// Who halted, of the first agent that is halted.
     pub fn halted(&self) -> Option<(usize, &control::wire::HaltState)> {
         self.agents.iter().enumerate().find_map(|(i, a)| a.halted.as_ref().map(|h| (i, h)))
@@ -185,11 +192,16 @@ impl Model {
         self.agents.iter().filter(|a| a.up()).filter_map(|a| a.role).min()
     }
 
-    /// The letters for a new window.
-    pub fn next_tag(&mut self) -> String {
+    /// The letters for a new window: those that the agent calls it by, so that `murphy disarm B` means what is B here.
+    /// What has a longer name, or one that another agent's fault has already, gets small letters, which no agent gives.
+    fn tag(&mut self, id: &str) -> String {
+        let given = id.len() <= 2 && id.bytes().all(|b| b.is_ascii_uppercase());
+        if given && !self.windows.iter().any(|w| w.tag == id && w.to_ms.is_none()) {
+            return id.to_owned();
+        }
         let n = self.tags;
         self.tags += 1;
-        let letter = char::from(b'A' + (n % 26) as u8);
+        let letter = char::from(b'a' + (n % 26) as u8);
         if n < 26 { letter.to_string() } else { format!("{letter}{}", n / 26 + 1) }
     }
 
@@ -198,7 +210,7 @@ impl Model {
         if let Some(w) = self.windows.iter().rfind(|w| w.agent == agent && w.id == id && w.to_ms.is_none()) {
             return w.tag.clone();
         }
-        let tag = self.next_tag();
+        let tag = self.tag(id);
         if self.windows.len() == WINDOWS {
             self.windows.remove(0);
         }

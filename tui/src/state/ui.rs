@@ -48,6 +48,8 @@ pub enum Focus {
     Requests,
     /// Files: the tail of operations.
     Files,
+    /// Run: its time line.
+    Run,
 }
 
 /// Something that lies over the screen.

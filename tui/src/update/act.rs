@@ -2,6 +2,7 @@
 
 use super::{ByHand, Effect, connections, files, requests, toast};
 use crate::catalogue::{self, Row};
+use crate::change::Changing;
 use crate::cmdline;
 use crate::command::{Command, possible};
 use crate::form::{Asks, Order};
@@ -80,14 +81,18 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
         Command::HoldRequests => requests::hold(model, effects),
         Command::ReleaseRequest => requests::release(model, effects),
         Command::ResumeRequests => requests::resume(model, effects),
+        Command::Adjust => change(model),
         Command::CopyRow => copy_row(model, effects),
         Command::CopyCommand => {
             let line = match model.ui.screen {
-                Screen::Faults => model.ui.form.fault().ok().map(|f| cmdline::arm(&f)),
+                Screen::Faults => model.ui.form.fault().ok().map(|f| match &model.ui.form.changes {
+                    Some(changing) => changing.command(&f),
+                    None => cmdline::arm(&f),
+                }),
                 Screen::Overview => model.selected_fault().map(|(_, f)| cmdline::arm(&f.fault)),
                 Screen::Connections => Some(connections::command(model)),
                 Screen::Requests => Some(requests::command(model)),
-                Screen::Files => None,
+                Screen::Files | Screen::Run => None,
             };
             if let Some(line) = line {
                 copy(model, line, effects);
@@ -107,6 +112,7 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
             show(model, Screen::Files);
             files::ask(model, effects);
         }
+        Command::Run => show(model, Screen::Run),
         Command::NextPanel => panel(model, 1),
         Command::PreviousPanel => panel(model, -1),
         Command::Up => walk(model, -1),
@@ -141,7 +147,7 @@ pub(super) fn run(model: &mut Model, command: Command, effects: &mut Vec<Effect>
             Screen::Connections | Screen::Requests | Screen::Files if model.ui.frozen.is_some() => {
                 model.ui.frozen = None
             }
-            Screen::Faults | Screen::Connections | Screen::Requests | Screen::Files => {
+            Screen::Faults | Screen::Connections | Screen::Requests | Screen::Files | Screen::Run => {
                 show(model, Screen::Overview)
             }
             Screen::Overview => (model.ui.frozen, model.ui.back) = (None, 0),
@@ -196,13 +202,11 @@ fn arm_or_open(model: &mut Model, effects: &mut Vec<Effect>) {
                     model.ui.row = rows.iter().position(fits).unwrap_or(model.ui.row);
                 }
                 open_form(model);
-                model.ui.form.target = chosen;
+                model.ui.form.choose(chosen);
                 open_form(model);
             }
         } else if model.ui.form.def.is_some() {
-            model.ui.focus = Focus::Form;
-            // The target stands first and is chosen already; what is asked for comes next.
-            model.ui.form.at = 1.min(model.ui.form.fields.len().saturating_sub(1));
+            enter_form(model);
         }
         return;
     }
@@ -222,7 +226,11 @@ fn arm_or_open(model: &mut Model, effects: &mut Vec<Effect>) {
             }
             let lease = model.ui.form.lease().ok().flatten();
             let radius = radius::of(model, agent, &fault);
-            let order = Order { agent, fault, lease, radius };
+            let changes = model.ui.form.changes.clone();
+            if changes.as_ref().is_some_and(|c| c.change(&fault) == control::wire::Change::default()) {
+                return toast(model, Level::Bad, "change: nothing is different");
+            }
+            let order = Order { agent, fault, lease, radius, changes };
             if order.radius.size == Size::Low {
                 arm(model, &order, effects);
             } else {
@@ -232,13 +240,53 @@ fn arm_or_open(model: &mut Model, effects: &mut Vec<Effect>) {
     }
 }
 
+/// The form for the selected fault as it is.
+fn change(model: &mut Model) {
+    let Some((agent, fault)) = model.selected_fault() else { return };
+    let changing = Changing { agent, id: fault.id.clone(), from: fault.fault.clone() };
+    show(model, Screen::Faults);
+    model.ui.filter.reset();
+    model.ui.folded.remove(&changing.from.inject.def().layer);
+    let of = |row: &Row| matches!(row, Row::Fault(def) if *def == changing.from.inject.def());
+    model.ui.row = catalogue::rows(model).iter().position(of).unwrap_or(model.ui.row);
+    model.ui.form.change(changing);
+    model.ui.form.changed_ms = None;
+    model.ui.focus = Focus::Form;
+}
+
+/// The form arms again.
+pub(super) fn leave_change(model: &mut Model) {
+    if let Some(changing) = model.ui.form.changes.clone() {
+        model.ui.form.open(changing.from.inject.def());
+        open_form(model);
+    }
+}
+
+/// The keys go to the form. The target stands first and is chosen already; what is asked for comes next. Where none is,
+/// it is typed.
+fn enter_form(model: &mut Model) {
+    model.ui.focus = Focus::Form;
+    let form = &mut model.ui.form;
+    let missing = form.target.is_none() && form.def.is_some_and(|d| !crate::form::typed_kinds(d).is_empty());
+    form.at = usize::from(!missing).min(form.fields.len().saturating_sub(1));
+}
+
 /// Arms, and goes to look at what it does.
 pub(super) fn arm(model: &mut Model, order: &Order, effects: &mut Vec<Effect>) {
-    let fault = Box::new(order.fault.clone());
-    effects.push(Effect::Arm { agent: order.agent, fault, lease: order.lease });
     show(model, Screen::Overview);
     model.ui.focus = Focus::Armed;
-    model.ui.fault = model.armed_count();
+    match &order.changes {
+        Some(changing) => {
+            let change = Box::new(changing.change(&order.fault));
+            effects.push(Effect::Adjust { agent: changing.agent, id: changing.id.clone(), change });
+            leave_change(model);
+        }
+        None => {
+            let fault = Box::new(order.fault.clone());
+            effects.push(Effect::Arm { agent: order.agent, fault, lease: order.lease });
+            model.ui.fault = model.armed_count();
+        }
+    }
     (model.ui.frozen, model.ui.back) = (None, 0);
 }
 
@@ -272,6 +320,10 @@ fn copy_row(model: &mut Model, effects: &mut Vec<Effect>) {
         }
         Focus::Requests => model.selected_request().map_or_else(String::new, |(_, r)| requests::words(r)),
         Focus::Files => model.selected_operation().map_or_else(String::new, |(_, o)| files::words(o)),
+        Focus::Run => model.run().map_or_else(String::new, |run| {
+            let ended = run.verdict.as_ref().map_or(run.phase.as_str(), |(verdict, _)| verdict);
+            format!("{} {ended} {}", run.name, run.why.as_deref().unwrap_or_default())
+        }),
         Focus::Catalogue | Focus::Form => match model.ui.form.fault() {
             Ok(fault) => cmdline::arm(&fault),
             Err(_) => return toast(model, Level::Bad, "copy: the form is not complete"),
@@ -298,13 +350,10 @@ fn detail(model: &mut Model) {
                     model.ui.folded.insert(layer);
                 }
             }
-            Some(Row::Fault(_)) => {
-                model.ui.focus = Focus::Form;
-                model.ui.form.at = 1.min(model.ui.form.fields.len().saturating_sub(1));
-            }
+            Some(Row::Fault(_)) => enter_form(model),
             None => {}
         },
-        Focus::Events | Focus::Form | Focus::Connections | Focus::Requests | Focus::Files => {}
+        Focus::Events | Focus::Form | Focus::Connections | Focus::Requests | Focus::Files | Focus::Run => {}
     }
 }
 
@@ -356,7 +405,7 @@ fn walk(model: &mut Model, by: i64) {
             let at = moved(model.ui.files.row, model.ui.files.rows.len());
             model.select_operation(at);
         }
-        Focus::Form => {}
+        Focus::Form | Focus::Run => {}
     }
 }
 
@@ -377,10 +426,28 @@ fn open_form(model: &mut Model) {
     let fitting = targets(model, def);
     let form = &mut model.ui.form;
     form.open(def);
-    if !form.target.as_ref().is_some_and(|t| fitting.contains(t)) {
+    let typed = form.is_target_typed();
+    if !typed && !form.target.as_ref().is_some_and(|t| fitting.contains(t)) {
         form.target = fitting.into_iter().next();
     }
     form.changed_ms = Some(model.now_ms);
+    if typed {
+        take_target(model);
+    }
+}
+
+/// Goes by the target that is typed: at the agent that was chosen, or else the first that answers. Where nothing is typed
+/// any more, one is chosen again.
+pub(super) fn take_target(model: &mut Model) {
+    let Some(def) = model.ui.form.def else { return };
+    if !model.ui.form.is_target_typed() {
+        model.ui.form.target = targets(model, def).into_iter().next();
+        return;
+    }
+    let chosen = model.ui.form.target.as_ref().map(|(agent, _)| *agent);
+    if let Some(agent) = chosen.or_else(|| model.agents.iter().position(crate::state::Agent::up)) {
+        model.ui.form.take_typed_target(agent);
+    }
 }
 
 /// The targets that a fault fits, at all agents that answer.
@@ -415,6 +482,9 @@ fn passes_datagrams(target: &model::sample::TargetState) -> bool {
 pub(super) fn step(model: &mut Model, by: i32) -> bool {
     let Some(def) = model.ui.form.def else { return false };
     let stepped = if model.ui.form.field().is_some_and(|f| f.asks == Asks::Target) {
+        if model.ui.form.is_target_typed() {
+            return false;
+        }
         let fitting = targets(model, def);
         let form = &mut model.ui.form;
         let at = fitting.iter().position(|t| form.target.as_ref() == Some(t)).unwrap_or(0) as i32;

@@ -3,7 +3,7 @@
 
 use super::{Effect, fold};
 use crate::state::bounds::Bound;
-use crate::state::{ArmedFault, Entry, Model, Run};
+use crate::state::{ArmedFault, Check, Entry, Model, Run};
 use crate::tell;
 use model::event::{GuardState, WindowResult};
 use model::{Event, EventKind, Evidence};
@@ -100,24 +100,42 @@ fn is_news(model: &mut Model, agent: usize, kind: &EventKind) -> bool {
 
 fn run_event(model: &mut Model, agent: usize, at_ms: f64, kind: EventKind) {
     match kind {
-        EventKind::RunStarted { name, stages, bounds, .. } => {
+        EventKind::RunStarted { name, seed, stages, bounds } => {
             model.bounds =
                 bounds.iter().filter_map(|(m, (source, expect))| Bound::parse(m, source, expect)).collect();
             model.agents[agent].judged.clear();
-            model.agents[agent].run = Some(Run {
+            let check = |(source, expect): (String, String)| Check { source, expect, ..Check::default() };
+            let mut run = Run {
                 name,
                 since_ms: at_ms,
-                stages: stages.len(),
+                seed,
+                plan: stages,
+                steps: Vec::new(),
+                checks: bounds.into_iter().map(|(metric, bound)| (metric, check(bound))).collect(),
+                why: None,
+                report: None,
                 phase: "baseline".into(),
                 stage: None,
                 phase_since_ms: at_ms,
                 lasts: None,
                 breaches: BTreeMap::new(),
                 verdict: None,
-            });
+            };
+            run.enter("baseline", None, None, at_ms);
+            model.agents[agent].run = Some(run);
+        }
+        EventKind::Window { metric, value, result } => {
+            if let Some(run) = &mut model.agents[agent].run {
+                let check = run.checks.entry(metric).or_default();
+                check.value = value;
+                if check.result.replace(result) != Some(result) {
+                    check.since_ms = Some(at_ms);
+                }
+            }
         }
         EventKind::Phase { phase, stage, lasts } => {
             if let Some(run) = &mut model.agents[agent].run {
+                run.enter(&phase, stage.as_ref(), lasts, at_ms);
                 (run.phase, run.stage, run.lasts, run.phase_since_ms) = (phase, stage, lasts, at_ms);
             }
         }
@@ -131,8 +149,12 @@ fn run_event(model: &mut Model, agent: usize, at_ms: f64, kind: EventKind) {
                 }
             }
         }
-        EventKind::RunEnded { verdict, .. } => {
+        EventKind::RunEnded { verdict, why, report, .. } => {
             if let Some(run) = &mut model.agents[agent].run {
+                if let Some(last) = run.steps.last_mut() {
+                    last.to_ms.get_or_insert(at_ms);
+                }
+                (run.why, run.report) = (Some(why), report);
                 run.phase = "done".into();
                 run.stage = None;
                 run.breaches.clear();

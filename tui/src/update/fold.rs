@@ -43,6 +43,11 @@ pub(super) fn news(model: &mut Model, agent: usize, news: News, effects: &mut Ve
             add_fault(model, agent, *state);
         }
         News::Armed(Err(e)) => toast(model, Level::Bad, format!("not armed: {e}")),
+        News::Adjusted(id, Ok(state)) => {
+            toast(model, Level::Good, format!("changed {id}: {}", state.fault.describe()));
+            add_fault(model, agent, *state);
+        }
+        News::Adjusted(id, Err(e)) => toast(model, Level::Bad, format!("{id} is not changed: {e}")),
         News::Disarmed(id, Ok(done)) => {
             toast(model, Level::Good, format!("disarmed {id}: {}", tell::did(&done.evidence)));
         }

@@ -33,6 +33,10 @@ fn form(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect>) -> bool {
     let last = model.ui.form.fields.len().saturating_sub(1);
     let at = model.ui.form.at;
     match (key.code, key.modifiers) {
+        (KeyCode::Esc, _) if model.ui.form.changes.is_some() => {
+            act::leave_change(model);
+            act::run(model, Command::Overview, effects);
+        }
         (KeyCode::Esc, _) => model.ui.focus = Focus::Catalogue,
         (KeyCode::Enter, _) => act::run(model, Command::Arm, effects),
         (KeyCode::Tab, _) if at == last => model.ui.form.at = 0,
@@ -60,6 +64,6 @@ fn form(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect>) -> bool {
 }
 
 fn typed(model: &Model) -> bool {
-    use crate::form::Asks;
-    model.ui.form.field().is_some_and(|f| f.asks != Asks::Target && f.choices().is_none())
+    let form = &model.ui.form;
+    form.field().zip(form.def).is_some_and(|(field, def)| typing::is_typed(field, def))
 }

@@ -16,7 +16,7 @@ pub use requests::{AboutRequests, alike};
 
 use crate::form::Plan;
 use crate::state::{Model, TargetRow, Toast, ui};
-use control::wire::{Disarmed, FaultState, Halted, PlanView, RunState, Status};
+use control::wire::{Change, Disarmed, FaultState, Halted, PlanView, RunState, Status};
 use control::{
     ClientError, Close, ConnectionList, ConnectionQuery, OperationList, OperationQuery, RequestList,
     RequestQuery, Signal,
@@ -54,6 +54,8 @@ pub enum News {
     Planned(u64, Box<Result<PlanView, ClientError>>),
     /// The answer to arming.
     Armed(Result<Box<FaultState>, ClientError>),
+    /// A change that was asked for: the fault's id, and how it is now.
+    Adjusted(String, Result<Box<FaultState>, ClientError>),
     /// The answer to disarming.
     Disarmed(String, Result<Disarmed, ClientError>),
     /// The answer to a renewal.
@@ -107,6 +109,11 @@ pub enum Effect {
         agent: usize,
         fault: Box<Fault>,
         lease: Option<Span>,
+    },
+    Adjust {
+        agent: usize,
+        id: String,
+        change: Box<Change>,
     },
     Disarm(usize, String),
     Renew(usize, String),
@@ -217,6 +224,10 @@ fn ask_for_plan(model: &mut Model, effects: &mut Vec<Effect>) {
     let form = &mut model.ui.form;
     model.dirty = true;
     form.plan = Plan::None;
+    if form.changes.is_some() {
+        // The agent plans what is armed anew; of a change it says when it is made whether it can be.
+        return;
+    }
     if let (Ok(fault), Some((agent, _))) = (form.fault(), &form.target)
         && model.agents[*agent].up()
     {

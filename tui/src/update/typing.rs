@@ -1,10 +1,11 @@
 //! Text that is typed: the form's fields, the catalogue's filter, and the lines of popups.
 
 use super::{Effect, connections, files, requests};
-use crate::form::Asks;
+use crate::form::{self, Asks, Field};
 use crate::screen::Screen;
 use crate::state::{Focus, Model, Popup};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use model::FaultDef;
 use tui_input::{Input, InputRequest};
 
 /// Longer texts are slips of the clipboard.
@@ -37,17 +38,30 @@ pub(super) fn edit(input: &mut Input, key: &KeyEvent) -> bool {
 
 /// A key for the selected field of the form.
 pub(super) fn field(model: &mut Model, key: &KeyEvent) -> bool {
+    let Some(def) = model.ui.form.def else { return false };
     let form = &mut model.ui.form;
     let Some(field) = form.fields.get_mut(form.at) else { return false };
-    if field.asks == Asks::Target || field.choices().is_some() {
+    if !is_typed(field, def) {
         return false;
     }
     let before = field.input.value().to_owned();
     let taken = edit(&mut field.input, key);
     if field.input.value() != before {
+        let target = field.asks == Asks::Target;
         form.changed_ms = Some(model.now_ms);
+        if target {
+            super::act::take_target(model);
+        }
     }
     taken
+}
+
+/// Whether a field of the form is one to type in.
+pub(super) fn is_typed(field: &Field, def: &FaultDef) -> bool {
+    match field.asks {
+        Asks::Target => !form::typed_kinds(def).is_empty(),
+        _ => field.choices().is_none(),
+    }
 }
 
 /// A key for the filter of the catalogue, while it is typed.
@@ -93,9 +107,9 @@ pub(super) fn paste(model: &mut Model, text: &str) {
         None if ui.filtering && ui.screen == Screen::Files => &mut ui.files.filter,
         None if ui.filtering => &mut ui.filter,
         None if ui.focus == Focus::Form => {
-            let at = ui.form.at;
+            let (at, def) = (ui.form.at, ui.form.def);
             let Some(field) = ui.form.fields.get_mut(at) else { return };
-            if field.asks == Asks::Target || field.choices().is_some() {
+            if !def.is_some_and(|def| is_typed(field, def)) {
                 return;
             }
             ui.form.changed_ms = Some(now_ms);
@@ -105,6 +119,9 @@ pub(super) fn paste(model: &mut Model, text: &str) {
     };
     for c in text.trim().chars().take(LONGEST) {
         input.handle(InputRequest::InsertChar(if c.is_control() { ' ' } else { c }));
+    }
+    if model.ui.focus == Focus::Form && model.ui.form.field().is_some_and(|f| f.asks == Asks::Target) {
+        super::act::take_target(model);
     }
     if model.ui.screen == Screen::Connections {
         model.sort_connections();

@@ -1,12 +1,12 @@
 //! Connections: the live table, and under it the selected one in detail.
 
 use super::browse::{self, Table};
+use super::panel;
 use super::text::{clock, cut, line, pad, right, width};
 use super::theme::Theme;
-use super::{faults, panel};
-use crate::state::{Agent, Focus, Model};
+use crate::state::{Focus, Model};
 use crate::tell::number;
-use model::{ConnectionFault, ConnectionState, ConnectionView};
+use model::{ConnectionState, ConnectionView};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -27,26 +27,7 @@ fn table(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let (focused, selected) = (model.ui.focus == Focus::Connections, model.ui.connections.row);
     let rows = model.connection_rows();
     let table = Table { title: title(model, area.width, theme), focused, rows: rows.len(), selected };
-    table.draw(
-        f,
-        area,
-        theme,
-        || empty(model),
-        |columns, lines, shown| {
-            let plan = Plan::new(model, columns);
-            lines.push(line([(plan.head(), theme.dim())]));
-            for (i, row) in rows.enumerate().skip(shown.start).take(shown.len()) {
-                let Some((agent, c)) = row else { continue };
-                let style = match (i == selected, focused) {
-                    (true, true) => theme.selected(),
-                    (true, false) => theme.marked(),
-                    _ => Style::new(),
-                };
-                let style = if model.agents[agent].up() { style } else { style.patch(theme.dim()) };
-                lines.push(plan.row(model, agent, c, style, theme));
-            }
-        },
-    );
+    table.draw(f, area, (model, theme), || empty(model), rows, |columns| Plan::new(model, columns));
 }
 
 /// How many there are, how many are held, what is filtered and in which order.
@@ -54,10 +35,7 @@ fn title(model: &Model, columns: u16, theme: Theme) -> Line<'static> {
     let browse = &model.ui.connections;
     let style = theme.title(true);
     let (total, held) = model.connection_counts();
-    let mut pieces = vec![Span::styled(format!(" Connections {total} "), style)];
-    if browse.rows.len() < total {
-        pieces.push(Span::styled(format!("· shown {} ", browse.rows.len()), style));
-    }
+    let mut pieces = browse::counted("Connections", total, browse.rows.len(), theme);
     if held > 0 {
         pieces.push(Span::styled("· ", style));
         pieces.push(Span::styled(format!("held {held} "), theme.warn()));
@@ -68,30 +46,15 @@ fn title(model: &Model, columns: u16, theme: Theme) -> Line<'static> {
         control::Sort::Bytes => "most bytes first",
     };
     pieces.push(Span::styled(format!("· {order} "), style));
-    if model.ui.filtering || !browse.filter.value().is_empty() {
-        pieces.push(Span::styled("· /", style));
-        let room = usize::from(columns).saturating_sub(56).clamp(8, 40);
-        pieces.extend(faults::input(&browse.filter, model.ui.filtering, room, theme));
-        pieces.push(Span::raw(" "));
-    }
-    Line::from(pieces)
+    browse::filtered(pieces, model, &browse.filter, columns.saturating_sub(56), theme)
 }
 
 /// What to do about an empty table.
 fn empty(model: &Model) -> Vec<String> {
-    let failed = |a: &Agent| match &a.connections {
-        Some(Err(why)) => Some(format!("{}: {why}", a.name)),
-        _ => None,
-    };
-    let whys: Vec<String> = model.agents.iter().filter_map(failed).collect();
-    if !whys.is_empty() {
-        return whys;
-    }
-    if model.agents.iter().any(|a| a.up() && a.connections.is_none()) {
-        return vec!["asking for the connections…".into()];
-    }
-    if !model.ui.connections.filter.value().is_empty() {
-        return vec!["no connection fits the filter; esc shows all".into()];
+    if let Some(why) =
+        browse::waiting(model, "connection", &model.ui.connections.filter, |a| a.connections.as_ref())
+    {
+        return why;
     }
     let proxies: Vec<String> = model
         .agents
@@ -175,7 +138,9 @@ impl Plan {
         out.push(' ');
         out
     }
+}
 
+impl browse::Plan<ConnectionView> for Plan {
     fn head(&self) -> String {
         let cells = self.line(["AGENT", "CLIENT", "TARGET", "UPSTREAM", "AGE", "UP", "DOWN", "STATE"]);
         format!("  {cells}{}", cut("FAULTS", self.faults))
@@ -206,7 +171,8 @@ impl Plan {
             _ if !c.faults.is_empty() => ("○ ", style),
             _ => ("  ", style),
         };
-        let words: Vec<String> = c.faults.iter().map(|f| fault_words(model, agent, f)).collect();
+        let words: Vec<String> =
+            c.faults.iter().map(|f| browse::fault(model, agent, &f.id, &f.fault, f.applied)).collect();
         let faults = if words.is_empty() { "·".to_owned() } else { words.join(" ") };
         Line::from(vec![
             Span::styled(sign, style.patch(sign_style)),
@@ -214,17 +180,6 @@ impl Plan {
             Span::styled(pad(&faults, self.faults), style),
         ])
     }
-}
-
-/// `●B latency`: the sign says whether it has acted on the connection.
-fn fault_words(model: &Model, agent: usize, fault: &ConnectionFault) -> String {
-    let sign = if fault.applied { '●' } else { '○' };
-    let tag = tag(model, agent, fault).map_or_else(String::new, |t| format!("{t} "));
-    format!("{sign}{tag}{}", fault.fault)
-}
-
-fn tag(model: &Model, agent: usize, fault: &ConnectionFault) -> Option<String> {
-    model.windows.iter().rfind(|w| w.agent == agent && w.id == fault.id).map(|w| w.tag.clone())
 }
 
 /// `214`, `1.2K`, `35M`: bytes in powers of 1024, in five columns.
@@ -281,7 +236,7 @@ fn detail_pane(f: &mut Frame, area: Rect, model: &Model, theme: Theme) -> String
     for fault in &c.faults {
         let armed = model.agents[agent].faults.iter().find(|a| a.id == fault.id);
         let what = armed.map_or_else(|| fault.fault.clone(), |a| a.fault.describe());
-        let tag = tag(model, agent, fault).unwrap_or_else(|| fault.id.clone());
+        let tag = browse::tag(model, agent, &fault.id).unwrap_or_else(|| fault.id.clone());
         let (sign, did, style) = if fault.applied {
             ('●', "has acted on it", theme.bad())
         } else {

@@ -6,7 +6,7 @@ use super::{panel, title_again, titled};
 use crate::catalogue::{self, Row};
 use crate::cmdline;
 use crate::command::{Command, possible};
-use crate::form::{Asks, Field, Plan};
+use crate::form::{self, Asks, Field, Plan};
 use crate::radius::{self, Radius, Size};
 use crate::state::{Focus, Model};
 use model::FaultDef;
@@ -133,7 +133,8 @@ fn why_not(model: &Model, def: &FaultDef) -> Option<String> {
         return whys.first().map(|w| (*w).clone());
     }
     let missing = if def.is_for_datagrams() { "no udp target" } else { "no target" };
-    crate::update::targets(model, def).is_empty().then(|| missing.to_owned())
+    let nowhere = form::typed_kinds(def).is_empty() && crate::update::targets(model, def).is_empty();
+    nowhere.then(|| missing.to_owned())
 }
 
 /// A line of text with its cursor.
@@ -176,7 +177,11 @@ pub(super) fn input(input: &Input, active: bool, columns: usize, theme: Theme) -
 
 fn draw_form(f: &mut Frame, area: Rect, model: &Model, def: &'static FaultDef, theme: Theme) {
     let focused = model.ui.focus == Focus::Form;
-    let block = panel(&format!("Arm: {}", def.name), focused, theme);
+    let title = match &model.ui.form.changes {
+        Some(changing) => format!("Change {}: {} on {}", changing.id, def.name, changing.from.target),
+        None => format!("Arm: {}", def.name),
+    };
+    let block = panel(&title, focused, theme);
     let inner = block.inner(area);
     f.render_widget(block, area);
     let form = &model.ui.form;
@@ -232,7 +237,13 @@ fn value(model: &Model, field: &Field, active: bool, columns: usize, theme: Them
         }
     };
     match field.asks {
+        Asks::Target if model.ui.form.is_target_typed() => input(&field.input, active, columns, theme),
         Asks::Target => match &model.ui.form.target {
+            None if active => {
+                let mut spans = input(&field.input, true, columns, theme);
+                spans.push(Span::styled("type one", theme.dim()));
+                spans
+            }
             None => vec![Span::styled("none", theme.warn())],
             Some((agent, target)) => {
                 let about = model.agents[*agent].target(target).map_or("", |t| t.about.as_str());
@@ -284,6 +295,11 @@ fn verdict(model: &Model, theme: Theme, columns: usize) -> Vec<Line<'static>> {
         lines.push(line([(format!(" cannot be armed now: {why}"), theme.warn())]));
     }
     let (sign, said, style) = match &form.plan {
+        _ if form.changes.is_some() => (
+            "✎",
+            vec!["changes it while it is on, also for what is open and what waits".to_owned()],
+            theme.dim(),
+        ),
         Plan::None | Plan::Asked(_) => {
             ("…", vec!["asking the agent what it would do".to_owned()], theme.dim())
         }
@@ -302,7 +318,11 @@ fn verdict(model: &Model, theme: Theme, columns: usize) -> Vec<Line<'static>> {
         }
     }
     lines.push(line([(" the same as (^Y copies):".to_owned(), theme.dim())]));
-    for l in wrap(&cmdline::arm(&fault), columns).into_iter().take(3) {
+    let command = match &form.changes {
+        Some(changing) => changing.command(&fault),
+        None => cmdline::arm(&fault),
+    };
+    for l in wrap(&command, columns).into_iter().take(3) {
         lines.push(line([(format!(" {l}"), theme.strong())]));
     }
     lines

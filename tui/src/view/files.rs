@@ -1,9 +1,9 @@
 //! Files: what is done to them by kind, and the live tail of single operations.
 
-use super::browse::Table;
+use super::browse::{self, Table};
+use super::panel;
 use super::text::{cut, line, pad, right};
 use super::theme::Theme;
-use super::{faults, panel};
 use crate::state::{Focus, Model};
 use model::FileOperation;
 use ratatui::Frame;
@@ -76,60 +76,21 @@ fn tail(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let (focused, selected) = (model.ui.focus == Focus::Files, model.ui.files.row);
     let rows = model.operation_rows();
     let table = Table { title: title(model, area.width, theme), focused, rows: rows.len(), selected };
-    table.draw(
-        f,
-        area,
-        theme,
-        || empty(model),
-        |columns, lines, shown| {
-            let plan = Plan::new(model, columns);
-            lines.push(line([(plan.head(), theme.dim())]));
-            for (i, row) in rows.enumerate().skip(shown.start).take(shown.len()) {
-                let Some((agent, o)) = row else { continue };
-                let style = match (i == selected, focused) {
-                    (true, true) => theme.selected(),
-                    (true, false) => theme.marked(),
-                    _ => Style::new(),
-                };
-                let style = if model.agents[agent].up() { style } else { style.patch(theme.dim()) };
-                lines.push(plan.row(model, agent, o, style, theme));
-            }
-        },
-    );
+    table.draw(f, area, (model, theme), || empty(model), rows, |columns| Plan::new(model, columns));
 }
 
 fn title(model: &Model, columns: u16, theme: Theme) -> Line<'static> {
     let browse = &model.ui.files;
-    let style = theme.title(true);
     let total = model.operation_count();
-    let mut pieces = vec![Span::styled(format!(" Operations {total} "), style)];
-    if browse.rows.len() < total {
-        pieces.push(Span::styled(format!("· shown {} ", browse.rows.len()), style));
-    }
-    if model.ui.filtering || !browse.filter.value().is_empty() {
-        pieces.push(Span::styled("· /", style));
-        let room = usize::from(columns).saturating_sub(46).clamp(8, 40);
-        pieces.extend(faults::input(&browse.filter, model.ui.filtering, room, theme));
-        pieces.push(Span::raw(" "));
-    }
-    Line::from(pieces)
+    let pieces = browse::counted("Operations", total, browse.rows.len(), theme);
+    browse::filtered(pieces, model, &browse.filter, columns.saturating_sub(46), theme)
 }
 
 /// What to do about an empty table.
 fn empty(model: &Model) -> Vec<String> {
-    let failed = |a: &crate::state::Agent| match &a.operations {
-        Some(Err(why)) => Some(format!("{}: {why}", a.name)),
-        _ => None,
-    };
-    let whys: Vec<String> = model.agents.iter().filter_map(failed).collect();
-    if !whys.is_empty() {
-        return whys;
-    }
-    if model.agents.iter().any(|a| a.up() && a.operations.is_none()) {
-        return vec!["asking for the operations…".into()];
-    }
-    if !model.ui.files.filter.value().is_empty() {
-        return vec!["no operation fits the filter; esc shows all".into()];
+    if let Some(why) = browse::waiting(model, "operation", &model.ui.files.filter, |a| a.operations.as_ref())
+    {
+        return why;
     }
     let served = model.agents.iter().flat_map(|a| &a.targets);
     let served: Vec<String> = served
@@ -200,7 +161,9 @@ impl Plan {
         }
         out
     }
+}
 
+impl browse::Plan<FileOperation> for Plan {
     fn head(&self) -> String {
         let cells = self.line(["AGENT", "UTC", "PID", "PROGRAM", "OP", "PATH", "BYTES", "TOOK", "RESULT"]);
         format!("  {cells}{}", cut("FAULTS", self.faults))
@@ -233,10 +196,7 @@ impl Plan {
             (Some(_), true) => ("▲ ", theme.warn()),
             (None, true) => ("  ", style),
         };
-        let tag = |id: &String| {
-            let window = model.windows.iter().rfind(|w| w.agent == agent && w.id == *id);
-            window.map_or_else(|| id.clone(), |w| w.tag.clone())
-        };
+        let tag = |id: &String| browse::tag(model, agent, id).unwrap_or_else(|| id.clone());
         let faults = o.faults.iter().map(tag).collect::<Vec<_>>().join(" ");
         Line::from(vec![
             Span::styled(sign, style.patch(sign_style)),

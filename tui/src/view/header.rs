@@ -5,7 +5,7 @@ use super::theme::Theme;
 use crate::command::short;
 use crate::screen::SCREENS;
 use crate::state::{Link, Model};
-use control::service::Role;
+use control::Role;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -45,7 +45,7 @@ fn left(model: &Model, theme: Theme, detail: usize) -> Pieces {
                 }
                 (None, Some((stage, n))) => {
                     let word = if detail >= 3 { "stage " } else { "" };
-                    say(format!("{word}{n}/{} ", run.stages), Style::new());
+                    say(format!("{word}{n}/{} ", run.stages()), Style::new());
                     say(text::cut(stage, [6, 8, 10, 16, 24][detail]).to_uppercase(), theme.strong());
                 }
                 (None, None) => say(run.phase.to_uppercase(), theme.strong()),

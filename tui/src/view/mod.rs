@@ -13,6 +13,7 @@ mod panels;
 mod plot;
 mod popup;
 mod requests;
+mod run;
 pub mod text;
 pub mod theme;
 
@@ -52,6 +53,7 @@ pub fn draw(f: &mut Frame, model: &Model) {
         Screen::Connections => connections::draw(f, body, model, theme),
         Screen::Requests => requests::draw(f, body, model, theme),
         Screen::Files => files::draw(f, body, model, theme),
+        Screen::Run => run::draw(f, body, model, theme),
     }
     keybar::bar(f, keys, model, theme);
     popup::draw(f, Rect { height: area.height - 1, ..area }, model, theme);

@@ -82,7 +82,8 @@ pub fn draw(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
                 _ => lines.push(keys(&[("y", "arm"), ("n", "cancel")], theme)),
             }
             let style = if order.radius.size == Size::High { theme.bad() } else { theme.warn() };
-            let title = format!("Arm · blast radius {}", order.radius.size.word());
+            let act = if order.changes.is_some() { "Change" } else { "Arm" };
+            let title = format!("{act} · blast radius {}", order.radius.size.word());
             let height = lines.len() as u16 + 3;
             show(f, area, &title, (area.width.min(72), height), lines, style);
         }

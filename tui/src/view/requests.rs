@@ -1,9 +1,9 @@
 //! Requests: the live table, and under it the selected one in detail.
 
 use super::browse::{self, Table};
+use super::panel;
 use super::text::{cut, line, pad, right};
 use super::theme::Theme;
-use super::{faults, panel};
 use crate::state::{Focus, Model};
 use model::{RequestFault, RequestState, RequestView};
 use ratatui::Frame;
@@ -25,26 +25,7 @@ fn table(f: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let (focused, selected) = (model.ui.focus == Focus::Requests, model.ui.requests.row);
     let rows = model.request_rows();
     let table = Table { title: title(model, area.width, theme), focused, rows: rows.len(), selected };
-    table.draw(
-        f,
-        area,
-        theme,
-        || empty(model),
-        |columns, lines, shown| {
-            let plan = Plan::new(model, columns);
-            lines.push(line([(plan.head(), theme.dim())]));
-            for (i, row) in rows.enumerate().skip(shown.start).take(shown.len()) {
-                let Some((agent, r)) = row else { continue };
-                let style = match (i == selected, focused) {
-                    (true, true) => theme.selected(),
-                    (true, false) => theme.marked(),
-                    _ => Style::new(),
-                };
-                let style = if model.agents[agent].up() { style } else { style.patch(theme.dim()) };
-                lines.push(plan.row(model, agent, r, style, theme));
-            }
-        },
-    );
+    table.draw(f, area, (model, theme), || empty(model), rows, |columns| Plan::new(model, columns));
 }
 
 /// How many there are, how many are held, and what is filtered.
@@ -52,10 +33,7 @@ fn title(model: &Model, columns: u16, theme: Theme) -> Line<'static> {
     let browse = &model.ui.requests;
     let style = theme.title(true);
     let (total, held) = model.request_counts();
-    let mut pieces = vec![Span::styled(format!(" Requests {total} "), style)];
-    if browse.rows.len() < total {
-        pieces.push(Span::styled(format!("· shown {} ", browse.rows.len()), style));
-    }
+    let mut pieces = browse::counted("Requests", total, browse.rows.len(), theme);
     let holds: Vec<String> = model
         .holds()
         .map(|(_, hold)| hold.when.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string))
@@ -65,30 +43,13 @@ fn title(model: &Model, columns: u16, theme: Theme) -> Line<'static> {
         let which = cut(&holds.join(", "), usize::from(columns).saturating_sub(50).clamp(8, 40));
         pieces.push(Span::styled(format!("holding {which}: {held} "), theme.warn()));
     }
-    if model.ui.filtering || !browse.filter.value().is_empty() {
-        pieces.push(Span::styled("· /", style));
-        let room = usize::from(columns).saturating_sub(56).clamp(8, 40);
-        pieces.extend(faults::input(&browse.filter, model.ui.filtering, room, theme));
-        pieces.push(Span::raw(" "));
-    }
-    Line::from(pieces)
+    browse::filtered(pieces, model, &browse.filter, columns.saturating_sub(56), theme)
 }
 
 /// What to do about an empty table.
 fn empty(model: &Model) -> Vec<String> {
-    let failed = |a: &crate::state::Agent| match &a.requests {
-        Some(Err(why)) => Some(format!("{}: {why}", a.name)),
-        _ => None,
-    };
-    let whys: Vec<String> = model.agents.iter().filter_map(failed).collect();
-    if !whys.is_empty() {
-        return whys;
-    }
-    if model.agents.iter().any(|a| a.up() && a.requests.is_none()) {
-        return vec!["asking for the requests…".into()];
-    }
-    if !model.ui.requests.filter.value().is_empty() {
-        return vec!["no request fits the filter; esc shows all".into()];
+    if let Some(why) = browse::waiting(model, "request", &model.ui.requests.filter, |a| a.requests.as_ref()) {
+        return why;
     }
     let proxies: Vec<String> = model
         .agents
@@ -163,7 +124,9 @@ impl Plan {
         }
         out
     }
+}
 
+impl browse::Plan<RequestView> for Plan {
     fn head(&self) -> String {
         let cells = self.line(["AGENT", "UTC", "CLIENT", "TARGET", "REQUEST", "ST", "MS", "+MS"]);
         format!("  {cells}{}", cut("FAULTS", self.faults))
@@ -197,8 +160,12 @@ impl Plan {
             _ if r.faults.iter().any(|f| f.taken) => ("○ ", style),
             _ => ("  ", style),
         };
-        let words: Vec<String> =
-            r.faults.iter().filter(|f| f.taken).map(|f| fault_words(model, agent, f)).collect();
+        let words: Vec<String> = r
+            .faults
+            .iter()
+            .filter(|f| f.taken)
+            .map(|f| browse::fault(model, agent, &f.id, &f.fault, f.applied))
+            .collect();
         let faults = if words.is_empty() { "·".to_owned() } else { words.join(" ") };
         Line::from(vec![
             Span::styled(sign, style.patch(sign_style)),
@@ -226,17 +193,6 @@ fn millis(ms: f64) -> String {
         ms if ms < 99_999.5 => format!("{ms:.0}"),
         ms => format!("{:.0}s", ms / 1000.0),
     }
-}
-
-/// `●B delay`: the sign says whether it has acted on the request.
-fn fault_words(model: &Model, agent: usize, fault: &RequestFault) -> String {
-    let sign = if fault.applied { '●' } else { '○' };
-    let tag = tag(model, agent, fault).map_or_else(String::new, |t| format!("{t} "));
-    format!("{sign}{tag}{}", fault.fault)
-}
-
-fn tag(model: &Model, agent: usize, fault: &RequestFault) -> Option<String> {
-    model.windows.iter().rfind(|w| w.agent == agent && w.id == fault.id).map(|w| w.tag.clone())
 }
 
 /// The selected one. Gives its title.
@@ -282,6 +238,7 @@ fn way(r: &RequestView, columns: usize, theme: Theme) -> Line<'static> {
     };
     let service = match r.upstream_ms {
         Some(ms) => format!(" the service {} ms", millis(ms)),
+        None if r.status.is_some() && r.error.is_none() => " answered here, not by the service".to_owned(),
         None => " the service has not answered".to_owned(),
     };
     let room = columns.saturating_sub(client.chars().count() + injected.0.chars().count() + 8);
@@ -298,7 +255,7 @@ fn way(r: &RequestView, columns: usize, theme: Theme) -> Line<'static> {
 fn decided(model: &Model, agent: usize, fault: &RequestFault, columns: usize, theme: Theme) -> Line<'static> {
     let armed = model.agents[agent].faults.iter().find(|a| a.id == fault.id);
     let what = armed.map_or_else(|| fault.fault.clone(), |a| a.fault.describe());
-    let tag = tag(model, agent, fault).unwrap_or_else(|| fault.id.clone());
+    let tag = browse::tag(model, agent, &fault.id).unwrap_or_else(|| fault.id.clone());
     let draw = fault.draw.map_or_else(String::new, |d| format!(", draw {d:.4}"));
     let (sign, did, style) = match (fault.taken, fault.applied) {
         (_, true) => ('●', "has acted on it", theme.bad()),

@@ -3,8 +3,9 @@
 pub mod memory;
 pub mod sim;
 
-use control::service::{Caller, Role, Service};
+use control::service::Service;
 use control::wire::Status;
+use control::{Caller, Role};
 use control::{ClientError, Signal};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use futures::{FutureExt, StreamExt};

@@ -2,7 +2,7 @@
 
 use super::memory::Memory;
 use control::wire::RunState;
-use model::event::GuardState;
+use model::event::{GuardState, WindowResult};
 use model::units::Span;
 use model::{
     ConnectionFault, ConnectionState, ConnectionView, EventKind, Fault, Sample, TargetKind, TargetRef,
@@ -191,6 +191,68 @@ pub fn run_history(memory: &Memory, seconds: u64) {
                 Some(Span::secs(15)),
                 "run checkout-latency",
             );
+        }
+        _ => {}
+    });
+}
+
+/// A run of two stages, and a third one to come: 60 s of baseline, one stage over, in the middle of the next.
+#[allow(dead_code, reason = "not of every one that includes this")]
+pub fn staged(memory: &Memory, seconds: u64) {
+    let stages =
+        [("slow", 60), ("errors", 120), ("worse", 60)].map(|(n, s)| (n.to_owned(), Span::secs(s))).to_vec();
+    let bounds = [
+        ("checkout_ok", ("load users success", ">= 99%")),
+        ("checkout_p99", ("load users latency p99", "< 250ms")),
+        ("orders", ("./count-orders.sh", "increasing")),
+    ]
+    .map(|(k, (a, b))| (k.to_owned(), (a.to_owned(), b.to_owned())));
+    let phase = |m: &Memory, phase: &str, stage: Option<(&str, usize)>, secs| {
+        m.event(EventKind::Phase {
+            phase: phase.into(),
+            stage: stage.map(|(name, n)| (name.to_owned(), n)),
+            lasts: Some(Span::secs(secs)),
+        });
+    };
+    let window = |m: &Memory, metric: &str, value, result| {
+        m.event(EventKind::Window { metric: metric.into(), value, result });
+    };
+    history(memory, seconds, &[("cart", 412.0)], |m, t| match t {
+        0 => {
+            m.event(EventKind::RunStarted {
+                name: "checkout".into(),
+                seed: 42,
+                stages: stages.clone(),
+                bounds: bounds.clone().into(),
+            });
+            phase(m, "baseline", None, 60);
+        }
+        5 => {
+            window(m, "checkout_ok", Some(99.8), WindowResult::Pass);
+            window(m, "checkout_p99", Some(31.0), WindowResult::Pass);
+        }
+        60 => {
+            phase(m, "stage", Some(("slow", 1)), 60);
+            m.arm_now(
+                fault(r#"{"target":"proxy:cart","for":"50s","share":{"percent":"10%"},"inject":{"latency":{"delay":"80ms"}}}"#),
+                None,
+                "run checkout",
+            );
+        }
+        120 => phase(m, "stage", Some(("errors", 2)), 120),
+        125 => {
+            m.arm_now(
+                fault(r#"{"target":"proxy:cart","for":"90s","share":{"percent":"30%"},"inject":{"latency":{"delay":"300ms"}}}"#),
+                None,
+                "run checkout",
+            );
+        }
+        130 => {
+            window(m, "checkout_p99", Some(341.0), WindowResult::Fail);
+            m.event(EventKind::Guard {
+                guard: "checkout_p99 > 250ms for 90s".into(),
+                state: GuardState::Pending,
+            });
         }
         _ => {}
     });

@@ -1,7 +1,7 @@
 use super::names::known;
 use super::steady_state::bound;
-use crate::experiment::{Confirm, Guard, Safety, Source, SteadyState};
-use crate::units::Span;
+use crate::experiment::{Compare, Confirm, Guard, Safety, Source, SteadyState};
+use crate::units::{Percent, Span};
 use crate::yaml::{Fields, Node, Reader};
 
 /// Reads `safety`.
@@ -87,7 +87,19 @@ pub(in crate::experiment) fn read(
 }
 
 fn guard(r: &Reader, node: &Node, steady: Option<&SteadyState>) -> Option<Guard> {
-    let f = r.fields(node, "a guard", &["metric", "is", "for", "file"])?;
+    let f = r.fields(node, "a guard", &["metric", "is", "for", "file", "node"])?;
+    if let Some(n) = f.get("node") {
+        if let Some(key) = ["metric", "is", "file"].into_iter().find(|key| f.has(key)) {
+            return r.refuse(
+                f.place_of(key),
+                format!(
+                    "a guard looks at this machine or at something else, and this one has {key} beside node"
+                ),
+                "make it two guards",
+            );
+        }
+        return machine(r, n, &f);
+    }
     if let Some(n) = f.get("file") {
         if let Some(key) = ["metric", "is", "for"].into_iter().find(|key| f.has(key)) {
             return r.refuse(
@@ -108,6 +120,42 @@ fn guard(r: &Reader, node: &Node, steady: Option<&SteadyState>) -> Option<Guard>
     let (op, value) = bound(r, r.need(&f, "a guard", "is", "\"< 90%\"")?, "is", &metric.from)?;
     let lasts = f.get("for").map_or(Some(Span::ZERO), |n| r.parse(n, "for"))?;
     Some(Guard::Metric { metric: name, op, value, lasts })
+}
+
+/// `{cpu: "> 95%", memory: "> 90%"}`: either ends the run.
+fn machine(r: &Reader, node: &Node, guard: &Fields<'_>) -> Option<Guard> {
+    let f = r.fields(node, "node", &["cpu", "memory"])?;
+    let share = |key: &str| match f.get(key) {
+        None => Some(None),
+        Some(n) => share(r, n, key).map(Some),
+    };
+    let (cpu, memory) = (share("cpu")?, share("memory")?);
+    if cpu.is_none() && memory.is_none() {
+        return r.refuse(
+            node.place,
+            "a guard on node looks at nothing",
+            "write for example {cpu: \"> 95%\"}",
+        );
+    }
+    let lasts = guard.get("for").map_or(Some(Span::ZERO), |n| r.parse(n, "for"))?;
+    Some(Guard::Node { cpu, memory, lasts })
+}
+
+/// `> 95%`
+fn share(r: &Reader, node: &Node, key: &str) -> Option<(Compare, f64)> {
+    let text = r.text(node, key)?;
+    let compared = Compare::ALL.iter().find_map(|(sign, op)| Some((*op, text.trim().strip_prefix(sign)?)));
+    let Some((op, rest)) = compared else {
+        return r.refuse(
+            node.place,
+            format!("{key}: {text:?} has no comparison"),
+            "write for example \"> 95%\"",
+        );
+    };
+    match rest.trim().parse::<Percent>() {
+        Ok(percent) => Some((op, percent.value())),
+        Err(e) => r.refuse(node.place, format!("{key}: {e}"), "write for example \"> 95%\""),
+    }
 }
 
 fn commands(r: &Reader, top: &Fields<'_>, safety: &Safety, steady: Option<&SteadyState>) {

@@ -272,17 +272,7 @@ fn speaks_http(target: &Target) -> bool {
 
 fn within_radius(r: &Reader, node: &Node, fault: &Fault, safety: Option<&Safety>) {
     let Some(max) = safety.and_then(|s| s.max_percent) else { return };
-    let ramped = fault.ramp.as_ref().map_or(0.0, |ramp| {
-        ramp.tracks
-            .iter()
-            .filter(|t| t.param == "percent")
-            .map(|t| match t.to {
-                crate::Value::Percent(p) => p.fraction(),
-                _ => 0.0,
-            })
-            .fold(0.0, f64::max)
-    });
-    if fault.inject.def().counts.is_some() && fault.share.at_most().max(ramped) > max.fraction() {
+    if fault.inject.def().counts.is_some() && fault.hits_at_most() > max.fraction() {
         r.refuse::<()>(
             node.place,
             format!("{} may hit more than the {max} that blast_radius allows", fault.inject.name()),

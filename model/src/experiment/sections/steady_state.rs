@@ -1,10 +1,10 @@
 use super::names::{check_name, declared, known};
 use crate::experiment::{
-    Allow, CommandProbe, Compare, Expect, HttpProbe, Load, Metric, NoData, Severity, Source, Stat,
-    SteadyState, TcpProbe,
+    Allow, CommandProbe, Compare, Expect, HttpProbe, JsonTest, Load, Metric, NoData, ProcessProbe,
+    ProcessStat, PrometheusProbe, Severity, Source, Stat, SteadyState, TcpProbe,
 };
-use crate::target::{Target, TargetKind};
-use crate::units::{EventRate, Percent, Span};
+use crate::target::{Target, TargetKind, TargetSpec};
+use crate::units::{EventRate, Percent, Size, Span};
 use crate::yaml::{Data, Fields, Node, Reader};
 
 /// Reads `steady_state`; with nothing given, ten seconds before and after are watched and nothing is judged.
@@ -115,7 +115,7 @@ fn source(
     targets: &[Target],
     loads: &[Load],
 ) -> Option<Source> {
-    let kinds = ["proxy", "load", "http", "tcp", "command"];
+    let kinds = ["proxy", "load", "http", "tcp", "command", "process", "prometheus"];
     let f = r.fields(node, &format!("from of {what}"), &kinds)?;
     let given: Vec<&str> = kinds.into_iter().filter(|k| f.has(k)).collect();
     let [kind] = given[..] else {
@@ -193,7 +193,7 @@ fn source(
             let p = r.fields(
                 node,
                 what,
-                &["url", "roots", "insecure", "every", "timeout", "status", "contains"],
+                &["url", "roots", "insecure", "every", "timeout", "status", "contains", "json"],
             )?;
             Some(Source::Http(HttpProbe {
                 url: super::load::url(r, r.need(&p, what, "url", "\"http://127.0.0.1:8000/health\"")?)?,
@@ -202,6 +202,28 @@ fn source(
                 timeout: p.get("timeout").map_or(Some(Span::secs(1)), |n| r.parse(n, "timeout"))?,
                 status: p.get("status").map_or(Some((200, 299)), |n| statuses(r, n))?,
                 contains: p.get("contains").and_then(|n| r.text(n, "contains")),
+                json: match p.get("json") {
+                    Some(n) => Some(json_test(r, n)?),
+                    None => None,
+                },
+            }))
+        }
+        "process" => process(r, top, node, what, targets),
+        "prometheus" => {
+            let p =
+                r.fields(node, what, &["url", "roots", "insecure", "query", "every", "timeout", "max_age"])?;
+            let url = r.need(&p, what, "url", "\"http://127.0.0.1:9090\"");
+            let query = r.need(&p, what, "query", "\"up\"");
+            Some(Source::Prometheus(PrometheusProbe {
+                url: super::load::url(r, url?)?,
+                trust: super::load::trust(r, &p)?,
+                query: r.text(query?, "query")?,
+                every: interval(r, &p)?,
+                timeout: p.get("timeout").map_or(Some(Span::secs(3)), |n| r.parse(n, "timeout"))?,
+                max_age: match p.get("max_age") {
+                    Some(n) => Some(r.parse(n, "max_age")?),
+                    None => None,
+                },
             }))
         }
         "tcp" => {
@@ -242,6 +264,35 @@ fn source(
             }))
         }
     }
+}
+
+fn json_test(r: &Reader, node: &Node) -> Option<JsonTest> {
+    let text = r.text(node, "json")?;
+    match text.parse() {
+        Ok(test) => Some(test),
+        Err(e) => r.refuse(node.place, format!("json: {e}"), "write for example \"$.ok == true\""),
+    }
+}
+
+fn process(r: &Reader, top: &Fields<'_>, node: &Node, what: &str, targets: &[Target]) -> Option<Source> {
+    let p = r.fields(node, what, &["target", "stat", "every"])?;
+    let (name_node, stat) = (r.need(&p, what, "target", "worker"), r.need(&p, what, "stat", "rss"));
+    let name_node = name_node?;
+    let target = r.text(name_node, "target")?;
+    let processes = || targets.iter().filter(|t| t.spec.kind() == TargetKind::Process);
+    let Some(TargetSpec::Process(spec)) = processes().find(|t| t.name == target).map(|t| &t.spec) else {
+        if declared(top, &target) && !targets.iter().any(|t| t.name == target) {
+            return None;
+        }
+        let names: Vec<&str> = processes().map(|t| t.name.as_str()).collect();
+        return r.refuse(
+            name_node.place,
+            format!("there is no target of processes named {target:?}"),
+            known(&target, &names),
+        );
+    };
+    let stat = r.choice(stat?, "stat", &ProcessStat::WORDS)?;
+    Some(Source::Process(ProcessProbe { target, spec: spec.clone(), stat, every: interval(r, &p)? }))
 }
 
 fn interval(r: &Reader, p: &Fields<'_>) -> Option<Span> {
@@ -317,6 +368,7 @@ pub(super) fn bound(r: &Reader, node: &Node, what: &str, from: &Source) -> Optio
         "ms" => "\"< 800ms\"",
         "%" => "\">= 99%\"",
         "/s" => "\"> 50/s\"",
+        "MiB" => "\"<= 512MiB\"",
         _ => "\"== 1\"",
     };
     let trimmed = text.trim();
@@ -330,16 +382,28 @@ pub(super) fn bound(r: &Reader, node: &Node, what: &str, from: &Source) -> Optio
     let rest = trimmed[sign.len()..].trim();
     let value = match from.unit() {
         "ms" => rest.parse::<Span>().map(Span::as_millis_f64).map_err(|e| e.to_string()),
+        // Of one core, so that a program with threads takes more than all of it.
+        "%" if matches!(from, Source::Process(_)) => number(rest, "%"),
         "%" => rest.parse::<Percent>().map(Percent::value).map_err(|e| e.to_string()),
+        "MiB" => rest.parse::<Size>().map(|s| s.0 as f64 / 1_048_576.0).map_err(|e| e.to_string()),
+        // Prometheus gives shares as what they are: 1% is 0.01.
+        _ if matches!(from, Source::Prometheus(_)) && rest.ends_with('%') => {
+            number(rest, "%").map(|percent| percent / 100.0)
+        }
         "/s" => rest.parse::<EventRate>().map(EventRate::value).map_err(|e| e.to_string()),
-        _ => rest
-            .parse::<f64>()
-            .ok()
-            .filter(|v| v.is_finite())
-            .ok_or_else(|| format!("{rest:?} is not a number")),
+        _ => number(rest, ""),
     };
     match value {
         Ok(value) => Some((*op, value)),
         Err(e) => r.refuse(node.place, format!("{what}: {e}"), format!("write for example {example}")),
     }
+}
+
+/// A number with a unit after it.
+fn number(text: &str, unit: &str) -> Result<f64, String> {
+    let Some(digits) = text.strip_suffix(unit) else {
+        return Err(format!("{text:?} is not a percentage: the sign is missing; write {text}{unit}"));
+    };
+    let value = digits.trim().parse::<f64>().ok().filter(|v| v.is_finite());
+    value.ok_or_else(|| format!("{text:?} is not a number"))
 }

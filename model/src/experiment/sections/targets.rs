@@ -381,6 +381,12 @@ fn address(r: &Reader, node: &Node, what: &str, key: &str) -> Option<String> {
             format!("{what}: {key} {text:?} is not host:port"),
             "leave out http:// and the path, and give the port",
         ),
+        // A number alone is a port, of an address that is missing.
+        None if text.parse::<u16>().is_ok() => r.refuse(
+            node.place,
+            format!("{what}: {key} {text:?} has no address"),
+            format!("write for example 127.0.0.1:{text}"),
+        ),
         None => r.refuse(
             node.place,
             format!("{what}: {key} {text:?} has no port"),

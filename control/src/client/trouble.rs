@@ -1,8 +1,8 @@
 //! Why TLS with an agent came to nothing: what the libraries say, in words that name the agent, the file and what to do.
 
-use super::{ClientTls, Shown};
-use crate::client::ClientError;
+use super::error::ClientError;
 use crate::endpoint::Endpoint;
+use crate::tls::{ClientTls, Shown};
 use model::units::Span;
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError};
