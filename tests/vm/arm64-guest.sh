@@ -135,6 +135,12 @@ start /programs/teller; before=$(vdso $P); ask y
 for i in 1 2 3; do env -u MURPHY_SOCKET MURPHY_STATE_DIR=/tmp/other $M arm process:$P clock offset=1h --for 3s > said 2>&1 || fail "31 threads that do nothing but read: $(cat said)"; done
 [ "$(vdso $P)" = "$before" ] && ok "31 threads that do nothing but read: changed and back, three times" || fail "another vDSO"
 ask n; is "bad readings of ${told[0]}" "${told[1]}" 0 0; stop
+/programs/signals & P=$!; sleep 1; before=$(vdso $P)
+# One that is in a handler at each of many looks is tried again by the agent.
+clear_() { [ "$(vdso $P)" = "$before" ] && $M list | grep -q 'nothing is armed'; }
+for i in $(seq 12); do arm process:$P clock offset=1h; sleep 0.3; $M disarm T > /dev/null 2>&1; until_ 60 clear_; done
+kill -0 $P 2>/dev/null && [ "$(vdso $P)" = "$before" ] && ok "a process that is in handlers of signals: changed and back, 12 times" || fail "a process that is in handlers of signals"
+kill -9 $P; wait $P 2>/dev/null
 
 echo "# kill -9"
 start /programs/teller; before=$(vdso $P)

@@ -50,7 +50,21 @@ int main(void) {
     return 0;
 }
 C
-cc -static -o "$work/programs/skew" "$work/skew.c"
+cat >"$work/signals.c" <<'C'
+#include <signal.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+/* Reads the clock without pause, and is nearly always in the handler of a signal that came while it did. */
+static void slowly(int unused) { struct timespec t = { 0, 60000000 }; (void)unused; nanosleep(&t, 0); }
+int main(void) {
+    struct itimerval every = { { 0, 70000 }, { 0, 70000 } };
+    signal(SIGALRM, slowly);
+    setitimer(ITIMER_REAL, &every, 0);
+    for (;;) { struct timespec t; struct timeval v; if (clock_gettime(CLOCK_REALTIME, &t) || gettimeofday(&v, 0) || t.tv_sec < 1000000000) _exit(9); }
+}
+C
+cc -static -o "$work/programs/signals" "$work/signals.c"; cc -static -o "$work/programs/skew" "$work/skew.c"
 cc -static -o "$work/programs/teller" "$programs/teller.c"; cc -o "$work/programs/teller-dynamic" "$programs/teller.c"
 musl=$C/arm-root/usr; L=$musl/lib/aarch64-linux-musl
 cross gcc-12 --sysroot="$C/arm-cc" -O2 -nostdinc -isystem "$musl/include/aarch64-linux-musl" -static -nostdlib -o "$work/programs/teller-musl" \
