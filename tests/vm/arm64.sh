@@ -8,7 +8,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); root=$(cd "$here/../.." && pwd)
 export VMTEST_CACHE=$(cd "$1" && pwd); C=$VMTEST_CACHE murphy=$(realpath "$2") kernel=${3:-arm61}
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
-guest=(-e tcg -k "$kernel" -M 2500 -c 2 -R "$C/armroot.img" -E PATH=/usr/sbin:/usr/bin:/sbin:/bin)
+guest=(-e "${MURPHY_GUEST_ENGINE:-icount}" -k "$kernel" -M 2500 -c 2 -R "$C/armroot.img" -E PATH=/usr/sbin:/usr/bin:/sbin:/bin)
 programs=$root/tests/e2e/clocks/programs
 # A program for the other machine, with the compiler that lies in the cache.
 cross() { LD_LIBRARY_PATH=$C/arm-cc/usr/lib/x86_64-linux-gnu "$C/arm-cc/usr/bin/aarch64-linux-gnu-$1" "${@:2}"; }
