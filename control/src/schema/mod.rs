@@ -270,7 +270,7 @@ pub fn all() -> Value {
             json!({
                 "name": text(), "unavailable": text(), "layer": text(), "targets": list(text()), "summary": text(),
                 "detail": text(), "counts": {"type": ["string", "null"]}, "one_shot": flag(), "irreversible": flag(),
-                "ends": text(), "needs": list(text()), "params": list(json!({"type": "object"})),
+                "ends": text(), "example": text(), "needs": list(text()), "params": list(json!({"type": "object"})),
             }),
         )),
     );
