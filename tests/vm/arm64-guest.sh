@@ -142,6 +142,14 @@ for i in $(seq 12); do arm process:$P clock offset=1h; sleep 0.3; $M disarm T > 
 kill -0 $P 2>/dev/null && [ "$(vdso $P)" = "$before" ] && ok "a process that is in handlers of signals: changed and back, 12 times" || fail "a process that is in handlers of signals"
 kill -9 $P; wait $P 2>/dev/null
 
+echo "# the machine's clock"
+# The wall clock beside one that nobody sets, in microseconds.
+wall() { python3 -c 'import time; a = time.clock_gettime_ns(4); r = time.time_ns(); b = time.clock_gettime_ns(4); print((r - a // 2 - b // 2) // 1000)'; }
+was=$(wall); arm node:self system_clock offset=1h; is "system_clock offset=1h, us" "$(( $(wall) - was ))" 3599999000 3600001000; off
+is "off afterwards, us" "$(( $(wall) - was ))" -1000 1000
+arm node:self system_clock drift=10%; a=$(wall); sleep 8; b=$(wall); off; is "drift of 10 %, us in 8 s of it" $((b - a)) 650000 850000
+is "off afterwards, us" "$(( $(wall) - was ))" -1000 1000
+
 echo "# kill -9"
 start /programs/teller; before=$(vdso $P)
 arm process:$P clock offset=1h; is "changed, s" $(( $(us) / 1000000 )) 3599 3601
