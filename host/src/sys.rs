@@ -58,7 +58,7 @@ pub(crate) fn tun_set_iff(tun: &impl AsFd, template: &str, flags: i32) -> io::Re
     if done < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(request.ifr_name.iter().take_while(|c| **c != 0).map(|c| *c as u8 as char).collect())
+    Ok(request.ifr_name.iter().take_while(|c| **c != 0).map(|c| char::from(c.to_ne_bytes()[0])).collect())
 }
 
 /// Which work the reader of a TUN device takes over from the kernel: segments of TCP, checksums.

@@ -15,17 +15,17 @@ cross() { LD_LIBRARY_PATH=$C/arm-cc/usr/lib/x86_64-linux-gnu "$C/arm-cc/usr/bin/
 cc() { cross gcc-12 --sysroot="$C/arm-cc" -O2 -pthread "$@"; }
 mkdir "$work/programs"; export GOARCH=arm64 CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-mod=mod
 if command -v go >/dev/null; then (cd "$work" && go build -o "$work/programs/teller-go" "$programs/teller.go"); fi
-# Another one, which another Go has made: MURPHY_GO_TELLER.
+# Another one, which another Go has made: MURPHY_GO_TELLER. The tests take that: where a kernel is new an old one sees nothing.
 [ -z "${MURPHY_GO_TELLER:-}" ] || cp "$MURPHY_GO_TELLER" "$work/programs/teller-go-new"
 if [ $# -gt 3 ]; then
   cross strip -o "$work/murphy" "$murphy"; cross strip -o "$work/e2e" "$4"
   # The tests know the program and the pages by the paths at which they were built.
   program=$(realpath "$(dirname "$4")/..")/murphy
-  printf '#!/bin/sh\nip link set lo up; cd %q; exec /e2e --test-threads=1 --nocapture "$@" 2>&1\n' "$root" >"$work/go"
+  printf '#!/bin/sh\nip link set lo up; for c in cpu memory io pids; do echo +$c >/sys/fs/cgroup/cgroup.subtree_control; done; cd %q; exec /e2e --test-threads=1 --nocapture "$@" 2>&1\n' "$root" >"$work/go"
   # What `go build` would make takes long in there: it is made here.
-  [ ! -e "$work/programs/teller-go" ] || { printf '#!/bin/sh\ncp /programs/teller-go "$3"\n' >"$work/programs/go"; chmod +x "$work/programs/go"; guest+=(-f "$work/programs/go:/usr/bin/go" -f "$work/programs:/programs"); }
+  [ ! -e "$work/programs/teller-go" ] || { printf '#!/bin/sh\ncp /programs/teller-go-new "$3" 2>/dev/null || cp /programs/teller-go "$3"\n' >"$work/programs/go"; chmod +x "$work/programs/go"; guest+=(-f "$work/programs/go:/usr/bin/go" -f "$work/programs:/programs"); }
   chmod +x "$work/go"
-  for part in tests/e2e configs docs; do guest+=(-f "$root/$part:$root/$part"); done
+  for part in tests deploy configs docs; do guest+=(-f "$root/$part:$root/$part"); done
   "$here/vmtest" "${guest[@]}" -t "${MURPHY_GUEST_SECONDS:-1800}" -f "$work/murphy:$program" -f "$work/e2e:/e2e" -- "$work/go" "${@:5}"
   exit
 fi
