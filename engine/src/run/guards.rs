@@ -64,6 +64,11 @@ impl Guards {
         Guards { list, blind_for: experiment.safety.on_unknown.map(|s| s.0.as_secs_f64()) }
     }
 
+    /// Whether one of them asks how loaded this machine is.
+    pub fn ask_for_the_machine(&self) -> bool {
+        self.list.iter().any(|watch| matches!(watch.guard, Guard::Node { .. }))
+    }
+
     /// Looks at one tick. `faults_on`: blindness counts only while something is armed.
     pub fn look(&mut self, tick: &Tick, faults_on: bool) -> Vec<Change> {
         let blind_for = self.blind_for;

@@ -255,6 +255,17 @@ impl Runner {
         }
     }
 
+    /// How busy this machine's processors were since the last tick, and how full its memory is, where a guard asks.
+    fn machine(&mut self) -> (Option<f64>, Option<f64>) {
+        if !self.guards.ask_for_the_machine() {
+            return (None, None);
+        }
+        let now = ProcessorTime::now();
+        let before = std::mem::replace(&mut self.processors, now);
+        let cpu = now.zip(before).and_then(|(now, before)| now.busy_since(before));
+        (cpu, machine::memory_used())
+    }
+
     /// Takes an event; true when a fault of the run has ended.
     fn hear(&mut self, event: &Event) -> Result<bool, Cause> {
         if let Some(journal) = &self.journal {
@@ -302,10 +313,8 @@ impl Runner {
             *before = now;
         }
         let probes = self.probes.iter().map(|p| (p.metric.clone(), p.drain())).collect();
-        let now = ProcessorTime::now();
-        let cpu = now.zip(self.processors).and_then(|(now, before)| now.busy_since(before));
-        self.processors = now;
-        let tick = Tick { start, end: at, proxies, loads, probes, cpu, memory: machine::memory_used() };
+        let (cpu, memory) = self.machine();
+        let tick = Tick { start, end: at, proxies, loads, probes, cpu, memory };
         let on = self.recorder.any_on();
         let changes = self.guards.look(&tick, on);
         let judged = self.recorder.tick(tick, self.phase);
