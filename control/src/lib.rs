@@ -19,7 +19,6 @@ mod fresh;
 mod metrics;
 pub mod openapi;
 pub mod operations;
-pub mod percent;
 mod query;
 pub mod requests;
 pub mod routes;

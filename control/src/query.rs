@@ -1,6 +1,6 @@
 //! What is asked for, as it stands behind an address, and the words by which things are found.
 
-use crate::percent::encode;
+use model::percent::encode;
 use std::fmt::Display;
 
 /// The part of an address behind its path: empty, or beginning with `?`. What is as it is when nobody says is left out.

@@ -13,6 +13,7 @@ pub mod fault;
 pub mod histogram;
 pub mod matcher;
 pub mod operation;
+pub mod percent;
 pub mod problem;
 pub mod ramp;
 pub mod request;

@@ -54,8 +54,8 @@ fn headers(text: &str) -> Result<Vec<(String, String)>, String> {
     pairs
         .map(|pair| {
             let (name, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} has no ="))?;
-            let value = control::percent::decode(value.trim())
-                .ok_or_else(|| format!("{value:?} is badly encoded"))?;
+            let value =
+                model::percent::decode(value.trim()).ok_or_else(|| format!("{value:?} is badly encoded"))?;
             Ok((name.trim().to_ascii_lowercase(), value))
         })
         .collect()

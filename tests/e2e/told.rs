@@ -79,7 +79,7 @@ fn prometheus_scrapes_and_every_panel_of_the_dashboard_asks_what_it_understands(
         .arg(format!("--web.listen-address=127.0.0.1:{at}"));
     let server = Telling::start(command, dir.path().join("log"));
     let ask = |query: &str| -> serde_json::Value {
-        let path = format!("/api/v1/query?query={}", control::percent::encode(query));
+        let path = format!("/api/v1/query?query={}", model::percent::encode(query));
         let body = get(at, &path).map(|a| a.body).unwrap_or_default();
         serde_json::from_str(&body).unwrap_or_default()
     };

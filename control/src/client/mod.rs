@@ -11,12 +11,12 @@ pub use events::Signal;
 use crate::connections::{Close, ConnectionList, ConnectionQuery};
 use crate::endpoint::Endpoint;
 use crate::operations::{OperationList, OperationQuery};
-use crate::percent::encode;
 use crate::requests::{HoldOrder, HoldView, RequestList, RequestQuery, TopBy, TopList};
 use crate::wire::{
     CatalogueEntry, Change, Check, Disarmed, FaultState, Halted, PlanView, RunState, StartRun, Status,
 };
 use futures::stream::BoxStream;
+use model::percent::encode;
 use model::sample::TargetState;
 use model::{Fault, Target, TargetRef, units::Span};
 use serde::Serialize;

@@ -5,7 +5,7 @@ mod table;
 pub use table::ROUTES;
 
 use crate::caller::Role;
-use crate::percent::decode;
+use model::percent::decode;
 
 /// What a route does; the server has one handler for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

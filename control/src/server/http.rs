@@ -1,6 +1,5 @@
 //! Reading bodies and queries with bounds, and writing answers.
 
-use crate::percent::decode;
 use crate::routes::Route;
 use crate::wire::{Code, Failure};
 use bytes::{Bytes, BytesMut};
@@ -9,6 +8,7 @@ use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use model::percent::decode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;

@@ -3,6 +3,7 @@
 use super::http::{Origin, Pool, request};
 use bytes::Bytes;
 use model::experiment::PrometheusProbe;
+use model::percent::encode;
 use std::sync::Arc;
 use tokio::time::timeout;
 
@@ -10,7 +11,7 @@ use tokio::time::timeout;
 pub fn address(probe: &PrometheusProbe) -> String {
     let age =
         probe.max_age.map_or(String::new(), |age| format!("&lookback_delta={:.3}", age.0.as_secs_f64()));
-    format!("{}/api/v1/query?query={}{age}", probe.url.trim_end_matches('/'), encoded(&probe.query))
+    format!("{}/api/v1/query?query={}{age}", probe.url.trim_end_matches('/'), encode(&probe.query))
 }
 
 /// The number; none when there is no answer, no series, or more than one.
@@ -36,18 +37,6 @@ fn number(body: &[u8]) -> Option<f64> {
         _ => return None,
     };
     pair[1].as_str()?.parse().ok().filter(|value: &f64| value.is_finite())
-}
-
-/// As a value of a URL's query.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
